@@ -1,0 +1,100 @@
+//! One request and the way to answer it: what a server offers the engine.
+//!
+//! Apache httpd is one such server, the command line another; the engine knows neither.
+
+use std::borrow::Cow;
+use std::io;
+
+/// What a page can know of its request. All text is bytes as received: nothing here is proven UTF-8.
+#[derive(Debug, Clone, Default)]
+pub struct Request<'a> {
+    /// `GET`, `POST`, ...
+    pub method: Cow<'a, [u8]>,
+    /// Decoded path with path info, without the query: `/a.plua/more`.
+    pub uri: Cow<'a, [u8]>,
+    /// Path and query as the client sent them.
+    pub unparsed_uri: Cow<'a, [u8]>,
+    /// The request line: `GET /a.plua HTTP/1.1`.
+    pub line: Cow<'a, [u8]>,
+    /// What follows the page in the path, or empty.
+    pub path_info: Cow<'a, [u8]>,
+    /// Text after `?`, still encoded.
+    pub query: Option<Cow<'a, [u8]>>,
+    /// Name of the virtual host.
+    pub server_name: Cow<'a, [u8]>,
+    /// The client's address, as mod_remoteip sees it.
+    pub remote_address: Cow<'a, [u8]>,
+    /// When the request was received, in microseconds since 1970.
+    pub received: i64,
+    /// What the server says of itself: `Apache/2.4.71 (Debian)`.
+    pub server_banner: Cow<'a, [u8]>,
+    /// The server's version alone: `2.4.71`.
+    pub server_version: Cow<'a, [u8]>,
+}
+
+/// One change to the headers of a response, applied in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderChange {
+    /// The only value of that name from here on. Names compare without case.
+    Set(Vec<u8>, Vec<u8>),
+    /// One more value of that name.
+    Add(Vec<u8>, Vec<u8>),
+    /// No value of that name.
+    Remove(Vec<u8>),
+}
+
+/// Status and headers of a response. Names and values hold no CR, LF or NUL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// 200 to 599.
+    pub status: u16,
+    /// The `Content-Type`, in full.
+    pub content_type: Vec<u8>,
+    /// Everything else, in the order the page asked for it.
+    pub headers: Vec<HeaderChange>,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// A page failed.
+    Error,
+    /// Something an administrator should change.
+    Warning,
+    /// Work of the engine worth seeing at `pLuaLogLevel 2` and above.
+    Information,
+}
+
+/// How a request ended, told to the server that asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The response is out.
+    Sent,
+    /// Nothing is out: the server makes its own page for this status (`ErrorDocument`).
+    Status(u16),
+    /// Bytes were out when the page failed: the connection must close unfinished.
+    Aborted,
+}
+
+/// What a server implements for one request.
+///
+/// The engine calls [`respond`](Exchange::respond) once, or [`send_head`](Exchange::send_head) once and then
+/// [`write`](Exchange::write) as often as it needs, or none of them and answers with a [`Answer::Status`].
+pub trait Exchange: Send {
+    /// What came in, without headers and body.
+    fn request(&self) -> Request<'_>;
+    /// Calls `visit(name, value)` for each request header, in the order received.
+    fn headers(&self, visit: &mut dyn FnMut(&[u8], &[u8]));
+    /// Calls `visit(name, value)` for each variable of the server's environment: `SetEnv`, CGI variables.
+    fn variables(&mut self, visit: &mut dyn FnMut(&[u8], &[u8]));
+    /// Sends a whole response. A `HEAD` request gets the same head, with the body's length, and no body.
+    fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()>;
+    /// Sends status and headers of a response whose length is not known.
+    fn send_head(&mut self, head: &Head) -> io::Result<()>;
+    /// Sends a piece of the body; an error means the client is gone.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Pushes out what was written.
+    fn flush(&mut self) -> io::Result<()>;
+    /// Writes one entry to the server's error log.
+    fn log(&mut self, level: Level, line: &str);
+}
