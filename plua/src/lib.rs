@@ -2,6 +2,9 @@
 
 #![deny(unsafe_code)]
 
+pub mod emit;
 pub mod engine;
 pub mod exchange;
+mod lexer;
+pub mod page;
 pub mod settings;

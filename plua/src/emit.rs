@@ -1,0 +1,302 @@
+//! A page as Lua: one chunk whose line N is the page's line N.
+
+use std::ops::Range;
+
+use crate::lexer::{Lexeme, Lexer, Token};
+use crate::page::{Kind, Segment, Syntax, split};
+
+/// More texts than this travel outside the chunk: LuaJIT takes 65,536 constants a function, and the page's own code
+/// needs some of them.
+const MOST_TEXTS_INSIDE: usize = 16_000;
+
+/// Texts in one group of `__texts`.
+pub const GROUP: usize = 16_384;
+
+/// Follows code that ends inside a string: the page's own `?>`, which a last `\z` cannot skip, and a CR, which breaks the
+/// string. Without it the string would end at the next quote, and text would be read as Lua. CR and not LF, so that the
+/// lines of the chunk stay those of the page.
+const BROKEN_STRING: &[u8] = b"?>\r";
+
+/// What a page is to Lua.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lua {
+    /// The source of the chunk. It is called with the slot table (`out`, a writer with `put`; `text` and `html`,
+    /// functions from values to what `put` takes) and, if `texts` is not empty, a table of groups of texts:
+    /// text number `i`, counted from 0, is `groups[i / GROUP + 1][i % GROUP + 1]`.
+    pub source: Vec<u8>,
+    /// The texts that travel outside the chunk, as ranges of the page; empty for all but very long pages.
+    pub texts: Vec<Range<usize>>,
+}
+
+/// Translates a page. Lines are counted by LF; a lone CR inside a tag is a line to Lua as well, and there Lua's count
+/// runs ahead of the page's.
+///
+/// Any bytes give a chunk, but not one that compiles: errors in a page's Lua are Lua's to find.
+#[must_use]
+pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
+    let segments = split(page, syntax);
+    let mut texts: Vec<_> = segments
+        .iter()
+        .filter(|segment| segment.kind == Kind::Text)
+        .map(|segment| segment.outer.clone())
+        .collect();
+    if texts.len() <= MOST_TEXTS_INSIDE {
+        texts.clear();
+    }
+    let prologue: &[u8] = if texts.is_empty() {
+        b"local __plua=... "
+    } else {
+        b"local __plua,__texts=... "
+    };
+    let mut source = Vec::with_capacity(page.len() + 40 * segments.len() + prologue.len());
+    source.extend_from_slice(prologue);
+    let mut text_number = 0;
+    for segment in &segments {
+        let inner = &page[segment.inner.clone()];
+        match segment.kind {
+            Kind::Text if texts.is_empty() => put_text(&mut source, inner),
+            Kind::Text => {
+                put_outside_text(&mut source, text_number, inner);
+                text_number += 1;
+            }
+            Kind::Code => put_code(&mut source, inner),
+            Kind::Echo { escape } => put_echo(&mut source, inner, escape),
+            Kind::Note => put_newlines(&mut source, inner),
+        }
+        put_newlines(&mut source, after(page, segment));
+    }
+    Lua { source, texts }
+}
+
+/// Makes a raw Lua file ready for Lua: without a UTF-8 byte order mark, and with an empty first line for a `#!` one.
+#[must_use]
+pub fn emit_raw(file: &[u8]) -> Vec<u8> {
+    let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
+    if !file.starts_with(b"#!") {
+        return file.to_vec();
+    }
+    let line_end = file.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+    line_end.map_or_else(Vec::new, |end| file[end..].to_vec())
+}
+
+/// What follows the content of a segment and still belongs to it.
+fn after<'p>(page: &'p [u8], segment: &Segment) -> &'p [u8] {
+    &page[segment.inner.end..segment.outer.end]
+}
+
+fn put_newlines(source: &mut Vec<u8>, bytes: &[u8]) {
+    source.extend(bytes.iter().filter(|byte| **byte == b'\n'));
+}
+
+fn put_text(source: &mut Vec<u8>, text: &[u8]) {
+    source.extend_from_slice(b"do __plua.out:put(\"");
+    for byte in text {
+        match byte {
+            b'\n' => source.extend_from_slice(b"\\\n"),
+            b'\r' => source.extend_from_slice(b"\\r"),
+            b'\0' => source.extend_from_slice(b"\\000"),
+            b'"' | b'\\' => source.extend_from_slice(&[b'\\', *byte]),
+            _ => source.push(*byte),
+        }
+    }
+    source.extend_from_slice(b"\") end ");
+}
+
+fn put_outside_text(source: &mut Vec<u8>, number: usize, text: &[u8]) {
+    let (group, member) = (number / GROUP + 1, number % GROUP + 1);
+    source.extend_from_slice(format!("do __plua.out:put(__texts[{group}][{member}]").as_bytes());
+    put_newlines(source, text);
+    source.extend_from_slice(b") end ");
+}
+
+fn put_code(source: &mut Vec<u8>, inner: &[u8]) {
+    let code = Code::read(inner);
+    source.push(b' ');
+    // In Lua these two are the last of their block, yet in a page something follows, if only a newline.
+    match code
+        .last
+        .filter(|last| matches!(&inner[last.clone()], b"return" | b"break"))
+    {
+        Some(last) => {
+            source.extend_from_slice(&code.lua[..last.start]);
+            source.extend_from_slice(b"do ");
+            source.extend_from_slice(&inner[last.clone()]);
+            source.extend_from_slice(b" end");
+            source.extend_from_slice(&code.lua[last.end..]);
+        }
+        None => source.extend_from_slice(code.lua),
+    }
+    source.extend_from_slice(code.ending);
+    source.push(b' ');
+}
+
+fn put_echo(source: &mut Vec<u8>, inner: &[u8], escape: bool) {
+    let code = Code::read(inner);
+    if code.last.is_none() {
+        return put_newlines(source, inner);
+    }
+    source.extend_from_slice(if escape {
+        b"do __plua.out:put(__plua.html("
+    } else {
+        b"do __plua.out:put(__plua.text("
+    });
+    match code.semicolon {
+        Some(at) => {
+            source.extend_from_slice(&code.lua[..at]);
+            source.push(b' ');
+            source.extend_from_slice(&code.lua[at + 1..]);
+        }
+        None => source.extend_from_slice(code.lua),
+    }
+    source.extend_from_slice(code.ending);
+    source.extend_from_slice(b")) end ");
+}
+
+/// The Lua of a tag, looked at from its end, where something else will follow on the same line.
+struct Code<'p> {
+    /// Without a `--` comment that would swallow what follows.
+    lua: &'p [u8],
+    /// The last token that is not a comment, nor the `semicolon`.
+    last: Option<Range<usize>>,
+    /// Where a `;` is, if it is the very last token.
+    semicolon: Option<usize>,
+    /// What must follow to keep what comes next out of a string that is still open.
+    ending: &'static [u8],
+}
+
+impl<'p> Code<'p> {
+    fn read(inner: &'p [u8]) -> Code<'p> {
+        let mut code = Code {
+            lua: inner,
+            last: None,
+            semicolon: None,
+            ending: b"",
+        };
+        for Token { lexeme, range } in Lexer::new(inner) {
+            match lexeme {
+                Lexeme::Space | Lexeme::LongComment => continue,
+                Lexeme::LineComment => {
+                    if range.end == inner.len() {
+                        code.lua = &inner[..range.start];
+                    }
+                    continue;
+                }
+                Lexeme::StrayQuote => code.ending = BROKEN_STRING,
+                _ => {}
+            }
+            // Only one `;` is set apart; the one before it counts as any token does.
+            if let Some(at) = code.semicolon.take() {
+                code.last = Some(at..at + 1);
+            }
+            if inner[range.start] == b';' {
+                code.semicolon = Some(range.start);
+            } else {
+                code.last = Some(range);
+            }
+        }
+        code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Syntax = Syntax {
+        short_hand: true,
+        auto_escape: false,
+    };
+
+    fn lua(page: &str) -> String {
+        let lua = emit(page.as_bytes(), SHORT);
+        assert_eq!(lua.texts, []);
+        String::from_utf8(lua.source).unwrap()
+    }
+
+    #[test]
+    fn each_kind_of_segment_has_its_lua() {
+        for (page, expected) in [
+            ("", ""),
+            ("A", r#"do __plua.out:put("A") end "#),
+            ("\"\\\n\r\0[[", "do __plua.out:put(\"\\\"\\\\\\\n\\r\\000[[\") end "),
+            ("<? f() ?>", "  f()  "),
+            ("<? f() ?>\r\n", "  f()  \n"),
+            ("<?= a, b ?>", "do __plua.out:put(__plua.text( a, b )) end "),
+            ("<?& a ?>\n", "do __plua.out:put(__plua.html( a )) end \n"),
+            ("<?# a\n-- ?>\n", "\n\n"),
+        ] {
+            assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_swallow_or_refuse_what_follows_is_left_out() {
+        for (page, expected) in [
+            ("<?f()-- note?>", " f() "),
+            ("<?f()--[[a]]?>", " f()--[[a]] "),
+            ("<?--a\nf()--b?>", " --a\nf() "),
+            ("<?=a;?>", "do __plua.out:put(__plua.text(a )) end "),
+            (
+                "<?=a;\n--[[b]]-- c?>",
+                "do __plua.out:put(__plua.text(a \n--[[b]])) end ",
+            ),
+            ("<?=a-;--[[b]]?>", "do __plua.out:put(__plua.text(a- --[[b]])) end "),
+            ("<?=a;;?>", "do __plua.out:put(__plua.text(a; )) end "),
+            ("<?=\n;--[[\n]]--?>", "\n\n"),
+            ("<?=?>", ""),
+        ] {
+            assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
+        }
+    }
+
+    #[test]
+    fn a_last_return_or_break_closes_its_own_block() {
+        for (page, expected) in [
+            ("<?return?>", " do return end "),
+            ("<?return ; -- a?>", " do return end ;  "),
+            ("<?if a then return --[[b]]?>", " if a then do return end --[[b]] "),
+            ("<?while a do break?>", " while a do do break end "),
+            ("<?return 1?>", " return 1 "),
+            ("<?myreturn?>", " myreturn "),
+        ] {
+            assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
+        }
+    }
+
+    #[test]
+    fn a_string_left_open_is_broken_before_text_can_close_it() {
+        assert_eq!(lua("<?a=\"b?>"), "local __plua=...  a=\"b?>\r ");
+        assert_eq!(
+            lua("<?='b?>"),
+            "local __plua=... do __plua.out:put(__plua.text('b?>\r)) end "
+        );
+    }
+
+    #[test]
+    fn the_texts_of_a_very_long_page_travel_outside() {
+        let page = "a\nb<?f()?>".repeat(GROUP + 1);
+        let lua = emit(page.as_bytes(), SHORT);
+        assert_eq!(lua.texts.len(), GROUP + 1);
+        assert!(lua.texts.iter().all(|text| &page[text.clone()] == "a\nb"));
+        let source = String::from_utf8(lua.source).unwrap();
+        assert!(source.starts_with("local __plua,__texts=... do __plua.out:put(__texts[1][1]\n) end  f() do "));
+        assert!(source.ends_with("do __plua.out:put(__texts[2][1]\n) end  f() "));
+    }
+
+    #[test]
+    fn a_raw_file_loses_its_mark_and_the_text_of_its_first_line() {
+        for (file, expected) in [
+            ("", ""),
+            ("return 1\n", "return 1\n"),
+            ("#!/usr/bin/lua", ""),
+            ("#!/usr/bin/lua\nf()", "\nf()"),
+            ("#!/usr/bin/lua\r\nf()", "\r\nf()"),
+            ("\u{FEFF}f()", "f()"),
+            ("\u{FEFF}#!lua\nf()", "\nf()"),
+            ("# f()", "# f()"),
+            ("f() <? #!", "f() <? #!"),
+        ] {
+            assert_eq!(emit_raw(file.as_bytes()), expected.as_bytes(), "{file:?}");
+        }
+    }
+}

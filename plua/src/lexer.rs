@@ -1,0 +1,310 @@
+//! Lua source cut into the few kinds of token that decide where a tag of a page ends.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// What a token is, as far as a page must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lexeme {
+    /// Spaces and newlines.
+    Space,
+    /// A name, keyword or number.
+    Word,
+    /// A whole quoted or long string.
+    Literal,
+    /// Any other single byte.
+    Symbol,
+    /// `--` up to the end of its line, a `?>` or the end of the source, none of them included.
+    LineComment,
+    /// A whole `--[[ ]]` of any level.
+    LongComment,
+    /// A quote whose string does not close on its line; what follows is read as if it were not there.
+    StrayQuote,
+    /// A long string or comment that nothing closes, up to the first `?>` or the end of the source.
+    StrayBracket,
+    /// `?>` outside strings and long comments.
+    TagEnd,
+}
+
+/// A piece of Lua source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// What it is.
+    pub lexeme: Lexeme,
+    /// Where it is, in bytes of the source.
+    pub range: Range<usize>,
+}
+
+/// Walks Lua source token by token, forward only. Tokens tile what was walked.
+///
+/// What it learns about unclosed strings holds for the rest of the source, so that a page full of them still takes
+/// linear time.
+pub struct Lexer<'s> {
+    source: &'s [u8],
+    at: usize,
+    /// For `"` and `'`: no string opened before this offset closes.
+    unclosed: [usize; 2],
+    /// Where the last closing long bracket of each level starts; built when first asked for.
+    last_closing: Option<HashMap<usize, usize>>,
+}
+
+impl<'s> Lexer<'s> {
+    /// A walk over all of `source`.
+    #[must_use]
+    pub fn new(source: &'s [u8]) -> Lexer<'s> {
+        Lexer {
+            source,
+            at: 0,
+            unclosed: [0; 2],
+            last_closing: None,
+        }
+    }
+
+    /// The offset of the `?>` that ends the Lua starting at `start`, or none when it runs to the end of the source.
+    /// `start` must not lie before what was walked already.
+    pub fn tag_end(&mut self, start: usize) -> Option<usize> {
+        self.at = start;
+        self.find(|token| token.lexeme == Lexeme::TagEnd)
+            .map(|token| token.range.start)
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.source.get(at).copied()
+    }
+
+    fn run_end(&self, start: usize, belongs: impl Fn(u8) -> bool) -> usize {
+        let rest = self.source.get(start..).unwrap_or_default();
+        start + rest.iter().position(|byte| !belongs(*byte)).unwrap_or(rest.len())
+    }
+
+    fn comment(&mut self, start: usize) -> (Lexeme, usize) {
+        if let Some(level) = self.opening_bracket(start + 2) {
+            return self.bracketed(start + 2, level, Lexeme::LongComment);
+        }
+        let mut end = start + 2;
+        while let Some(byte) = self.byte(end) {
+            if matches!(byte, b'\n' | b'\r') || (byte == b'?' && self.byte(end + 1) == Some(b'>')) {
+                break;
+            }
+            end += 1;
+        }
+        (Lexeme::LineComment, end)
+    }
+
+    /// The level of the long bracket that opens at `at`: its number of `=`.
+    fn opening_bracket(&self, at: usize) -> Option<usize> {
+        self.bracket(at, b'[')
+    }
+
+    fn bracket(&self, at: usize, kind: u8) -> Option<usize> {
+        if self.byte(at) != Some(kind) {
+            return None;
+        }
+        let end = self.run_end(at + 1, |byte| byte == b'=');
+        (self.byte(end) == Some(kind)).then(|| end - at - 1)
+    }
+
+    fn bracketed(&mut self, open: usize, level: usize, lexeme: Lexeme) -> (Lexeme, usize) {
+        let start = open + level + 2;
+        if self.last_closing(level).is_some_and(|last| last >= start) {
+            let mut at = start;
+            while at < self.source.len() {
+                match self.bracket(at, b']') {
+                    Some(found) if found == level => return (lexeme, at + level + 2),
+                    Some(found) => at += found + 1,
+                    None => at += 1,
+                }
+            }
+        }
+        let end = find(self.source, start, *b"?>").unwrap_or(self.source.len());
+        (Lexeme::StrayBracket, end)
+    }
+
+    fn last_closing(&mut self, level: usize) -> Option<usize> {
+        if self.last_closing.is_none() {
+            let mut last = HashMap::new();
+            let mut at = self.at;
+            while at < self.source.len() {
+                if let Some(found) = self.bracket(at, b']') {
+                    last.insert(found, at);
+                }
+                at = self.run_end(at + 1, |byte| byte == b'=');
+            }
+            self.last_closing = Some(last);
+        }
+        self.last_closing.as_ref()?.get(&level).copied()
+    }
+
+    /// Where the string ends whose opening quote is at `start`, or none if it does not close on its line.
+    fn quoted_end(&mut self, start: usize) -> Option<usize> {
+        let quote = self.byte(start)?;
+        let memory = usize::from(quote == b'\'');
+        // A quote that a failed search passed was an escaped one, and a search from there sees what that one saw.
+        if start < self.unclosed[memory] {
+            return None;
+        }
+        let mut at = start + 1;
+        while let Some(byte) = self.byte(at) {
+            match byte {
+                _ if byte == quote => return Some(at + 1),
+                b'\n' | b'\r' => break,
+                b'\\' => at = self.escape_end(at),
+                _ => at += 1,
+            }
+        }
+        self.unclosed[memory] = at;
+        None
+    }
+
+    fn escape_end(&self, backslash: usize) -> usize {
+        match (self.byte(backslash + 1), self.byte(backslash + 2)) {
+            (Some(b'\n'), Some(b'\r')) | (Some(b'\r'), Some(b'\n')) => backslash + 3,
+            (Some(b'z'), _) => self.run_end(backslash + 2, is_space),
+            _ => backslash + 2,
+        }
+    }
+}
+
+impl Iterator for Lexer<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        let start = self.at;
+        let byte = self.byte(start)?;
+        let (lexeme, end) = match (byte, self.byte(start + 1)) {
+            (b'?', Some(b'>')) => (Lexeme::TagEnd, start + 2),
+            (b'-', Some(b'-')) => self.comment(start),
+            (b'"' | b'\'', _) => match self.quoted_end(start) {
+                Some(end) => (Lexeme::Literal, end),
+                None => (Lexeme::StrayQuote, start + 1),
+            },
+            (b'[', Some(b'[' | b'=')) => match self.opening_bracket(start) {
+                Some(level) => self.bracketed(start, level, Lexeme::Literal),
+                None => (Lexeme::Symbol, start + 1),
+            },
+            _ if is_space(byte) => (Lexeme::Space, self.run_end(start, is_space)),
+            _ if is_word(byte) => (Lexeme::Word, self.run_end(start, is_word)),
+            _ => (Lexeme::Symbol, start + 1),
+        };
+        self.at = end;
+        Some(Token {
+            lexeme,
+            range: start..end,
+        })
+    }
+}
+
+/// The offset of the first `pair` at or after `from`.
+#[must_use]
+pub fn find(source: &[u8], from: usize, pair: [u8; 2]) -> Option<usize> {
+    let found = source.get(from..)?.windows(2).position(|bytes| bytes == pair)?;
+    Some(from + found)
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+fn is_word(byte: u8) -> bool {
+    // LuaJIT takes every byte from 128 on as part of a name.
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tokens that are not spaces, each as its kind and text.
+    fn tokens(source: &str) -> Vec<(Lexeme, &str)> {
+        Lexer::new(source.as_bytes())
+            .filter(|token| token.lexeme != Lexeme::Space)
+            .map(|token| (token.lexeme, &source[token.range]))
+            .collect()
+    }
+
+    #[test]
+    fn strings_and_comments_are_whole_whatever_they_hold() {
+        for source in [
+            r#""?>""#,
+            r"'?>'",
+            r#""\"?>""#,
+            r#""\\""#,
+            "\"a\\\n?>\"",
+            "\"a\\\r\n?>\"",
+            "\"a\\z \n\r\t ?>\"",
+            "[[?>]]",
+            "[=[ ]] ?> ]=]",
+            "[==[]=]]==]",
+            "[[]=]]",
+        ] {
+            assert_eq!(tokens(source), [(Lexeme::Literal, source)]);
+        }
+        for source in ["--[[?>]]", "--[==[ ]] ]=] \n ?> ]==]"] {
+            assert_eq!(tokens(source), [(Lexeme::LongComment, source)]);
+        }
+    }
+
+    #[test]
+    fn a_line_comment_ends_at_its_line_or_at_the_tag() {
+        for (source, comment) in [
+            ("-- a\n", "-- a"),
+            ("-- a\r\n", "-- a"),
+            ("-- 'a\" ?>", "-- 'a\" "),
+            ("-- [[ ?>", "-- [[ "),
+            ("--[=x ?>", "--[=x "),
+            ("--", "--"),
+            ("--?>", "--"),
+        ] {
+            assert_eq!(tokens(source)[0], (Lexeme::LineComment, comment));
+        }
+    }
+
+    #[test]
+    fn what_does_not_close_is_stray() {
+        for (source, lexeme, text) in [
+            ("\"a ?>", Lexeme::StrayQuote, "\""),
+            ("'a\n'", Lexeme::StrayQuote, "'"),
+            ("\"a\\", Lexeme::StrayQuote, "\""),
+            ("\"a\\z", Lexeme::StrayQuote, "\""),
+            ("[[a ?> b", Lexeme::StrayBracket, "[[a "),
+            ("[[a ]=] b", Lexeme::StrayBracket, "[[a ]=] b"),
+            ("--[=[a ]] ?> b", Lexeme::StrayBracket, "--[=[a ]] "),
+        ] {
+            assert_eq!(tokens(source)[0], (lexeme, text));
+        }
+    }
+
+    #[test]
+    fn a_quote_passed_by_a_failed_search_fails_too() {
+        assert_eq!(
+            tokens(r#""\"\"a"#),
+            [
+                (Lexeme::StrayQuote, "\""),
+                (Lexeme::Symbol, "\\"),
+                (Lexeme::StrayQuote, "\""),
+                (Lexeme::Symbol, "\\"),
+                (Lexeme::StrayQuote, "\""),
+                (Lexeme::Word, "a"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stray_quote_does_not_hide_the_strings_of_the_next_line() {
+        assert_eq!(tokens("\"a\n\"b\"").last(), Some(&(Lexeme::Literal, "\"b\"")),);
+    }
+
+    #[test]
+    fn words_are_whole() {
+        assert_eq!(
+            tokens("if xreturn then return;"),
+            [
+                (Lexeme::Word, "if"),
+                (Lexeme::Word, "xreturn"),
+                (Lexeme::Word, "then"),
+                (Lexeme::Word, "return"),
+                (Lexeme::Symbol, ";"),
+            ]
+        );
+    }
+}

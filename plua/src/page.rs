@@ -1,0 +1,266 @@
+//! A page: its source split into text and tags.
+
+use std::ops::Range;
+
+use crate::lexer::{Lexer, find};
+
+/// Which tags a page knows, and what they mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Syntax {
+    /// Whether the short tags `<?`, `<?=`, `<?&`, `<?!` and `<?#` open a tag, as those that start with `<?lua` do always.
+    pub short_hand: bool,
+    /// Whether `<?=` and `<?lua=` escape HTML.
+    pub auto_escape: bool,
+}
+
+/// What a segment of a page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Bytes for the visitor.
+    Text,
+    /// Lua statements: `<? ?>`.
+    Code,
+    /// Lua expressions to print: `<?= ?>`, `<?& ?>`, `<?! ?>`.
+    Echo {
+        /// Whether HTML is escaped.
+        escape: bool,
+    },
+    /// A comment: `<?# ?>`.
+    Note,
+}
+
+/// One piece of a page. Ranges are in bytes of its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// What it is.
+    pub kind: Kind,
+    /// All of it: for a tag with its delimiters and the newline dropped after `?>`.
+    pub outer: Range<usize>,
+    /// Its content; for text the same as `outer`.
+    pub inner: Range<usize>,
+}
+
+/// Splits a page. The outer ranges of the segments tile the source, and no segment is empty.
+///
+/// A note ends at the first `?>`. Code and echoes end at the first `?>` that is not inside a string or a long comment;
+/// a `?>` in a `--` comment ends them. A quote that does not close on its line opens no string, and a long bracket that
+/// nothing closes hides no `?>`. The last tag may stay open. One LF or CRLF right after `?>` belongs to the tag.
+///
+/// `<?xml` followed by white space opens no tag, so that an XML prolog is text.
+#[must_use]
+pub fn split(source: &[u8], syntax: Syntax) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let mut lexer = Lexer::new(source);
+    let mut text = 0;
+    let mut from = 0;
+    while let Some(start) = find(source, from, *b"<?") {
+        let Some((kind, length)) = opening(&source[start + 2..], syntax) else {
+            from = start + 2;
+            continue;
+        };
+        push_text(&mut segments, text..start);
+        let open = start + 2 + length;
+        let close = match kind {
+            Kind::Note => find(source, open, *b"?>"),
+            _ => lexer.tag_end(open),
+        };
+        let (inner_end, end) = match close {
+            Some(close) => (close, close + 2 + newline(&source[close + 2..])),
+            None => (source.len(), source.len()),
+        };
+        segments.push(Segment {
+            kind,
+            outer: start..end,
+            inner: open..inner_end,
+        });
+        (text, from) = (end, end);
+    }
+    push_text(&mut segments, text..source.len());
+    segments
+}
+
+fn push_text(segments: &mut Vec<Segment>, range: Range<usize>) {
+    if !range.is_empty() {
+        segments.push(Segment {
+            kind: Kind::Text,
+            outer: range.clone(),
+            inner: range,
+        });
+    }
+}
+
+/// The kind of tag that opens with `<?` and `rest`, and how many bytes of `rest` belong to its delimiter.
+fn opening(rest: &[u8], syntax: Syntax) -> Option<(Kind, usize)> {
+    let (name, mark) = match rest.strip_prefix(b"lua") {
+        Some(after) => (3, after.first()),
+        None if !syntax.short_hand || is_xml_prolog(rest) => return None,
+        None => (0, rest.first()),
+    };
+    let escape = |escape| Kind::Echo { escape };
+    Some(match mark {
+        Some(b'=') => (escape(syntax.auto_escape), name + 1),
+        Some(b'&') => (escape(true), name + 1),
+        Some(b'!') => (escape(false), name + 1),
+        Some(b'#') => (Kind::Note, name + 1),
+        _ => (Kind::Code, name),
+    })
+}
+
+fn is_xml_prolog(rest: &[u8]) -> bool {
+    rest.strip_prefix(b"xml")
+        .and_then(|after| after.first())
+        .is_some_and(u8::is_ascii_whitespace)
+}
+
+fn newline(rest: &[u8]) -> usize {
+    match rest {
+        [b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Syntax = Syntax {
+        short_hand: true,
+        auto_escape: false,
+    };
+    const LONG: Syntax = Syntax {
+        short_hand: false,
+        auto_escape: false,
+    };
+
+    /// The segments of a page, each as a letter for its kind and its content.
+    fn pieces(source: &str, syntax: Syntax) -> Vec<String> {
+        split(source.as_bytes(), syntax)
+            .into_iter()
+            .map(|segment| {
+                let letter = match segment.kind {
+                    Kind::Text => 'T',
+                    Kind::Code => 'C',
+                    Kind::Echo { escape: false } => 'E',
+                    Kind::Echo { escape: true } => 'H',
+                    Kind::Note => 'N',
+                };
+                format!("{letter}{}", &source[segment.inner])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_tag_has_a_long_and_a_short_form() {
+        for (short, long, piece) in [
+            ("<? a ?>", "<?lua a ?>", "C a "),
+            ("<?= a ?>", "<?lua= a ?>", "E a "),
+            ("<?& a ?>", "<?lua& a ?>", "H a "),
+            ("<?! a ?>", "<?lua! a ?>", "E a "),
+            ("<?# a ?>", "<?lua# a ?>", "N a "),
+        ] {
+            assert_eq!(pieces(short, SHORT), [piece]);
+            assert_eq!(pieces(long, SHORT), [piece]);
+            assert_eq!(pieces(long, LONG), [piece]);
+            assert_eq!(pieces(short, LONG), [format!("T{short}")]);
+        }
+    }
+
+    #[test]
+    fn auto_escape_changes_the_plain_echo_only() {
+        let syntax = Syntax {
+            short_hand: true,
+            auto_escape: true,
+        };
+        assert_eq!(
+            pieces("<?=a?><?lua=b?><?&c?><?!d?><?lua!e?>", syntax),
+            ["Ha", "Hb", "Hc", "Ed", "Ee"]
+        );
+    }
+
+    #[test]
+    fn the_mark_must_touch_the_tag_and_names_are_lower_case() {
+        for (page, piece) in [
+            ("<? =1?>", "C =1"),
+            ("<?lua =1?>", "C =1"),
+            ("<?LUA x?>", "CLUA x"),
+            ("<?php x?>", "Cphp x"),
+            ("<?luafoo()?>", "Cfoo()"),
+            ("<?xml?>", "Cxml"),
+            ("<?xmlns()?>", "Cxmlns()"),
+            ("<??>", "C"),
+            ("< ?", "T< ?"),
+            ("?>", "T?>"),
+        ] {
+            assert_eq!(pieces(page, SHORT), [piece]);
+        }
+    }
+
+    #[test]
+    fn an_xml_prolog_is_text_and_may_hold_tags() {
+        let prolog = "<?xml version=\"1.0\"?>\n<a/>";
+        assert_eq!(pieces(prolog, SHORT), [format!("T{prolog}")]);
+        assert_eq!(pieces(prolog, LONG), [format!("T{prolog}")]);
+        assert_eq!(
+            pieces("<?xml\tencoding='<?= e ?>'?>\n", SHORT),
+            ["T<?xml\tencoding='", "E e ", "T'?>\n"]
+        );
+    }
+
+    #[test]
+    fn one_newline_after_a_tag_of_any_kind_belongs_to_it() {
+        for tag in ["<? a ?>", "<?= a ?>", "<?& a ?>", "<?# a ?>", "<?lua a ?>"] {
+            for (after, text) in [
+                ("\nB", "TB"),
+                ("\r\nB", "TB"),
+                ("\n\nB", "T\nB"),
+                ("\rB", "T\rB"),
+                ("\n\rB", "T\rB"),
+                (" \nB", "T \nB"),
+            ] {
+                assert_eq!(pieces(&format!("{tag}{after}"), SHORT)[1..], [text]);
+            }
+        }
+        assert_eq!(pieces("\nA", SHORT), ["T\nA"]);
+    }
+
+    #[test]
+    fn a_tag_ends_where_lua_is_not_in_a_string_or_long_comment() {
+        for (page, expected) in [
+            ("<? a('?>') ?>B", ["C a('?>') ", "TB"]),
+            ("<? a[[?>]] ?>B", ["C a[[?>]] ", "TB"]),
+            ("<?= a --[[?>]] ?>B", ["E a --[[?>]] ", "TB"]),
+            ("<? --[[ ?>hidden<? ]] ?>B", ["C --[[ ?>hidden<? ]] ", "TB"]),
+            ("<? -- it's ?>B", ["C -- it's ", "TB"]),
+            ("<?# it's [[ --[[ ?>B", ["N it's [[ --[[ ", "TB"]),
+            ("<? a('<?') ?>B", ["C a('<?') ", "TB"]),
+        ] {
+            assert_eq!(pieces(page, SHORT), expected);
+        }
+    }
+
+    #[test]
+    fn what_does_not_close_ends_at_the_first_tag_end() {
+        for (page, expected) in [
+            ("<? a(\" ?>B\n\"", ["C a(\" ", "TB\n\""]),
+            ("<? a(' ?>B", ["C a(' ", "TB"]),
+            ("<? a([[ '?>'B", ["C a([[ '", "T'B"]),
+            ("<? --[=[ ?>]]B", ["C --[=[ ", "T]]B"]),
+        ] {
+            assert_eq!(pieces(page, SHORT), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_tag_may_stay_open() {
+        for (page, expected) in [
+            ("A<?", ["TA", "C"]),
+            ("A<?=x", ["TA", "Ex"]),
+            ("A<?# x", ["TA", "N x"]),
+            ("A<? x ?", ["TA", "C x ?"]),
+            ("A<?lua", ["TA", "C"]),
+        ] {
+            assert_eq!(pieces(page, SHORT), expected);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The page language as its writers see it: a page, and what it prints.
+
+mod runner;
+
+use plua::emit::emit_raw;
+use plua::page::Syntax;
+use runner::{SHORT, run};
+
+/// What a page prints as text, or the error that stops it.
+fn answer(page: &str) -> Result<String, String> {
+    match run(page.as_bytes(), SHORT) {
+        Ok(printed) => Ok(String::from_utf8_lossy(&printed).into_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn assert_prints(pages: &[(&str, &str)]) {
+    for (page, expected) in pages {
+        assert_eq!(answer(page).as_deref(), Ok(*expected), "{page:?}");
+    }
+}
+
+fn assert_refused(page: &str, reason: &str) {
+    let error = answer(page).err().unwrap_or_default();
+    assert!(error.contains(reason), "{page:?}: {error:?}");
+}
+
+#[test]
+fn tags_may_be_adjacent_and_mixed() {
+    assert_prints(&[
+        ("", ""),
+        ("<??>", ""),
+        ("A<? ?><?lua ?><?=1?><?lua=2?>B", "A12B"),
+        ("<?lua x = 5 ?><?= x ?>", "5"),
+        ("<?luaecho(1)?>", "1"),
+        ("<? echo(1) ?><? echo(2) ?>", "12"),
+        ("?> < ?> < ? <b>?", "?> < ?> < ? <b>?"),
+    ]);
+}
+
+#[test]
+fn an_echo_prints_a_list_of_expressions() {
+    assert_prints(&[
+        ("A<?=1,2,\"x\"?>B", "A12xB"),
+        ("<?=(function() return 1, 2, 3 end)()?>", "123"),
+        ("<?=?><?= ?><?=\n?><?= -- c ?><?= --[[c]] ?>.", "."),
+        ("<?= \n 1 \n + 2 ?>", "3"),
+        ("<?= nil, true, false ?>", "niltruefalse"),
+        ("<?= '<&>' ?><?& '<&>' ?><?! '<&>' ?>", "<&>&lt;&amp;&gt;<&>"),
+        ("<?=1;?><?= 2 ; ?><?& 3;-- c ?><?= 4 -- c ?>", "1234"),
+        ("<?= ';' ?><?= [[;]]; ?>", ";;"),
+    ]);
+}
+
+#[test]
+fn auto_escape_escapes_the_plain_echo() {
+    let syntax = Syntax {
+        auto_escape: true,
+        ..SHORT
+    };
+    let page = b"<b><?= '<' ?><?lua= '<' ?><?& '<' ?><?! '<' ?><? echo('<') ?>";
+    assert_eq!(run(page, syntax).unwrap(), b"<b>&lt;&lt;&lt;<<");
+}
+
+#[test]
+fn without_short_hand_only_long_tags_open() {
+    let syntax = Syntax {
+        short_hand: false,
+        ..SHORT
+    };
+    for (page, expected) in [
+        (
+            "<? a ?>\n<?= b ?>\n<?# c ?>\n<?xml?>\n",
+            "<? a ?>\n<?= b ?>\n<?# c ?>\n<?xml?>\n",
+        ),
+        (
+            "<?lua echo(1) ?>\n<?lua= 2 ?><?lua& '<' ?><?lua! '<' ?><?lua# c ?>",
+            "12&lt;<",
+        ),
+    ] {
+        assert_eq!(run(page.as_bytes(), syntax).unwrap(), expected.as_bytes());
+    }
+}
+
+#[test]
+fn an_equals_sign_apart_from_its_tag_is_refused_by_lua() {
+    assert_refused("<? =1?>", "page:1: unexpected symbol near '='");
+    assert_refused("<?lua =1?>", "page:1: unexpected symbol near '='");
+    assert_refused("\n<?LUA x?>", "page:2: ");
+}
+
+#[test]
+fn control_structures_span_text() {
+    assert_prints(&[
+        ("<? if true then ?>yes<? else ?>no<? end ?>", "yes"),
+        (
+            "<? for i = 1, 3 do ?><li><?= i ?></li><? end ?>",
+            "<li>1</li><li>2</li><li>3</li>",
+        ),
+        ("<? local function f(x) ?>[<?= x ?>]<? end f(1) f(2) ?>", "[1][2]"),
+        ("<? local x = 1 ?>a<? x = x + 1 ?>b<?= x ?>", "ab2"),
+        ("<? f = echo ?>(a)<? f('b') ?>(c)", "(a)b(c)"),
+        ("<? local s = {} ?>(a)", "(a)"),
+    ]);
+}
+
+#[test]
+fn one_newline_after_a_tag_is_dropped_and_none_elsewhere() {
+    assert_prints(&[
+        ("\nA", "\nA"),
+        ("<? ?>\nA", "A"),
+        ("<? ?>\r\nA", "A"),
+        ("<? ?>\n\nA", "\nA"),
+        ("<? ?> \nA", " \nA"),
+        ("<?=1?>\nA", "1A"),
+        ("<?# c ?>\nA", "A"),
+        ("A\r\n<? ?>\rB\n\rC\r\n", "A\r\n\rB\n\rC\r\n"),
+    ]);
+}
+
+#[test]
+fn text_is_kept_byte_for_byte() {
+    let every_byte: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
+    for page in [
+        every_byte.as_slice(),
+        b"A]===]);echo(\"inj\");echo([===[B",
+        b"]===",
+        b"\x001\x00\x001\r\n\n\r\\n\\",
+        b"\xEF\xBB\xBF%s %d \"'--",
+        b"#!/bin/sh\n",
+        b"\x1bLJ",
+    ] {
+        assert_eq!(run(page, SHORT).unwrap(), page);
+        let between = [b"<? ?>".as_slice(), page, b"<? ?>", page].concat();
+        let same = [page, page].concat();
+        assert_eq!(run(&between, SHORT).unwrap(), same);
+    }
+}
+
+#[test]
+fn an_xml_prolog_is_text() {
+    assert_prints(&[
+        (
+            "<?xml version=\"1.0\"?>\n<a><?= 1 ?></a>",
+            "<?xml version=\"1.0\"?>\n<a>1</a>",
+        ),
+        ("<?xml\nversion='<?= 1 ?>'?>\n", "<?xml\nversion='1'?>\n"),
+    ]);
+}
+
+#[test]
+fn a_tag_end_in_a_string_or_long_comment_is_part_of_it() {
+    assert_prints(&[
+        ("<? echo('?>') ?>B", "?>B"),
+        ("<? echo(\"\\\"?>\") ?>B", "\"?>B"),
+        ("<?= [==[?> ]] ]==] ?>B", "?> ]] B"),
+        ("<? echo('<?') ?>", "<?"),
+        ("<?= 'a\\\n?>' ?>", "a\n?>"),
+    ]);
+}
+
+#[test]
+fn a_line_comment_ends_with_its_tag_and_swallows_nothing() {
+    assert_prints(&[
+        ("A<? -- note ?>B", "AB"),
+        ("A<? -- note ?>\nB\nC", "AB\nC"),
+        ("A<? x = 1 -- it's ?>B<?= x -- 'c ?>C", "AB1C"),
+        ("A<? --?>B<?--[=?>C", "ABC"),
+        ("A<? -- one\n echo(1) -- two ?>B", "A1B"),
+        ("A<? echo(1) -- open", "A1"),
+        ("A<?= 1 -- open", "A1"),
+    ]);
+}
+
+#[test]
+fn a_long_comment_hides_text_and_tags() {
+    assert_prints(&[
+        ("A<? --[[ ?>hidden<? ]] ?>B", "AB"),
+        ("A<? --[[ ?>it's <?= \"x ?>\nhidden<? --]] ?>\nB", "AB"),
+        ("A<? --[==[ ?>hidden ]] <?= t[u[1]] ?><? ]==] echo(1) ?>B", "A1B"),
+        ("A<? --[[ ?>hidden<? ]] -- and ?>B", "AB"),
+    ]);
+}
+
+#[test]
+fn a_note_ends_at_the_first_tag_end() {
+    assert_prints(&[
+        ("A<?# it's [[ \" --[[ ?>B", "AB"),
+        ("A<?# 1\n2\n?>\nB", "AB"),
+        ("A<?# open", "A"),
+    ]);
+}
+
+#[test]
+fn an_open_last_tag_runs_to_the_end() {
+    assert_prints(&[
+        ("A<?", "A"),
+        ("A<?lua", "A"),
+        ("A<?=", "A"),
+        ("A<? echo(1)", "A1"),
+        ("A<?= 1, 2\n", "A12"),
+    ]);
+}
+
+#[test]
+fn return_ends_the_page_and_break_the_loop_with_text_after_them() {
+    assert_prints(&[
+        ("A<? return ?>text", "A"),
+        ("A<? return; ?>\ntext<?= 1 ?>", "A"),
+        ("A<? return -- done ?>text", "A"),
+        ("A<? if true then return ?>B<? end ?>C", "A"),
+        ("A<? if false then return ?>B<? end ?>C", "AC"),
+        ("A<? do return end ?>B", "A"),
+        ("A<? if true then return end ?>B", "A"),
+        ("<? local function f() return ?>x<? end f() ?>B", "B"),
+        ("<? for i = 1, 3 do ?><?= i ?><? break ?>\n\n<? end ?>B", "1B"),
+    ]);
+}
+
+#[test]
+fn text_does_not_depend_on_the_scripts_names() {
+    assert_prints(&[("<? local echo, print, out = 5 ?>x<? _G.echo = nil ?>y<?= 1 ?>", "xy1")]);
+}
+
+#[test]
+fn text_never_becomes_lua_when_a_tag_leaves_a_string_open() {
+    for page in [
+        "<? x = \"a ?>..echo('text ran')..<? ?>",
+        "<? x = 'a\\ ?>..echo('text ran')..<? ?>",
+        "<? x = \"a\\z ?>..echo('text ran')..<? ?>",
+        "<?= \"a\\z ?>..echo('text ran')..<? ?>",
+        "<?= 'a ?>..echo('text ran')..<? ?>",
+        "<? x = 'a' .. 'b ?>\n..echo('text ran')..",
+    ] {
+        assert_refused(page, "syntax error: page:1: ");
+    }
+    for page in [
+        "<? x = [[a ?>]=]..echo('text ran')..",
+        "<? --[==[ ?>]=]\necho('text ran')",
+    ] {
+        assert_refused(page, "syntax error: page:");
+    }
+}
+
+#[test]
+fn errors_name_the_pages_line() {
+    for lead in [
+        "\n\n\n",
+        "\r\n\r\n\r\n",
+        "<?# a ?>\n<? -- b ?>\n<?= 1 ?>\r\n",
+        "<?# a\n\n\n?>",
+        "<? --[[ ?>\n\n\n<? ]] ?>",
+        "<? local a = [[\n\n]]\n?>",
+        "<?= \n -- c\n\n ?>",
+        "<?= 'a\\\n', 1; -- c ?>\r\n\n",
+        "text \" \\\n]]\n\\\n",
+    ] {
+        for fault in [
+            "<? error('here') ?>",
+            "a<?= nil + 1 ?>",
+            "<? if true then ?>a<? error() end ?>",
+        ] {
+            let page = format!("{lead}{fault}\n\n");
+            if fault.contains("error()") {
+                assert!(run(page.as_bytes(), SHORT).is_err());
+            } else {
+                assert_refused(&page, "page:4: ");
+            }
+        }
+        assert_refused(&format!("{lead}<? = ?>\n"), "page:4: ");
+    }
+}
+
+#[test]
+fn a_raw_file_runs_with_its_own_lines() {
+    let lua = mlua::Lua::new();
+    let call = |file: &[u8]| lua.load(emit_raw(file)).set_name("=raw").call::<Option<String>>(());
+    for (file, expected) in [
+        (b"".as_slice(), None),
+        (b"#!/usr/bin/lua", None),
+        (b"#!/usr/bin/lua\r\nreturn 'a'", Some("a".to_owned())),
+        (b"\xEF\xBB\xBF#!lua\nreturn '<? ?>'", Some("<? ?>".to_owned())),
+        (b"return 'a\0b'", Some("a\0b".to_owned())),
+    ] {
+        assert_eq!(call(file).unwrap(), expected);
+    }
+    let error = call(b"\xEF\xBB\xBF#!lua\r\nerror('x')").unwrap_err().to_string();
+    assert!(error.contains("raw:2: x"), "{error}");
+}
+
+#[test]
+fn a_long_page_runs() {
+    let line = b"A line of text with \"quotes\", \\ and \r\n";
+    let mut page = line.repeat(5_000_000 / line.len());
+    page.extend_from_slice(b"<?= 1 ?>");
+    let expected = [&page[..page.len() - 8], b"1"].concat();
+    assert!(run(&page, SHORT).unwrap() == expected);
+}
+
+#[test]
+fn a_page_of_many_texts_runs_with_its_own_lines() {
+    use std::fmt::Write;
+    let (mut page, mut expected) = (String::new(), String::new());
+    for number in 0..100_000 {
+        write!(page, "text {number}\n<?= {} ?>", number % 7).unwrap();
+        write!(expected, "text {number}\n{}", number % 7).unwrap();
+    }
+    assert!(run(page.as_bytes(), SHORT).unwrap() == expected.as_bytes());
+    page.push_str("<? error('here') ?>");
+    assert_refused(&page, "page:100001: here");
+}
