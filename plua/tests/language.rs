@@ -225,12 +225,12 @@ fn text_does_not_depend_on_the_scripts_names() {
 #[test]
 fn text_never_becomes_lua_when_a_tag_leaves_a_string_open() {
     for page in [
-        "<? x = \"a ?>..echo('text ran')..<? ?>",
-        "<? x = 'a\\ ?>..echo('text ran')..<? ?>",
-        "<? x = \"a\\z ?>..echo('text ran')..<? ?>",
-        "<?= \"a\\z ?>..echo('text ran')..<? ?>",
-        "<?= 'a ?>..echo('text ran')..<? ?>",
-        "<? x = 'a' .. 'b ?>\n..echo('text ran')..",
+        "<? x = \"a ?>..echo('text ran') --<?\n?>",
+        "<? x = \"a\\ ?>..echo('text ran') --<?\n?>",
+        "<? x = \"a\\z ?>..echo('text ran') --<?\n?>",
+        "<?= \"a\\z ?>..echo('text ran'))) end --<?\n?>",
+        "<? x = 'a ?>b\n'..echo('text ran') --<?\n?>",
+        "<? x = 'a' .. 'b ?>c\n'..echo('text ran') --<?\n?>",
     ] {
         assert_refused(page, "syntax error: page:1: ");
     }
