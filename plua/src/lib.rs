@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod c_modules;
 pub mod emit;
 pub mod engine;
 pub mod exchange;
