@@ -69,10 +69,7 @@ fn with_table(stubs: &str, table: &str, entries: usize) -> String {
     // The stubs use a local label: a name that other libraries see could be taken from one of them.
     text.push_str("\t.bss\n\t.balign 8\n.Ltable:\n");
     for name in [table, "plua_forwarder"] {
-        let _ = write!(
-            text,
-            "\t.globl {name}\n\t.type {name}, %object\n\t.size {name}, {size}\n{name}:\n"
-        );
+        let _ = write!(text, "\t.globl {name}\n\t.type {name}, %object\n\t.size {name}, {size}\n{name}:\n");
     }
     let _ = write!(text, "\t.zero {size}\n\t.section .note.GNU-stack,\"\",%progbits\n");
     text
@@ -89,30 +86,17 @@ fn link(folder: &Path, library: &Path, assembly: &str) -> Result<(), Box<dyn Err
         .args(["-shared", "-nostdlib", "-Wl,-soname,libplua-forward.so", "-o"])
         .args([library, &source])
         .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("linking {} failed: {status}", library.display()).into())
-    }
+    if status.success() { Ok(()) } else { Err(format!("linking {} failed: {status}", library.display()).into()) }
 }
 
 fn declarations(names: &[&str], table: &str, library: &Path) -> String {
     let count = names.len();
     let mut text = String::from("unsafe extern \"C\" {\n");
-    names
-        .iter()
-        .for_each(|name| text.push_str(&format!("    fn {name}();\n")));
-    let _ = write!(
-        text,
-        "}}\n/// Names of the C API, in the order of the table.\nstatic NAMES: [&CStr; {count}] = [\n"
-    );
-    names
-        .iter()
-        .for_each(|name| text.push_str(&format!("    c\"{name}\",\n")));
-    let _ = write!(
-        text,
-        "];\n/// The functions of those names linked into this crate.\nstatic ADDRESSES: Table = [\n"
-    );
+    names.iter().for_each(|name| text.push_str(&format!("    fn {name}();\n")));
+    let _ =
+        write!(text, "}}\n/// Names of the C API, in the order of the table.\nstatic NAMES: [&CStr; {count}] = [\n");
+    names.iter().for_each(|name| text.push_str(&format!("    c\"{name}\",\n")));
+    let _ = write!(text, "];\n/// The functions of those names linked into this crate.\nstatic ADDRESSES: Table = [\n");
     names.iter().for_each(|name| text.push_str(&format!("    {name},\n")));
     let _ = write!(
         text,
@@ -128,7 +112,5 @@ fn declarations(names: &[&str], table: &str, library: &Path) -> String {
 
 /// The FNV-1a hash: equal for equal stubs on every compiler.
 fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -5,10 +5,7 @@
 //! first one brings in a small forwarding library whose functions jump to the hidden ones. By then every server module
 //! is bound. When another Lua is in the scope already, C modules would call that one and crash: they are refused.
 
-#![allow(
-    unsafe_code,
-    reason = "the dynamic loader is a C interface, and so is the table it finds"
-)]
+#![allow(unsafe_code, reason = "the dynamic loader is a C interface, and so is the table it finds")]
 
 use mlua::Lua;
 use mlua::chunk::ChunkMode;
@@ -88,17 +85,11 @@ mod forwarding {
 
     fn refuse_others(global: *mut c_void) -> Result<(), String> {
         if !find(global, c"plua_forwarder").is_null() {
-            return Err(
-                "an earlier mod_plua with another Lua has left its own in this process; \
+            return Err("an earlier mod_plua with another Lua has left its own in this process; \
                         stop the server and start it again"
-                    .into(),
-            );
+                .into());
         }
-        match NAMES
-            .iter()
-            .map(|name| find(global, name))
-            .find(|address| !address.is_null())
-        {
+        match NAMES.iter().map(|name| find(global, name)).find(|address| !address.is_null()) {
             Some(address) => Err(another(address)),
             None => Ok(()),
         }
@@ -117,10 +108,7 @@ mod forwarding {
         load_from_memory().or_else(|memory| {
             let folder = std::env::temp_dir();
             load_from_file(&folder).map_err(|file| {
-                format!(
-                    "the forwarding library does not load: {memory}; from {}: {file}",
-                    folder.display()
-                )
+                format!("the forwarding library does not load: {memory}; from {}: {file}", folder.display())
             })
         })
     }
@@ -129,11 +117,7 @@ mod forwarding {
         let mut file = File::from(memfd_create(c"libplua-forward.so", MFdFlags::MFD_CLOEXEC)?);
         file.write_all(LIBRARY)?;
         // The loader takes equal names for the same library, and /proc/self/fd is a name others use as well.
-        open(Path::new(&format!(
-            "/proc/{}/fd/{}",
-            std::process::id(),
-            file.as_raw_fd()
-        )))
+        open(Path::new(&format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())))
     }
 
     /// For systems that forbid to run what is in memory only.
@@ -152,11 +136,8 @@ mod forwarding {
             return Ok(library);
         }
         // SAFETY: dlerror gives null or a C string that lasts until this thread's next call of the loader.
-        let message = unsafe {
-            libc::dlerror()
-                .as_ref()
-                .map(|text| CStr::from_ptr(text).to_string_lossy().into_owned())
-        };
+        let message =
+            unsafe { libc::dlerror().as_ref().map(|text| CStr::from_ptr(text).to_string_lossy().into_owned()) };
         Err(io::Error::other(message.unwrap_or_default()))
     }
 
@@ -187,10 +168,7 @@ mod forwarding {
         fn filled() -> bool {
             // SAFETY: the table has that many addresses, for which null is a value as well.
             let table = unsafe { &mut *find(libc::RTLD_DEFAULT, TABLE).cast::<[*const c_void; NAMES.len()]>() };
-            let same = table
-                .iter()
-                .zip(ADDRESSES)
-                .all(|(entry, address)| *entry == address as *const c_void);
+            let same = table.iter().zip(ADDRESSES).all(|(entry, address)| *entry == address as *const c_void);
             table.fill(ptr::null());
             same
         }

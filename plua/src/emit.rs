@@ -35,19 +35,12 @@ pub struct Lua {
 #[must_use]
 pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
     let segments = split(page, syntax);
-    let mut texts: Vec<_> = segments
-        .iter()
-        .filter(|segment| segment.kind == Kind::Text)
-        .map(|segment| segment.outer.clone())
-        .collect();
+    let mut texts: Vec<_> =
+        segments.iter().filter(|segment| segment.kind == Kind::Text).map(|segment| segment.outer.clone()).collect();
     if texts.len() <= MOST_TEXTS_INSIDE {
         texts.clear();
     }
-    let prologue: &[u8] = if texts.is_empty() {
-        b"local __plua=... "
-    } else {
-        b"local __plua,__texts=... "
-    };
+    let prologue: &[u8] = if texts.is_empty() { b"local __plua=... " } else { b"local __plua,__texts=... " };
     let mut source = Vec::with_capacity(page.len() + 40 * segments.len() + prologue.len());
     source.extend_from_slice(prologue);
     let mut text_number = 0;
@@ -113,10 +106,7 @@ fn put_code(source: &mut Vec<u8>, inner: &[u8]) {
     let code = Code::read(inner);
     source.push(b' ');
     // In Lua these two are the last of their block, yet in a page something follows, if only a newline.
-    match code
-        .last
-        .filter(|last| matches!(&inner[last.clone()], b"return" | b"break"))
-    {
+    match code.last.filter(|last| matches!(&inner[last.clone()], b"return" | b"break")) {
         Some(last) => {
             source.extend_from_slice(&code.lua[..last.start]);
             source.extend_from_slice(b"do ");
@@ -166,12 +156,7 @@ struct Code<'p> {
 
 impl<'p> Code<'p> {
     fn read(inner: &'p [u8]) -> Code<'p> {
-        let mut code = Code {
-            lua: inner,
-            last: None,
-            semicolon: None,
-            ending: b"",
-        };
+        let mut code = Code { lua: inner, last: None, semicolon: None, ending: b"" };
         for Token { lexeme, range } in Lexer::new(inner) {
             match lexeme {
                 Lexeme::Space | Lexeme::LongComment => continue,
@@ -202,10 +187,7 @@ impl<'p> Code<'p> {
 mod tests {
     use super::*;
 
-    const SHORT: Syntax = Syntax {
-        short_hand: true,
-        auto_escape: false,
-    };
+    const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false };
 
     fn lua(page: &str) -> String {
         let lua = emit(page.as_bytes(), SHORT);
@@ -236,10 +218,7 @@ mod tests {
             ("<?f()--[[a]]?>", " f()--[[a]] "),
             ("<?--a\nf()--b?>", " --a\nf() "),
             ("<?=a;?>", "do __plua.out:put(__plua.text(a )) end "),
-            (
-                "<?=a;\n--[[b]]-- c?>",
-                "do __plua.out:put(__plua.text(a \n--[[b]])) end ",
-            ),
+            ("<?=a;\n--[[b]]-- c?>", "do __plua.out:put(__plua.text(a \n--[[b]])) end "),
             ("<?=a-;--[[b]]?>", "do __plua.out:put(__plua.text(a- --[[b]])) end "),
             ("<?=a;;?>", "do __plua.out:put(__plua.text(a; )) end "),
             ("<?=\n;--[[\n]]--?>", "\n\n"),
@@ -266,10 +245,7 @@ mod tests {
     #[test]
     fn a_string_left_open_is_broken_before_text_can_close_it() {
         assert_eq!(lua("<?a=\"b?>"), "local __plua=...  a=\"b?>\r ");
-        assert_eq!(
-            lua("<?='b?>"),
-            "local __plua=... do __plua.out:put(__plua.text('b?>\r)) end "
-        );
+        assert_eq!(lua("<?='b?>"), "local __plua=... do __plua.out:put(__plua.text('b?>\r)) end ");
     }
 
     #[test]

@@ -1,24 +1,22 @@
 //! The engine of one process: the hosts it serves and the way in for a request.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
-use crate::exchange::{Answer, Exchange};
+use parking_lot::Mutex;
+
+use crate::chunk::Stamp;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{Answer, Exchange, Head, Level};
+use crate::pool::{HostPool, Shape};
+use crate::report::Report;
 use crate::settings::Settings;
-
-/// Identity and age of a file, from one `stat`: while it is the same, so is the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stamp {
-    /// Device number.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-    /// Length in bytes.
-    pub size: u64,
-    /// Last change of the contents, in nanoseconds since 1970.
-    pub modified: i128,
-    /// Last change of the contents or the inode, in nanoseconds since 1970.
-    pub changed: i128,
-}
+use crate::state::Outcome;
+use crate::time_limit::{self, Watchdog};
+use crate::visit::{Response, Visit};
 
 /// The file a request asks for.
 #[derive(Clone, Copy)]
@@ -27,36 +25,139 @@ pub struct PageFile<'a> {
     pub path: &'a Path,
     /// What the server's own `stat` of it said, if it made one for this request.
     pub stamp: Option<Stamp>,
-    /// The settings that hold where the file is (its directory's; the host's are in the [`Host`]).
-    pub settings: &'a Settings,
+    /// The settings that hold in the file's directory; the host's are in the [`Host`].
+    pub settings: &'a Arc<Settings>,
 }
 
 /// All hosts of one process. Cheap to make; threads share it.
-pub struct Engine {}
+#[derive(Default)]
+pub struct Engine {
+    pools: Mutex<HashMap<(String, Shape), Arc<HostPool>>>,
+    watchdog: Arc<OnceLock<Watchdog>>,
+}
 
 impl Engine {
     /// An engine without hosts.
     #[must_use]
     pub fn new() -> Engine {
-        Engine {}
+        Engine::default()
     }
 
-    /// The host of that name; hosts of one name whose settings shape the pool alike share their states.
+    /// The host of that name. Hosts of one name share their states unless a setting that shapes the pool differs;
+    /// with `pLuaMultiDomain 0` all names are one.
     ///
     /// # Errors
     /// A sentence when the settings ask for what this build cannot keep.
-    pub fn host(&self, _name: &str, _settings: &Settings) -> Result<Host, String> {
-        Ok(Host {})
+    pub fn host(&self, name: &str, settings: &Settings) -> Result<Host, String> {
+        if !settings.timeout().is_zero() {
+            time_limit::self_check()?;
+        }
+        let name = if settings.multi_domain() { name.to_ascii_lowercase() } else { String::new() };
+        let pool = self
+            .pools
+            .lock()
+            .entry((name.clone(), Shape::from(settings)))
+            .or_insert_with(|| Arc::new(HostPool::new(settings, self.watchdog.clone())))
+            .clone();
+        Ok(Host { name: name.into(), pool, settings: Arc::new(settings.clone()) })
     }
 }
 
 /// One host: its settings and its pool of states.
 #[derive(Clone)]
-pub struct Host {}
+pub struct Host {
+    name: Arc<str>,
+    pool: Arc<HostPool>,
+    settings: Arc<Settings>,
+}
 
 impl Host {
     /// Runs a page and answers its request.
-    pub fn serve(&self, _file: PageFile<'_>, _exchange: Box<dyn Exchange>) -> Answer {
-        Answer::Status(500)
+    pub fn serve(&self, file: PageFile<'_>, mut exchange: Box<dyn Exchange>) -> Answer {
+        let mut state = match self.pool.lend(self.settings.state_wait()) {
+            Ok(state) => state,
+            Err(error) => {
+                exchange.report(Report(&error));
+                let seconds = self.settings.state_wait().as_secs().max(1);
+                return Answer::Status(error.kind.status(), vec![("Retry-After", seconds.to_string().into_bytes())]);
+            }
+        };
+        if state.runs() == 0 && self.settings.log_level() >= 2 {
+            self.log_new_state(state.number(), &mut *exchange);
+        }
+        let visit = Box::new(Visit {
+            exchange,
+            path: file.path.to_path_buf(),
+            settings: file.settings.clone(),
+            host: self.settings.clone(),
+            response: Response::default(),
+            show_errors: file.settings.show_errors(),
+            state: 0,
+            run: 0,
+            deadline: None,
+            include_error: None,
+            panic: None,
+        });
+        state.run(visit, file.stamp, conclude)
     }
+
+    fn log_new_state(&self, number: u64, exchange: &mut dyn Exchange) {
+        let host = if self.name.is_empty() { "all hosts" } else { &self.name };
+        if self.pool.is_first(number) {
+            exchange
+                .log(Level::Information, &format!("pool of {host} made, {} states at most", self.settings.states()));
+        }
+        if self.settings.log_level() >= 3 {
+            exchange.log(Level::Information, &format!("state {number} of {host} made"));
+        }
+    }
+}
+
+/// Answers a request with what became of its page.
+fn conclude(visit: &mut Visit, outcome: Outcome<'_>) -> Answer {
+    match outcome {
+        Outcome::Done(body) => done(visit, body),
+        Outcome::Failed(error) => failed(visit, &error),
+        Outcome::Unreadable(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Answer::Status(404, Vec::new()),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
+                visit.exchange.log(Level::Error, &format!("{}: {error}", visit.path.display()));
+                Answer::Status(403, Vec::new())
+            }
+            _ => failed(visit, &Error::new(ErrorKind::Read, format!("{}: {error}", visit.path.display()))),
+        },
+    }
+}
+
+fn done(visit: &mut Visit, body: &[u8]) -> Answer {
+    let response = &visit.response;
+    if response.head_sent {
+        // A client that is gone needs no answer.
+        let _ = visit.stream(body);
+        return Answer::Sent;
+    }
+    if let Some(status) = response.server_page {
+        let location = response.header("Location").map(|location| ("Location", location.to_vec()));
+        return Answer::Status(status, location.into_iter().collect());
+    }
+    let _ = visit.exchange.respond(&visit.response.head, body);
+    Answer::Sent
+}
+
+fn failed(visit: &mut Visit, error: &Error) -> Answer {
+    visit.exchange.report(Report(error));
+    let response = &visit.response;
+    if response.head_sent {
+        return Answer::Aborted;
+    }
+    let status = match response.head.status {
+        chosen if response.status_chosen && chosen >= 400 => chosen,
+        _ => error.kind.status(),
+    };
+    if !visit.show_errors {
+        return Answer::Status(status, Vec::new());
+    }
+    let head = Head { status, content_type: Cow::Borrowed(b"text/html; charset=utf-8"), headers: Vec::new() };
+    let _ = visit.exchange.respond(&head, Report(error).html_page().as_bytes());
+    Answer::Sent
 }

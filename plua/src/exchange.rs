@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::io;
 
+use crate::report::Report;
+
 /// What a page can know of its request. All text is bytes as received: nothing here is proven UTF-8.
 #[derive(Debug, Clone, Default)]
 pub struct Request<'a> {
@@ -49,7 +51,7 @@ pub struct Head {
     /// 200 to 599.
     pub status: u16,
     /// The `Content-Type`, in full.
-    pub content_type: Vec<u8>,
+    pub content_type: Cow<'static, [u8]>,
     /// Everything else, in the order the page asked for it.
     pub headers: Vec<HeaderChange>,
 }
@@ -66,12 +68,13 @@ pub enum Level {
 }
 
 /// How a request ended, told to the server that asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The response is out.
     Sent,
-    /// Nothing is out: the server makes its own page for this status (`ErrorDocument`).
-    Status(u16),
+    /// Nothing is out: the server makes its own page for this status (`ErrorDocument`), with these headers, such
+    /// as `Location` and `Retry-After`.
+    Status(u16, Vec<(&'static str, Vec<u8>)>),
     /// Bytes were out when the page failed: the connection must close unfinished.
     Aborted,
 }
@@ -97,4 +100,8 @@ pub trait Exchange: Send {
     fn flush(&mut self) -> io::Result<()>;
     /// Writes one entry to the server's error log.
     fn log(&mut self, level: Level, line: &str);
+    /// Tells whoever looks after the server that a page failed.
+    fn report(&mut self, report: Report<'_>) {
+        self.log(Level::Error, &report.line());
+    }
 }

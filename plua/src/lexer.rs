@@ -52,20 +52,14 @@ impl<'s> Lexer<'s> {
     /// A walk over all of `source`.
     #[must_use]
     pub fn new(source: &'s [u8]) -> Lexer<'s> {
-        Lexer {
-            source,
-            at: 0,
-            unclosed: [0; 2],
-            last_closing: None,
-        }
+        Lexer { source, at: 0, unclosed: [0; 2], last_closing: None }
     }
 
     /// The offset of the `?>` that ends the Lua starting at `start`, or none when it runs to the end of the source.
     /// `start` must not lie before what was walked already.
     pub fn tag_end(&mut self, start: usize) -> Option<usize> {
         self.at = start;
-        self.find(|token| token.lexeme == Lexeme::TagEnd)
-            .map(|token| token.range.start)
+        self.find(|token| token.lexeme == Lexeme::TagEnd).map(|token| token.range.start)
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
@@ -187,10 +181,7 @@ impl Iterator for Lexer<'_> {
             _ => (Lexeme::Symbol, start + 1),
         };
         self.at = end;
-        Some(Token {
-            lexeme,
-            range: start..end,
-        })
+        Some(Token { lexeme, range: start..end })
     }
 }
 

@@ -2,10 +2,24 @@
 
 #![deny(unsafe_code)]
 
+pub mod api;
 pub mod c_modules;
+mod cache;
+pub mod chunk;
 pub mod emit;
 pub mod engine;
+pub mod error;
 pub mod exchange;
+mod fault;
 mod lexer;
+mod loader;
+mod output;
 pub mod page;
+mod pool;
+mod query;
+pub mod report;
 pub mod settings;
+mod state;
+pub mod time_limit;
+mod visit;
+mod working_directory;

@@ -68,11 +68,7 @@ pub fn split(source: &[u8], syntax: Syntax) -> Vec<Segment> {
             Some(close) => (close, close + 2 + newline(&source[close + 2..])),
             None => (source.len(), source.len()),
         };
-        segments.push(Segment {
-            kind,
-            outer: start..end,
-            inner: open..inner_end,
-        });
+        segments.push(Segment { kind, outer: start..end, inner: open..inner_end });
         (text, from) = (end, end);
     }
     push_text(&mut segments, text..source.len());
@@ -81,11 +77,7 @@ pub fn split(source: &[u8], syntax: Syntax) -> Vec<Segment> {
 
 fn push_text(segments: &mut Vec<Segment>, range: Range<usize>) {
     if !range.is_empty() {
-        segments.push(Segment {
-            kind: Kind::Text,
-            outer: range.clone(),
-            inner: range,
-        });
+        segments.push(Segment { kind: Kind::Text, outer: range.clone(), inner: range });
     }
 }
 
@@ -107,9 +99,7 @@ fn opening(rest: &[u8], syntax: Syntax) -> Option<(Kind, usize)> {
 }
 
 fn is_xml_prolog(rest: &[u8]) -> bool {
-    rest.strip_prefix(b"xml")
-        .and_then(|after| after.first())
-        .is_some_and(u8::is_ascii_whitespace)
+    rest.strip_prefix(b"xml").and_then(|after| after.first()).is_some_and(u8::is_ascii_whitespace)
 }
 
 fn newline(rest: &[u8]) -> usize {
@@ -124,14 +114,8 @@ fn newline(rest: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    const SHORT: Syntax = Syntax {
-        short_hand: true,
-        auto_escape: false,
-    };
-    const LONG: Syntax = Syntax {
-        short_hand: false,
-        auto_escape: false,
-    };
+    const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false };
+    const LONG: Syntax = Syntax { short_hand: false, auto_escape: false };
 
     /// The segments of a page, each as a letter for its kind and its content.
     fn pieces(source: &str, syntax: Syntax) -> Vec<String> {
@@ -168,14 +152,8 @@ mod tests {
 
     #[test]
     fn auto_escape_changes_the_plain_echo_only() {
-        let syntax = Syntax {
-            short_hand: true,
-            auto_escape: true,
-        };
-        assert_eq!(
-            pieces("<?=a?><?lua=b?><?&c?><?!d?><?lua!e?>", syntax),
-            ["Ha", "Hb", "Hc", "Ed", "Ee"]
-        );
+        let syntax = Syntax { short_hand: true, auto_escape: true };
+        assert_eq!(pieces("<?=a?><?lua=b?><?&c?><?!d?><?lua!e?>", syntax), ["Ha", "Hb", "Hc", "Ed", "Ee"]);
     }
 
     #[test]
@@ -201,10 +179,7 @@ mod tests {
         let prolog = "<?xml version=\"1.0\"?>\n<a/>";
         assert_eq!(pieces(prolog, SHORT), [format!("T{prolog}")]);
         assert_eq!(pieces(prolog, LONG), [format!("T{prolog}")]);
-        assert_eq!(
-            pieces("<?xml\tencoding='<?= e ?>'?>\n", SHORT),
-            ["T<?xml\tencoding='", "E e ", "T'?>\n"]
-        );
+        assert_eq!(pieces("<?xml\tencoding='<?= e ?>'?>\n", SHORT), ["T<?xml\tencoding='", "E e ", "T'?>\n"]);
     }
 
     #[test]

@@ -152,9 +152,7 @@ pub const DIRECTIVES: &[Directive] = &[
 ];
 
 /// Libraries that `pLuaIgnoreLibrary` knows.
-pub const LIBRARIES: &[&str] = &[
-    "bit", "debug", "ffi", "io", "jit", "math", "os", "package", "string", "table",
-];
+pub const LIBRARIES: &[&str] = &["bit", "debug", "ffi", "io", "jit", "math", "os", "package", "string", "table"];
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -293,9 +291,7 @@ fn put<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String>
 fn whole(value: &str, least: u32, most: u32) -> Result<u32, String> {
     match value.parse::<i128>() {
         Ok(number) if (i128::from(least)..=i128::from(most)).contains(&number) => Ok(number as u32),
-        Ok(_) => Err(format!(
-            "{value} is out of range: give a whole number from {least} to {most}"
-        )),
+        Ok(_) => Err(format!("{value} is out of range: give a whole number from {least} to {most}")),
         Err(_) => Err(format!("'{value}' is not a whole number from {least} to {most}")),
     }
 }
@@ -319,9 +315,9 @@ fn switch(value: &str) -> Result<bool, String> {
 fn add_raw(settings: &mut Settings, value: &str) -> Result<(), String> {
     match value.strip_prefix('.') {
         None => Err(format!("'{value}' is not an extension with its dot: write '.{value}'")),
-        Some(rest) if rest.is_empty() || rest.contains(['.', '/']) => Err(format!(
-            "'{value}' is not one extension such as .lua: only what follows a file's last dot counts"
-        )),
+        Some(rest) if rest.is_empty() || rest.contains(['.', '/']) => {
+            Err(format!("'{value}' is not one extension such as .lua: only what follows a file's last dot counts"))
+        }
         Some(_) => {
             settings.raw = union(&settings.raw, &[value.to_string()]);
             Ok(())
@@ -361,18 +357,8 @@ mod tests {
                 format!(
                     "{:?}",
                     (
-                        (
-                            settings.states(),
-                            settings.runs(),
-                            settings.files(),
-                            settings.memory_limit()
-                        ),
-                        (
-                            settings.short_hand(),
-                            settings.timeout(),
-                            settings.show_errors(),
-                            settings.multi_domain()
-                        ),
+                        (settings.states(), settings.runs(), settings.files(), settings.memory_limit()),
+                        (settings.short_hand(), settings.timeout(), settings.show_errors(), settings.multi_domain()),
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
                     )
                 )
@@ -384,12 +370,8 @@ mod tests {
 
     #[test]
     fn an_inner_place_overrides_and_lists_add_up() {
-        let outer = given("pLuaRuns", &["5"])
-            .unwrap()
-            .merged(&given("pLuaRaw", &[".lua"]).unwrap());
-        let inner = given("pLuaRuns", &["7"])
-            .unwrap()
-            .merged(&given("pLuaRaw", &[".foo"]).unwrap());
+        let outer = given("pLuaRuns", &["5"]).unwrap().merged(&given("pLuaRaw", &[".lua"]).unwrap());
+        let inner = given("pLuaRuns", &["7"]).unwrap().merged(&given("pLuaRaw", &[".foo"]).unwrap());
         let both = outer.merged(&inner);
         assert_eq!(both.runs(), 7);
         assert!(both.is_raw(b"/a/b.lua") && both.is_raw(b"c.foo"));
@@ -408,17 +390,9 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_with_a_sentence() {
         for (name, value, sentence) in [
-            (
-                "pLuaStates",
-                "-1",
-                "-1 is out of range: give a whole number from 0 to 10000",
-            ),
+            ("pLuaStates", "-1", "-1 is out of range: give a whole number from 0 to 10000"),
             ("pLuaRuns", "ten", "'ten' is not a whole number from 0 to 1000000000"),
-            (
-                "pLuaTimeout",
-                "NaN",
-                "NaN is out of range: give seconds from 0 to 1000000",
-            ),
+            ("pLuaTimeout", "NaN", "NaN is out of range: give seconds from 0 to 1000000"),
             ("pLuaError", "2", "'2' is neither On (or 1) nor Off (or 0)"),
             ("pLuaRaw", "lua", "'lua' is not an extension with its dot: write '.lua'"),
         ] {

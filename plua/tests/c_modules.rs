@@ -17,14 +17,8 @@ fn state() -> Lua {
 }
 
 fn module_file(version: &str, package: &str, module: &str) -> String {
-    let file = format!(
-        "/usr/lib/{}-linux-gnu/lua/{version}/{module}.so",
-        std::env::consts::ARCH
-    );
-    assert!(
-        Path::new(&file).exists(),
-        "{file} is missing: install the Debian package {package}"
-    );
+    let file = format!("/usr/lib/{}-linux-gnu/lua/{version}/{module}.so", std::env::consts::ARCH);
+    assert!(Path::new(&file).exists(), "{file} is missing: install the Debian package {package}");
     file
 }
 
@@ -74,18 +68,9 @@ fn file_json_and_pattern_modules_work_and_so_do_their_lua_parts() {
     module_file(VERSION, "lua-cjson", "cjson");
     module_file(VERSION, "lua-lpeg", "lpeg");
     let lua = state();
-    assert_eq!(
-        run(&lua, r#"return (require "lfs".attributes("/", "mode"))"#),
-        "directory"
-    );
-    assert_eq!(
-        run(&lua, r#"return require "cjson".encode { 1, "two", true }"#),
-        r#"[1,"two",true]"#
-    );
-    assert_eq!(
-        run(&lua, r#"return require "re".match("key=value", "{ [a-z]+ } '='")"#),
-        "key"
-    );
+    assert_eq!(run(&lua, r#"return (require "lfs".attributes("/", "mode"))"#), "directory");
+    assert_eq!(run(&lua, r#"return require "cjson".encode { 1, "two", true }"#), r#"[1,"two",true]"#);
+    assert_eq!(run(&lua, r#"return require "re".match("key=value", "{ [a-z]+ } '='")"#), "key");
 }
 
 #[test]
@@ -101,9 +86,8 @@ fn states_on_many_threads_open_c_modules_at_once() {
         local cursor = database:execute "SELECT sum(value) FROM number"
         return ("%d %s"):format(cursor:fetch(), (require "lfs".attributes("/", "mode")))
     "#;
-    let threads: Vec<_> = (0..8)
-        .map(|_| std::thread::spawn(|| (0..5).map(|_| run(&state(), chunk)).collect::<Vec<_>>()))
-        .collect();
+    let threads: Vec<_> =
+        (0..8).map(|_| std::thread::spawn(|| (0..5).map(|_| run(&state(), chunk)).collect::<Vec<_>>())).collect();
     for thread in threads {
         let answers = thread.join().unwrap();
         assert!(answers.iter().all(|answer| answer == "5050 directory"), "{answers:?}");
@@ -113,15 +97,9 @@ fn states_on_many_threads_open_c_modules_at_once() {
 #[test]
 fn a_missing_module_is_reported_as_lua_does_with_every_place_searched() {
     let message = run(&state(), r#"return select(2, pcall(require, "no.such"))"#);
-    let library = format!(
-        "no file '/usr/lib/{}-linux-gnu/lua/{VERSION}/no/such.so'",
-        std::env::consts::ARCH
-    );
+    let library = format!("no file '/usr/lib/{}-linux-gnu/lua/{VERSION}/no/such.so'", std::env::consts::ARCH);
     assert!(message.contains("module 'no.such' not found:"), "{message}");
-    assert!(
-        message.contains(&format!("no file '/usr/share/lua/{VERSION}/no/such/init.lua'")),
-        "{message}"
-    );
+    assert!(message.contains(&format!("no file '/usr/share/lua/{VERSION}/no/such/init.lua'")), "{message}");
     assert!(message.contains(&library), "{message}");
 }
 
@@ -133,13 +111,7 @@ fn the_pages_own_folder_is_searched_before_the_distributions_and_no_place_twice(
         let places: Vec<&str> = path.split(';').collect();
         let position = |start: &str| places.iter().position(|place| place.starts_with(start)).unwrap();
         assert!(position("./?.") < position(distribution), "{path}");
-        assert!(
-            places
-                .iter()
-                .enumerate()
-                .all(|(at, place)| !places[..at].contains(place)),
-            "{path}"
-        );
+        assert!(places.iter().enumerate().all(|(at, place)| !places[..at].contains(place)), "{path}");
     }
 }
 
@@ -148,19 +120,10 @@ fn a_library_built_for_another_lua_is_an_error() {
     let other = if VERSION == "5.1" { "5.4" } else { "5.1" };
     let file = module_file(other, "lua-filesystem", "lfs");
     let lua = state();
-    let message = run(
-        &lua,
-        &format!("return (select(2, package.loadlib('{file}', 'luaopen_lfs')))"),
-    );
+    let message = run(&lua, &format!("return (select(2, package.loadlib('{file}', 'luaopen_lfs')))"));
     assert!(message.contains("undefined symbol: lua"), "{message}");
-    let message = run(
-        &lua,
-        &format!("package.cpath = '{file}' return select(2, pcall(require, 'lfs'))"),
-    );
-    assert!(
-        message.contains("error loading module 'lfs'") && message.contains("undefined symbol: lua"),
-        "{message}"
-    );
+    let message = run(&lua, &format!("package.cpath = '{file}' return select(2, pcall(require, 'lfs'))"));
+    assert!(message.contains("error loading module 'lfs'") && message.contains("undefined symbol: lua"), "{message}");
 }
 
 #[test]
@@ -170,11 +133,7 @@ fn next_to_another_lua_a_c_module_is_refused_with_the_reason() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
-    assert!(
-        child.status.success() && said.contains("1 passed"),
-        "{}: {said}",
-        child.status
-    );
+    assert!(child.status.success() && said.contains("1 passed"), "{}: {said}", child.status);
 }
 
 #[test]
@@ -184,40 +143,19 @@ fn beside_lua_5_3() {
     module_file(VERSION, "lua-filesystem", "lfs");
     // SAFETY: liblua5.3 runs no code when it is loaded.
     let library = unsafe { libc::dlopen(c"liblua5.3.so.0".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-    assert!(
-        !library.is_null(),
-        "liblua5.3.so.0 is missing: install the Debian package liblua5.3-0"
-    );
+    assert!(!library.is_null(), "liblua5.3.so.0 is missing: install the Debian package liblua5.3-0");
 
     let lua = state();
     for _ in 0..2 {
         let message = run(&lua, r#"return select(2, pcall(require, "luasql.sqlite3"))"#);
-        assert!(
-            message.starts_with("error loading module 'luasql.sqlite3' from file '/usr/lib/"),
-            "{message}"
-        );
-        assert!(
-            message.contains("C modules cannot be loaded: another Lua ("),
-            "{message}"
-        );
-        assert!(
-            message.contains("liblua5.3") && message.contains("mod_lua"),
-            "{message}"
-        );
+        assert!(message.starts_with("error loading module 'luasql.sqlite3' from file '/usr/lib/"), "{message}");
+        assert!(message.contains("C modules cannot be loaded: another Lua ("), "{message}");
+        assert!(message.contains("liblua5.3") && message.contains("mod_lua"), "{message}");
     }
     let message = run(&lua, r#"return select(2, pcall(require, "lfs.part"))"#);
-    assert!(
-        message.contains("lfs.so") && message.contains("another Lua"),
-        "{message}"
-    );
-    let refusal = run(
-        &lua,
-        r#"return table.concat({ select(2, package.loadlib("/any.so", "luaopen_any")) }, " ")"#,
-    );
-    assert!(
-        refusal.contains("another Lua") && refusal.ends_with(" open"),
-        "{refusal}"
-    );
+    assert!(message.contains("lfs.so") && message.contains("another Lua"), "{message}");
+    let refusal = run(&lua, r#"return table.concat({ select(2, package.loadlib("/any.so", "luaopen_any")) }, " ")"#);
+    assert!(refusal.contains("another Lua") && refusal.ends_with(" open"), "{refusal}");
     let message = run(&lua, r#"return select(2, pcall(require, "no.such"))"#);
     assert!(message.contains("module 'no.such' not found:"), "{message}");
     assert_eq!(run(&lua, r#"return ("pages run"):upper()"#), "PAGES RUN");

@@ -54,29 +54,17 @@ fn an_echo_prints_a_list_of_expressions() {
 
 #[test]
 fn auto_escape_escapes_the_plain_echo() {
-    let syntax = Syntax {
-        auto_escape: true,
-        ..SHORT
-    };
+    let syntax = Syntax { auto_escape: true, ..SHORT };
     let page = b"<b><?= '<' ?><?lua= '<' ?><?& '<' ?><?! '<' ?><? echo('<') ?>";
     assert_eq!(run(page, syntax).unwrap(), b"<b>&lt;&lt;&lt;<<");
 }
 
 #[test]
 fn without_short_hand_only_long_tags_open() {
-    let syntax = Syntax {
-        short_hand: false,
-        ..SHORT
-    };
+    let syntax = Syntax { short_hand: false, ..SHORT };
     for (page, expected) in [
-        (
-            "<? a ?>\n<?= b ?>\n<?# c ?>\n<?xml?>\n",
-            "<? a ?>\n<?= b ?>\n<?# c ?>\n<?xml?>\n",
-        ),
-        (
-            "<?lua echo(1) ?>\n<?lua= 2 ?><?lua& '<' ?><?lua! '<' ?><?lua# c ?>",
-            "12&lt;<",
-        ),
+        ("<? a ?>\n<?= b ?>\n<?# c ?>\n<?xml?>\n", "<? a ?>\n<?= b ?>\n<?# c ?>\n<?xml?>\n"),
+        ("<?lua echo(1) ?>\n<?lua= 2 ?><?lua& '<' ?><?lua! '<' ?><?lua# c ?>", "12&lt;<"),
     ] {
         assert_eq!(run(page.as_bytes(), syntax).unwrap(), expected.as_bytes());
     }
@@ -93,10 +81,7 @@ fn an_equals_sign_apart_from_its_tag_is_refused_by_lua() {
 fn control_structures_span_text() {
     assert_prints(&[
         ("<? if true then ?>yes<? else ?>no<? end ?>", "yes"),
-        (
-            "<? for i = 1, 3 do ?><li><?= i ?></li><? end ?>",
-            "<li>1</li><li>2</li><li>3</li>",
-        ),
+        ("<? for i = 1, 3 do ?><li><?= i ?></li><? end ?>", "<li>1</li><li>2</li><li>3</li>"),
         ("<? local function f(x) ?>[<?= x ?>]<? end f(1) f(2) ?>", "[1][2]"),
         ("<? local x = 1 ?>a<? x = x + 1 ?>b<?= x ?>", "ab2"),
         ("<? f = echo ?>(a)<? f('b') ?>(c)", "(a)b(c)"),
@@ -140,10 +125,7 @@ fn text_is_kept_byte_for_byte() {
 #[test]
 fn an_xml_prolog_is_text() {
     assert_prints(&[
-        (
-            "<?xml version=\"1.0\"?>\n<a><?= 1 ?></a>",
-            "<?xml version=\"1.0\"?>\n<a>1</a>",
-        ),
+        ("<?xml version=\"1.0\"?>\n<a><?= 1 ?></a>", "<?xml version=\"1.0\"?>\n<a>1</a>"),
         ("<?xml\nversion='<?= 1 ?>'?>\n", "<?xml\nversion='1'?>\n"),
     ]);
 }
@@ -184,22 +166,12 @@ fn a_long_comment_hides_text_and_tags() {
 
 #[test]
 fn a_note_ends_at_the_first_tag_end() {
-    assert_prints(&[
-        ("A<?# it's [[ \" --[[ ?>B", "AB"),
-        ("A<?# 1\n2\n?>\nB", "AB"),
-        ("A<?# open", "A"),
-    ]);
+    assert_prints(&[("A<?# it's [[ \" --[[ ?>B", "AB"), ("A<?# 1\n2\n?>\nB", "AB"), ("A<?# open", "A")]);
 }
 
 #[test]
 fn an_open_last_tag_runs_to_the_end() {
-    assert_prints(&[
-        ("A<?", "A"),
-        ("A<?lua", "A"),
-        ("A<?=", "A"),
-        ("A<? echo(1)", "A1"),
-        ("A<?= 1, 2\n", "A12"),
-    ]);
+    assert_prints(&[("A<?", "A"), ("A<?lua", "A"), ("A<?=", "A"), ("A<? echo(1)", "A1"), ("A<?= 1, 2\n", "A12")]);
 }
 
 #[test]
@@ -234,10 +206,7 @@ fn text_never_becomes_lua_when_a_tag_leaves_a_string_open() {
     ] {
         assert_refused(page, "syntax error: page:1: ");
     }
-    for page in [
-        "<? x = [[a ?>]=]..echo('text ran')..",
-        "<? --[==[ ?>]=]\necho('text ran')",
-    ] {
+    for page in ["<? x = [[a ?>]=]..echo('text ran')..", "<? --[==[ ?>]=]\necho('text ran')"] {
         assert_refused(page, "syntax error: page:");
     }
 }
@@ -255,11 +224,7 @@ fn errors_name_the_pages_line() {
         "<?= 'a\\\n', 1; -- c ?>\r\n\n",
         "text \" \\\n]]\n\\\n",
     ] {
-        for fault in [
-            "<? error('here') ?>",
-            "a<?= nil + 1 ?>",
-            "<? if true then ?>a<? error() end ?>",
-        ] {
+        for fault in ["<? error('here') ?>", "a<?= nil + 1 ?>", "<? if true then ?>a<? error() end ?>"] {
             let page = format!("{lead}{fault}\n\n");
             if fault.contains("error()") {
                 assert!(run(page.as_bytes(), SHORT).is_err());

@@ -49,10 +49,7 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn syntaxes() -> impl Strategy<Value = Syntax> {
-    any::<(bool, bool)>().prop_map(|(short_hand, auto_escape)| Syntax {
-        short_hand,
-        auto_escape,
-    })
+    any::<(bool, bool)>().prop_map(|(short_hand, auto_escape)| Syntax { short_hand, auto_escape })
 }
 
 fn newlines(bytes: &[u8]) -> usize {
@@ -60,9 +57,7 @@ fn newlines(bytes: &[u8]) -> usize {
 }
 
 fn without_one_newline(text: &[u8]) -> &[u8] {
-    text.strip_prefix(b"\n")
-        .or_else(|| text.strip_prefix(b"\r\n"))
-        .unwrap_or(text)
+    text.strip_prefix(b"\n").or_else(|| text.strip_prefix(b"\r\n")).unwrap_or(text)
 }
 
 proptest! {
@@ -150,8 +145,6 @@ fn splitting_takes_linear_time_whatever_stays_open() {
             assert_eq!(segments.last().map(|segment| segment.outer.end), Some(page.len()));
         }
     }
-    let every_level: String = (0..2_000)
-        .map(|level| format!("<? [{}[ ?>", "=".repeat(level)))
-        .collect();
+    let every_level: String = (0..2_000).map(|level| format!("<? [{}[ ?>", "=".repeat(level))).collect();
     assert_eq!(split(every_level.as_bytes(), SHORT).len(), 2_000);
 }

@@ -6,10 +6,7 @@ use plua::emit::{GROUP, emit};
 use plua::page::Syntax;
 
 /// Short tags on, escaping off: what pages get unless they are told otherwise.
-pub const SHORT: Syntax = Syntax {
-    short_hand: true,
-    auto_escape: false,
-};
+pub const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false };
 
 const SLOT: &str = r#"
     local pieces = {}
@@ -39,10 +36,7 @@ pub fn run(page: &[u8], syntax: Syntax) -> mlua::Result<Vec<u8>> {
         }
         groups.push(group)?;
     }
-    lua.load(emitted.source)
-        .set_name("=page")
-        .set_mode(ChunkMode::Text)
-        .call::<()>((slot, groups))?;
+    lua.load(emitted.source).set_name("=page").set_mode(ChunkMode::Text).call::<()>((slot, groups))?;
     let printed: mlua::LuaString = output.call(())?;
     Ok(printed.as_bytes().to_vec())
 }

@@ -1,0 +1,93 @@
+//! The arguments of a page function, checked with the messages Lua's own functions give.
+
+use mlua::{LuaString, MultiValue, Value};
+
+/// What a page passed to one of its functions. Positions count from 1.
+pub struct Arguments {
+    function: &'static str,
+    values: MultiValue,
+}
+
+impl Arguments {
+    /// The arguments of the function of that name.
+    #[must_use]
+    pub fn new(function: &'static str, values: MultiValue) -> Arguments {
+        Arguments { function, values }
+    }
+
+    /// The value at a position; nil where none was given.
+    #[must_use]
+    pub fn value(&self, position: usize) -> &Value {
+        self.values.get(position - 1).unwrap_or(&Value::Nil)
+    }
+
+    /// An error about one argument.
+    #[must_use]
+    pub fn bad(&self, position: usize, what: &str) -> String {
+        format!("bad argument #{position} to '{}' ({what})", self.function)
+    }
+
+    fn expected(&self, position: usize, expected: &str) -> String {
+        let got = match self.values.get(position - 1) {
+            None => "no value",
+            Some(value) => match value.type_name() {
+                "integer" => "number",
+                name => name,
+            },
+        };
+        self.bad(position, &format!("{expected} expected, got {got}"))
+    }
+
+    /// A string. Numbers are not taken for one.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument.
+    pub fn string(&self, position: usize) -> Result<&LuaString, String> {
+        match self.value(position) {
+            Value::String(string) => Ok(string),
+            _ => Err(self.expected(position, "string")),
+        }
+    }
+
+    /// The bytes of a string, or of a number as Lua writes it.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument.
+    pub fn text(&self, position: usize) -> Result<Vec<u8>, String> {
+        match self.value(position) {
+            Value::String(string) => Ok(string.as_bytes().to_vec()),
+            number @ (Value::Integer(_) | Value::Number(_)) => {
+                number.to_string().map(String::into_bytes).map_err(|error| error.to_string())
+            }
+            _ => Err(self.expected(position, "string")),
+        }
+    }
+
+    /// A number, or a string that is one.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument.
+    pub fn number(&self, position: usize) -> Result<f64, String> {
+        let number = match self.value(position) {
+            Value::Integer(integer) => Some(*integer as f64),
+            Value::Number(number) => Some(*number),
+            Value::String(string) => string.to_str().ok().and_then(|text| text.trim().parse().ok()),
+            _ => None,
+        };
+        number.filter(|number| !number.is_nan()).ok_or_else(|| self.expected(position, "number"))
+    }
+
+    /// A boolean.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument.
+    pub fn boolean(&self, position: usize) -> Result<bool, String> {
+        self.value(position).as_boolean().ok_or_else(|| self.expected(position, "boolean"))
+    }
+
+    /// Whether a value other than nil and false was given.
+    #[must_use]
+    pub fn is_true(&self, position: usize) -> bool {
+        !matches!(self.value(position), Value::Nil | Value::Boolean(false))
+    }
+}

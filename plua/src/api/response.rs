@@ -1,0 +1,83 @@
+//! Page functions that shape the response: status, headers, what is sent when.
+
+use std::borrow::Cow;
+
+use mlua::Value;
+
+use super::{Arguments, Native};
+use crate::exchange::HeaderChange;
+use crate::output;
+
+pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    native.add("header", |_, visit, arguments| {
+        let name = arguments.string(1)?.as_bytes().to_vec();
+        if name.is_empty() || !name.iter().copied().all(is_token) {
+            return Err(arguments.bad(1, "a header's name is letters, digits and hyphens"));
+        }
+        let name_is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        if name_is("Transfer-Encoding") {
+            return Err(arguments.bad(1, "Transfer-Encoding belongs to the server"));
+        }
+        let value = match arguments.value(2) {
+            Value::Nil => None,
+            _ => Some(field_value(&arguments, 2)?),
+        };
+        let head = &mut visit.response.head;
+        match value {
+            // The server counts the bytes it sends.
+            _ if name_is("Content-Length") => {}
+            Some(value) if name_is("Content-Type") => head.content_type = Cow::Owned(value),
+            Some(value) if arguments.is_true(3) => head.headers.push(HeaderChange::Add(name, value)),
+            Some(value) => head.headers.push(HeaderChange::Set(name, value)),
+            None => head.headers.push(HeaderChange::Remove(name)),
+        }
+        Ok(())
+    })?;
+    native.add("setContentType", |_, visit, arguments| {
+        arguments.string(1)?;
+        visit.response.head.content_type = Cow::Owned(field_value(&arguments, 1)?);
+        Ok(())
+    })?;
+    native.add("setReturnCode", |_, visit, arguments| {
+        let status = arguments.number(1)?;
+        if status == 0.0 {
+            return Ok(());
+        }
+        visit.response.head.status = status_between(status, 200)
+            .ok_or_else(|| arguments.bad(1, "a status is a whole number from 200 to 599, or 0 to leave it"))?;
+        visit.response.status_chosen = true;
+        Ok(())
+    })?;
+    native.add("httpError", |_, visit, arguments| {
+        let status = status_between(arguments.number(1)?, 300)
+            .ok_or_else(|| arguments.bad(1, "the server has pages for statuses from 300 to 599"))?;
+        visit.response.server_page = Some(status);
+        Ok(())
+    })?;
+    native.add("flush", |_, visit, arguments| {
+        let sent = output::with_contents(&[arguments.value(1).clone(), arguments.value(2).clone()], |bytes| {
+            visit.stream(bytes)?;
+            visit.exchange.flush()
+        })?;
+        // False tells the state that nobody reads any more.
+        Ok(sent.is_ok())
+    })?;
+    Ok(())
+}
+
+/// The characters of a header's name (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn field_value(arguments: &Arguments, position: usize) -> Result<Vec<u8>, String> {
+    let value = arguments.text(position)?;
+    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(arguments.bad(position, "a header's value holds no line break and no NUL"));
+    }
+    Ok(value)
+}
+
+fn status_between(status: f64, least: u16) -> Option<u16> {
+    (status.fract() == 0.0 && (f64::from(least)..600.0).contains(&status)).then_some(status as u16)
+}

@@ -1,0 +1,83 @@
+//! Page functions about the script itself: time, waiting, errors, escaping.
+
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use html_escape::encode_quoted_attribute;
+use mlua::{IntoLua, Lua, MultiValue, Table};
+
+use super::{Arguments, NO_REQUEST, Native, refuse};
+use crate::time_limit;
+
+pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    native.add("clock", |lua, _, _| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        time(lua, now.as_secs() as i64, i64::from(now.subsec_nanos()))
+    })?;
+    native.add("compileTime", |lua, visit, _| {
+        let received = visit.exchange.request().received;
+        time(lua, received.div_euclid(1_000_000), received.rem_euclid(1_000_000) * 1000)
+    })?;
+    native.add("showErrors", |_, visit, arguments| {
+        visit.show_errors = arguments.boolean(1)?;
+        Ok(())
+    })?;
+    native.table.raw_set(
+        "escape_html",
+        native.lua.create_function(|lua, text: mlua::LuaString| lua.create_string(escape_html(&text.as_bytes())))?,
+    )?;
+    let slot = native.slot.clone();
+    let has_time_limit = native
+        .lua
+        .create_function(move |_, ()| Ok(slot.lock().as_ref().is_none_or(|visit| !visit.host.timeout().is_zero())))?;
+    native.table.raw_set("has_time_limit", has_time_limit)?;
+    // Waits without holding the request.
+    let slot = native.slot.clone();
+    let sleep = native.lua.create_function(move |lua, arguments: MultiValue| {
+        let arguments = Arguments::new("sleep", arguments);
+        let seconds = match arguments.number(1) {
+            Ok(seconds) if seconds < 0.0 => 1.0,
+            Ok(seconds) => seconds,
+            Err(message) => return refuse(lua, &message),
+        };
+        let limit = match slot.lock().as_ref() {
+            Some(visit) => visit.time_left(),
+            None => return refuse(lua, NO_REQUEST),
+        };
+        let wanted = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let longest = limit.map_or(LONGEST_SLEEP, |limit| limit + time_limit::NOTICE);
+        thread::sleep(wanted.min(longest));
+        true.into_lua(lua).map(|done| MultiValue::from_iter([done]))
+    })?;
+    native.table.raw_set("sleep", sleep)
+}
+
+/// A day: a page that asks for more has made a mistake.
+const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
+
+fn time(lua: &Lua, seconds: i64, nanoseconds: i64) -> Result<Table, String> {
+    lua.create_table_from([("seconds", seconds), ("nanoseconds", nanoseconds)]).map_err(|error| error.to_string())
+}
+
+/// Text safe in HTML and in quoted attributes. Bytes that are no UTF-8 stay as they are.
+fn escape_html(text: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(text.len() + text.len() / 4);
+    for piece in text.utf8_chunks() {
+        escaped.extend_from_slice(encode_quoted_attribute(piece.valid()).as_bytes());
+        escaped.extend_from_slice(piece.invalid());
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_special_in_html_is_escaped_and_other_bytes_stay() {
+        assert_eq!(
+            escape_html(b"<a b=\"c\" d='e'>&\xff</a>"),
+            b"&lt;a b=&quot;c&quot; d=&#x27;e&#x27;&gt;&amp;\xff&lt;/a&gt;"
+        );
+    }
+}

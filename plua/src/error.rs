@@ -1,0 +1,130 @@
+//! What went wrong in a page: its kind, message, place and the calls that led there.
+
+use std::fmt;
+use std::path::Path;
+
+/// The kinds of failure, each with its own title and HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The page, or a file it needs, cannot be read.
+    Read,
+    /// The page is not valid Lua.
+    Compile,
+    /// The page's code raised an error.
+    Runtime,
+    /// The page ran longer than `pLuaTimeout`.
+    TimeLimit,
+    /// The page needed more memory than `pLuaMemoryLimit`.
+    MemoryLimit,
+    /// No state of the host came free in time.
+    NoState,
+    /// A fault of the engine itself.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The words a report opens with.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            ErrorKind::Read => "Read error",
+            ErrorKind::Compile => "Compiler error",
+            ErrorKind::Runtime => "Run-time error",
+            ErrorKind::TimeLimit => "Time limit",
+            ErrorKind::MemoryLimit => "Memory limit",
+            ErrorKind::NoState => "No free state",
+            ErrorKind::Internal => "Internal error",
+        }
+    }
+
+    /// The status of the response.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            ErrorKind::NoState => 503,
+            _ => 500,
+        }
+    }
+
+    /// Whether the state the page ran in must not run another.
+    #[must_use]
+    pub fn spoils_state(self) -> bool {
+        matches!(self, ErrorKind::TimeLimit | ErrorKind::MemoryLimit | ErrorKind::Internal)
+    }
+}
+
+/// A line of a file, with the lines around it as they were when the page was compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file's path.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Numbered lines around it; empty when the source is not at hand.
+    pub excerpt: Vec<(u32, String)>,
+}
+
+/// Longest part of a source line that an excerpt shows, in characters.
+const EXCERPT_WIDTH: usize = 200;
+
+impl Place {
+    /// A line of a file whose source is `source`.
+    #[must_use]
+    pub fn new(file: &Path, line: u32, source: &[u8]) -> Place {
+        let first = line.saturating_sub(2).max(1);
+        let excerpt = source
+            .split(|byte| *byte == b'\n')
+            .zip(1u32..)
+            .skip(first as usize - 1)
+            .take_while(|(_, number)| *number <= line.saturating_add(2))
+            .map(|(text, number)| {
+                let text = text.strip_suffix(b"\r").unwrap_or(text);
+                let text: String = String::from_utf8_lossy(text).chars().take(EXCERPT_WIDTH).collect();
+                (number, text)
+            })
+            .collect();
+        Place { file: file.to_string_lossy().into_owned(), line, excerpt }
+    }
+}
+
+/// One active call when an error was raised, innermost first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// `function 'total'`, `main page`, `included file`, ...
+    pub what: String,
+    /// File and line, unless the function is not Lua.
+    pub at: Option<(String, u32)>,
+}
+
+/// Why a page failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// Its class.
+    pub kind: ErrorKind,
+    /// One sentence, without the place.
+    pub message: String,
+    /// Where it was raised, when that is in Lua code.
+    pub place: Option<Box<Place>>,
+    /// The calls that led there, innermost first.
+    pub frames: Vec<Frame>,
+}
+
+impl Error {
+    /// An error that has no place in a page.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error { kind, message: message.into(), place: None, frames: Vec::new() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.kind.title(), self.message)?;
+        match &self.place {
+            Some(place) => write!(formatter, " at {}:{}", place.file, place.line),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,173 @@
+//! The pages a state has loaded, and how it gets those it has not: from the host's cache, or compiled.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use lru::LruCache;
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, Table};
+
+use crate::cache::ChunkCache;
+use crate::chunk::{self, Chunk, Language, Stamp};
+use crate::emit;
+use crate::error::{Error, ErrorKind, Place};
+
+/// Why a file could not be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It could not be read.
+    Io(io::Error),
+    /// It was read and does not compile.
+    Page(Error),
+}
+
+impl LoadError {
+    /// The error as a report tells it.
+    #[must_use]
+    pub fn into_error(self, path: &Path) -> Error {
+        match self {
+            LoadError::Io(error) => Error::new(ErrorKind::Read, format!("{}: {error}", path.display())),
+            LoadError::Page(error) => error,
+        }
+    }
+}
+
+struct Loaded {
+    chunk: Arc<Chunk>,
+    number: u32,
+}
+
+/// A state's compiled functions by path, the least recently used leaving when there are too many.
+pub struct Loader {
+    cache: Arc<ChunkCache>,
+    loaded: LruCache<Box<[u8]>, Loaded>,
+    next: u32,
+    /// Compiled functions by number, as the state's own code sees them.
+    pages: Table,
+    /// Texts of pages too long to hold them, by number.
+    texts: Table,
+}
+
+impl Loader {
+    /// A loader for a state whose code keeps functions in `pages` and texts in `texts`.
+    #[must_use]
+    pub fn new(cache: Arc<ChunkCache>, files: NonZeroUsize, pages: Table, texts: Table) -> Loader {
+        Loader { cache, loaded: LruCache::new(files), next: 0, pages, texts }
+    }
+
+    /// The number under which the state's code finds the file's function. `stamp` is the file's present one, if
+    /// the caller knows it.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(&mut self, lua: &Lua, path: &Path, stamp: Option<Stamp>, language: Language) -> Result<u32, LoadError> {
+        let stamp = match stamp {
+            Some(stamp) => stamp,
+            None => Stamp::from(&path.metadata().map_err(LoadError::Io)?),
+        };
+        if let Some(loaded) = self.loaded.get(path.as_os_str().as_bytes())
+            && loaded.chunk.stamp == stamp
+            && loaded.chunk.language == language
+        {
+            return Ok(loaded.number);
+        }
+        let (chunk, function) = match self.cache.get(path, &stamp, language) {
+            Some(chunk) => {
+                let function = load(lua, path, &chunk.bytecode, ChunkMode::Binary);
+                (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
+            }
+            None => {
+                let (chunk, function) = compile(lua, path, language)?;
+                let chunk = Arc::new(chunk);
+                self.cache.put(path, chunk.clone());
+                (chunk, function)
+            }
+        };
+        self.keep(lua, path, chunk, &function).map_err(|error| LoadError::Page(engine_error(error)))
+    }
+
+    /// The source a path was loaded from.
+    #[must_use]
+    pub fn source(&self, path: &Path) -> Option<&[u8]> {
+        self.loaded.peek(path.as_os_str().as_bytes()).map(|loaded| loaded.chunk.source.as_slice())
+    }
+
+    fn keep(&mut self, lua: &Lua, path: &Path, chunk: Arc<Chunk>, function: &Function) -> mlua::Result<u32> {
+        self.next = self.next.wrapping_add(1);
+        let number = self.next;
+        if !chunk.texts.is_empty() {
+            let groups = lua.create_table()?;
+            for group in chunk.texts.chunks(emit::GROUP) {
+                // One by one: a state keeps only so many strings alive for Rust at a time.
+                let texts = lua.create_table_with_capacity(group.len(), 0)?;
+                for text in group {
+                    texts.raw_push(lua.create_string(&chunk.source[text.clone()])?)?;
+                }
+                groups.raw_push(texts)?;
+            }
+            self.texts.raw_set(number, groups)?;
+        }
+        self.pages.raw_set(number, function)?;
+        if let Some((_, old)) = self.loaded.push(path.as_os_str().as_bytes().into(), Loaded { chunk, number }) {
+            self.pages.raw_set(old.number, mlua::Nil)?;
+            self.texts.raw_set(old.number, mlua::Nil)?;
+        }
+        Ok(number)
+    }
+}
+
+fn load(lua: &Lua, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Function> {
+    lua.load(code).set_name(format!("@{}", path.display())).set_mode(mode).into_function()
+}
+
+/// Reads and compiles a file, without any lock.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn compile(lua: &Lua, path: &Path, language: Language) -> Result<(Chunk, Function), LoadError> {
+    let (source, stamp) = chunk::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => LoadError::Page(Error::new(ErrorKind::Read, error.to_string())),
+        _ => LoadError::Io(error),
+    })?;
+    let (code, texts) = match language {
+        Language::Page(syntax) => {
+            let lua = emit::emit(&source, syntax);
+            (lua.source, lua.texts)
+        }
+        Language::Raw => (emit::emit_raw(&source), Vec::new()),
+    };
+    let function = load(lua, path, &code, ChunkMode::Text).map_err(|error| {
+        LoadError::Page(match error {
+            mlua::Error::SyntaxError { message, .. } => compile_error(lua, path, &source, &code, message),
+            error => engine_error(error),
+        })
+    })?;
+    let bytecode = function.dump(false);
+    Ok((Chunk { stamp, language, source, bytecode, texts }, function))
+}
+
+/// Lua shortens long names in its messages, so the line is taken from a second try under a short one.
+fn compile_error(lua: &Lua, path: &Path, source: &[u8], code: &[u8], message: String) -> Error {
+    let named = lua.load(code).set_name("=page").set_mode(ChunkMode::Text).into_function();
+    let Err(mlua::Error::SyntaxError { message: named, .. }) = named else {
+        return Error::new(ErrorKind::Compile, message);
+    };
+    let located = named.strip_prefix("page:").and_then(|rest| rest.split_once(": "));
+    let Some((Ok(line), message)) = located.map(|(line, message)| (line.parse(), message)) else {
+        return Error::new(ErrorKind::Compile, named);
+    };
+    let mut error = Error::new(ErrorKind::Compile, message);
+    error.place = Some(Box::new(Place::new(path, line, source)));
+    error
+}
+
+/// A failure of Lua itself while code is loaded.
+fn engine_error(error: mlua::Error) -> Error {
+    match error {
+        mlua::Error::MemoryError(_) => Error::new(ErrorKind::MemoryLimit, "Memory limit reached!"),
+        error => Error::new(ErrorKind::Internal, error.to_string()),
+    }
+}

@@ -1,0 +1,36 @@
+//! What a page has put out, as Rust finds it when Lua hands it over.
+//!
+//! `unsafe` here because LuaJIT's string buffer gives its contents to nobody but Lua code: it hands over address
+//! and length, which saves interning and copying the whole page.
+#![allow(unsafe_code)]
+
+use mlua::Value;
+
+/// Calls `use_bytes` with the contents a state's `contents(buffer)` returned: address and length, or a string.
+///
+/// # Errors
+/// A message when the values are neither.
+pub fn with_contents<R>(contents: &[Value; 2], use_bytes: impl FnOnce(&[u8]) -> R) -> Result<R, String> {
+    match contents {
+        [Value::String(string), _] => Ok(use_bytes(&string.as_bytes())),
+        [address, length] => {
+            let (Some(address), Some(length)) = (whole(address), whole(length)) else {
+                return Err("the output is neither a buffer nor a string".into());
+            };
+            if length == 0 {
+                return Ok(use_bytes(&[]));
+            }
+            // SAFETY: prelude.lua passes what buffer:ref() gave, and that memory stays until the buffer is next
+            // used: `use_bytes` cannot reach the state, and no other thread runs it.
+            Ok(use_bytes(unsafe { std::slice::from_raw_parts(address as *const u8, length) }))
+        }
+    }
+}
+
+fn whole(number: &Value) -> Option<usize> {
+    match number {
+        Value::Integer(integer) => usize::try_from(*integer).ok(),
+        Value::Number(number) => Some(*number as usize),
+        _ => None,
+    }
+}

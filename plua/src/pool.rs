@@ -1,0 +1,216 @@
+//! The states of a host, lent to one request at a time.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::cache::ChunkCache;
+use crate::error::{Error, ErrorKind};
+use crate::settings::Settings;
+use crate::state::State;
+use crate::time_limit::Watchdog;
+
+/// The settings hosts must have in common to share a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shape {
+    states: u32,
+    runs: u32,
+    files: usize,
+    memory_limit: u32,
+    ignored_libraries: Vec<&'static str>,
+}
+
+impl From<&Settings> for Shape {
+    fn from(settings: &Settings) -> Shape {
+        Shape {
+            states: settings.states(),
+            runs: settings.runs(),
+            files: settings.files(),
+            memory_limit: settings.memory_limit(),
+            ignored_libraries: settings.ignored_libraries().to_vec(),
+        }
+    }
+}
+
+/// The states of one host and the compiled files they share. States are made when first needed.
+pub struct HostPool {
+    number: u64,
+    settings: Settings,
+    cache: Arc<ChunkCache>,
+    watchdog: Arc<OnceLock<Watchdog>>,
+    first_state: OnceLock<u64>,
+    states: Mutex<States>,
+}
+
+#[derive(Default)]
+struct States {
+    /// The one used last is lent first: its compiled traces and its memory are warm.
+    free: Vec<Box<State>>,
+    /// States that exist or are being made.
+    made: u32,
+    /// Requests waiting, first come first served.
+    waiting: VecDeque<Arc<Waiter>>,
+}
+
+#[derive(Default)]
+struct Waiter {
+    turn: Mutex<Option<Turn>>,
+    arrived: Condvar,
+}
+
+enum Turn {
+    Take(Box<State>),
+    Make,
+}
+
+thread_local! {
+    /// Where `pLuaStates 0` gives each thread its own: by the pool's number.
+    static OWN: RefCell<HashMap<u64, Box<State>>> = RefCell::default();
+}
+
+fn next_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+impl HostPool {
+    /// A pool without states.
+    #[must_use]
+    pub fn new(settings: &Settings, watchdog: Arc<OnceLock<Watchdog>>) -> HostPool {
+        let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
+        HostPool {
+            number: next_number(),
+            settings: settings.clone(),
+            cache: Arc::new(ChunkCache::new(files)),
+            watchdog,
+            first_state: OnceLock::new(),
+            states: Mutex::default(),
+        }
+    }
+
+    /// A state on loan. When all are out it waits for one, at most `wait`, in the order of asking.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoState`] when none came free, [`ErrorKind::Internal`] when none could be made.
+    pub fn lend(&self, wait: Duration) -> Result<StateGuard<'_>, Error> {
+        let turn = match self.settings.states() {
+            0 => OWN.with_borrow_mut(|own| own.remove(&self.number)).map_or(Turn::Make, Turn::Take),
+            most => self.turn(most, wait)?,
+        };
+        let state = match turn {
+            Turn::Take(state) => state,
+            Turn::Make => self.make().inspect_err(|_| self.give_back(None))?,
+        };
+        Ok(StateGuard { pool: self, state: Some(state) })
+    }
+
+    fn turn(&self, most: u32, wait: Duration) -> Result<Turn, Error> {
+        let waiter = {
+            let mut states = self.states.lock();
+            if let Some(state) = states.free.pop() {
+                return Ok(Turn::Take(state));
+            }
+            if states.made < most {
+                states.made += 1;
+                return Ok(Turn::Make);
+            }
+            let waiter = Arc::new(Waiter::default());
+            states.waiting.push_back(waiter.clone());
+            waiter
+        };
+        let until = Instant::now() + wait;
+        let mut turn = waiter.turn.lock();
+        while turn.is_none() && !waiter.arrived.wait_until(&mut turn, until).timed_out() {}
+        drop(turn);
+        // Nobody hands over to a waiter that is no longer in the queue, so this settles the race with a late turn.
+        self.states.lock().waiting.retain(|other| !Arc::ptr_eq(other, &waiter));
+        waiter.turn.lock().take().ok_or_else(|| {
+            let message =
+                format!("all {most} states were busy for {} s (pLuaStates, pLuaStateWait)", wait.as_secs_f64());
+            Error::new(ErrorKind::NoState, message)
+        })
+    }
+
+    fn make(&self) -> Result<Box<State>, Error> {
+        let watchdog = match self.watchdog.get() {
+            Some(watchdog) => watchdog,
+            None => {
+                let started = Watchdog::start().map_err(|error| {
+                    Error::new(ErrorKind::Internal, format!("no thread for the time limit: {error}"))
+                })?;
+                self.watchdog.get_or_init(|| started)
+            }
+        };
+        let number = next_number();
+        self.first_state.get_or_init(|| number);
+        State::new(number, &self.settings, self.cache.clone(), watchdog).map(Box::new)
+    }
+
+    /// Whether the state of that number was the first one made here.
+    #[must_use]
+    pub fn is_first(&self, number: u64) -> bool {
+        self.first_state.get() == Some(&number)
+    }
+
+    /// Takes a state back, or the right to make one in place of a state that is gone.
+    fn give_back(&self, state: Option<Box<State>>) {
+        if self.settings.states() == 0 {
+            if let Some(state) = state {
+                OWN.with_borrow_mut(|own| own.insert(self.number, state));
+            }
+            return;
+        }
+        let mut states = self.states.lock();
+        match states.waiting.pop_front() {
+            Some(waiter) => {
+                *waiter.turn.lock() = Some(state.map_or(Turn::Make, Turn::Take));
+                waiter.arrived.notify_one();
+            }
+            None => match state {
+                Some(state) => states.free.push(state),
+                None => states.made -= 1,
+            },
+        }
+    }
+}
+
+/// A state on loan. Dropping it gives the state back, or destroys it when it is spoiled or has served its runs.
+#[must_use]
+pub struct StateGuard<'p> {
+    pool: &'p HostPool,
+    state: Option<Box<State>>,
+}
+
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        let runs = self.pool.settings.runs();
+        let fit = |state: &Box<State>| !state.is_spoiled() && (runs == 0 || state.runs() < runs);
+        self.pool.give_back(self.state.take().filter(fit));
+    }
+}
+
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        match &self.state {
+            Some(state) => state,
+            None => unreachable!("only drop takes the state"),
+        }
+    }
+}
+
+impl DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        match &mut self.state {
+            Some(state) => state,
+            None => unreachable!("only drop takes the state"),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+-- What every state holds before a page runs: the page functions written in Lua, and the way Rust runs a page.
+--
+-- `native` holds the functions written in Rust, `ignored` the libraries pages do not get. A native function never
+-- raises: it returns true and its results, or false and a message, so that pages see plain string errors that
+-- point at their own line. TIME_LIMIT is what the time limit raises. The chunk returns the functions Rust calls.
+local native, ignored, TIME_LIMIT = ...
+
+local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
+  error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
+local load, loadstring = load, loadstring
+local unpack = unpack or table.unpack
+local find, gsub, lower = string.find, string.gsub, string.lower
+local concat = table.concat
+local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
+local getinfo, metatable_of, sethook = debug.getinfo, debug.getmetatable, debug.sethook
+
+-- Why the running page must end although nothing is wrong: nil, or "exit". While it is set no protected call
+-- returns to page code: each raises ENDING again.
+local ending
+local ENDING = setmetatable({}, { __tostring = function() return "the page has ended" end })
+
+-- The output buffer. LuaJIT's own buffer lets echo stay inside compiled code; elsewhere a table does.
+local new_buffer, contents
+local has_buffer, string_buffer = pcall(require, "string.buffer")
+if has_buffer then
+  local ffi = require("ffi")
+  local cast, address = ffi.cast, ffi.typeof("uintptr_t")
+  local tonumber = tonumber
+  new_buffer = string_buffer.new
+  function contents(buffer)
+    local pointer, length = buffer:ref()
+    return tonumber(cast(address, pointer)), length
+  end
+else
+  local buffer = {}
+  buffer.__index = buffer
+  function new_buffer() return setmetatable({ n = 0 }, buffer) end
+  function buffer:put(...)
+    local n = self.n
+    for i = 1, select("#", ...) do
+      n = n + 1
+      self[n] = (select(i, ...))
+    end
+    self.n = n
+  end
+  function buffer:reset()
+    for i = self.n, 1, -1 do self[i] = nil end
+    self.n = 0
+  end
+  function contents(self) return concat(self, "", 1, self.n) end
+end
+
+-- The table compiled pages know as `__plua`: where text goes, and what `<?= ?>` and `<?& ?>` make of values.
+local slot = { out = new_buffer() }
+
+-- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
+local function describe(value)
+  local kind = type(value)
+  if kind == "string" or kind == "number" then return value end
+  local shown = tostring(value)
+  if kind == "nil" or kind == "boolean" then return shown end
+  local metatable = metatable_of(value)
+  if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then return shown end
+  return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))
+end
+
+local function text(...)
+  local count = select("#", ...)
+  if count == 1 then
+    local value = ...
+    local kind = type(value)
+    if kind == "string" or kind == "number" then return value end
+    return describe(value)
+  end
+  local values = { ... }
+  for i = 1, count do values[i] = describe(values[i]) end
+  return unpack(values, 1, count)
+end
+slot.text = text
+
+local function html_of(value)
+  value = describe(value)
+  if type(value) == "string" and find(value, "[&<>\"']") then return native.escape_html(value) end
+  return value
+end
+
+function slot.html(...)
+  local count = select("#", ...)
+  if count == 1 then return html_of((...)) end
+  local values = { ... }
+  for i = 1, count do values[i] = html_of(values[i]) end
+  return unpack(values, 1, count)
+end
+
+local function leave(...)
+  if ending then error(ENDING, 0) end
+  return ...
+end
+
+_G.pcall = function(...) return leave(pcall(...)) end
+
+-- LuaJIT and 5.4 hand extra arguments to the function; 5.1 does not, so a closure carries them.
+local passes_arguments = select(2, xpcall(function(...) return select("#", ...) end, tostring, 1)) == 1
+local function call_with_handler(run, handler, ...)
+  if passes_arguments or select("#", ...) == 0 then return xpcall(run, handler, ...) end
+  local count, values = select("#", ...), { ... }
+  return xpcall(function() return run(unpack(values, 1, count)) end, handler)
+end
+
+-- A handler runs where the error is raised. For the time limit that is inside the hook, where no hook stops it any
+-- more, so it gets no say there.
+_G.xpcall = function(run, handler, ...)
+  return leave(call_with_handler(run, function(problem)
+    if ending or problem == TIME_LIMIT then return problem end
+    return handler(problem)
+  end, ...))
+end
+
+coroutine.resume = function(...) return leave(co_resume(...)) end
+
+local function exit()
+  ending = "exit"
+  error(ENDING, 0)
+end
+
+-- A function of the page written in Rust, with at most one result; its errors point at the line that called it.
+local function page_function(run)
+  return function(...)
+    local ok, result = run(...)
+    if not ok then error(result, 2) end
+    return result
+  end
+end
+
+local function page_procedure(run)
+  return function(...)
+    local ok, message = run(...)
+    if not ok then error(message, 2) end
+  end
+end
+
+-- The calls that were active in a thread, innermost first: { source, line, name, what } each. The engine's own
+-- functions and those written in C are left out.
+local DEEPEST_FRAME = 60
+local function frames(thread, level)
+  local list = {}
+  while #list < DEEPEST_FRAME do
+    local info
+    if thread then info = getinfo(thread, level, "Sln") else info = getinfo(level, "Sln") end
+    if not info then break end
+    if info.what ~= "C" and info.source ~= "=plua" and info.currentline > 0 then
+      list[#list + 1] = { info.source, info.currentline, info.name or "", info.what }
+    end
+    level = level + 1
+  end
+  return list
+end
+
+local function message_of(problem)
+  local kind = type(problem)
+  if kind == "string" or kind == "number" then return tostring(problem) end
+  if problem == nil then return "error without a message (nil)" end
+  local metatable = metatable_of(problem)
+  if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then
+    local ok, shown = pcall(tostring, problem)
+    if ok and type(shown) == "string" then return shown end
+    return "error object whose __tostring fails"
+  end
+  return "error object is a " .. kind .. " without __tostring"
+end
+
+-- Pages as compiled functions, by number, with the texts of those too long to hold them.
+local pages, page_texts = {}, {}
+
+local DEEPEST_INCLUDE = 100
+local depth = 0
+
+-- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
+local function described(problem)
+  if ending or problem == TIME_LIMIT then return problem end
+  return { message_of(problem), frames(nil, 3) }
+end
+
+local function include(file)
+  if depth >= DEEPEST_INCLUDE then error("include is nested more than " .. DEEPEST_INCLUDE .. " deep", 2) end
+  local ok, page, failed = native.include(file, depth > 0 and getinfo(2, "S").source or nil)
+  if not ok then error(page, 2) end
+  local problem
+  if page then
+    depth = depth + 1
+    local fine
+    fine, problem = call_with_handler(pages[page], described, slot, page_texts[page])
+    depth = depth - 1
+    if ending then error(ENDING, 0) end
+    if fine then return true end
+    if type(problem) ~= "table" then problem = { message_of(problem), {} } end
+  elseif failed then
+    problem = { nil, frames(nil, 2) }
+  end
+  if problem then
+    local _, shown = native.include_failed(problem[1], problem[2])
+    if shown then slot.out:put(shown) end
+  end
+  return false
+end
+
+local output = slot.out
+local DONE = {}
+local worker, failure
+local hooked = false
+
+-- Body of the coroutine pages run in. It serves page after page until one yields where nobody waits, or the time
+-- limit ends it.
+local function work(page, texts)
+  while true do
+    page, texts = co_yield(DONE, call_with_handler(page, described, slot, texts))
+  end
+end
+
+local function run(number)
+  ending, failure, depth = nil, nil, 0
+  if hooked then
+    hooked = false
+    sethook()
+  end
+  output:reset()
+  slot.out = output
+  worker = worker or co_create(work)
+  local ok, outcome, fine, problem = co_resume(worker, pages[number], page_texts[number])
+  if not ok or outcome ~= DONE then
+    problem = not ok and outcome or { "attempt to yield from outside a coroutine", frames(worker, 0) }
+    worker, fine = nil, false
+  end
+  if not fine and not ending then
+    failure = problem
+    return false
+  end
+  return true, contents(output)
+end
+
+-- Message and frames of the page that failed last.
+local function fault()
+  local problem = failure
+  failure = nil
+  if type(problem) == "table" then return problem[1], problem[2] end
+  -- The state's own code was stopped before it could describe anything: its coroutine is given up.
+  worker = nil
+  return message_of(problem), {}
+end
+
+-- A large page's memory is not kept for the small ones that follow.
+local LARGEST_KEPT = 1048576
+local function tidy()
+  if has_buffer and #output > LARGEST_KEPT then
+    output = new_buffer()
+    slot.out = output
+  end
+end
+
+local function flush()
+  local ok, sent = native.flush(contents(output))
+  output:reset()
+  if not ok then error(sent, 2) end
+  if not sent then
+    ending = "client gone"
+    error(ENDING, 0)
+  end
+end
+
+local function echo(...) slot.out:put(text(...)) end
+
+local NO_CASE = {
+  __index = function(headers, name)
+    if type(name) ~= "string" then return nil end
+    local wanted = lower(name)
+    for key, value in next, headers do
+      if type(key) == "string" and lower(key) == wanted then return value end
+    end
+  end,
+}
+local get_env = page_function(native.getEnv)
+
+_G.echo, _G.print, _G.exit, _G.flush, _G.include = echo, echo, exit, flush, include
+_G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
+for _, name in next, { "header", "setContentType", "setReturnCode", "httpError", "sleep", "showErrors" } do
+  _G[name] = page_procedure(native[name])
+end
+for _, name in next, { "parseGet", "clock", "compileTime" } do
+  _G[name] = page_function(native[name])
+end
+
+-- What would end, or change, the whole server process ends the page, or does nothing.
+local setlocale = os.setlocale
+os.exit = function() exit() end
+os.setlocale = function(locale, category)
+  if locale == nil then return setlocale(nil, category) end
+  return nil
+end
+
+-- Inside a hook no other hook runs, so a page under a time limit sets none, and none outlives its request.
+debug.sethook = function(...)
+  if native.has_time_limit() then error("debug.sethook is taken by the time limit (pLuaTimeout)", 2) end
+  hooked = true
+  return sethook(...)
+end
+
+-- Sources of load and friends are text where libraries are left out: crafted bytecode could bring them back.
+if next(ignored) then
+  local load_text = loadstring or load
+  local open = io.open
+  local function as_text(chunk, name, _, ...)
+    if type(chunk) == "function" then
+      local pieces = {}
+      for piece in chunk do
+        if piece == "" then break end
+        pieces[#pieces + 1] = piece
+      end
+      chunk = concat(pieces)
+    end
+    if type(chunk) == "string" and find(chunk, "^\27") then return nil, "bytecode is not loaded here" end
+    return load_text(chunk, name, "t", ...)
+  end
+  local function file_as_text(file, ...)
+    local handle, problem = open(file, "rb")
+    if not handle then return nil, problem end
+    local source = handle:read("*a")
+    handle:close()
+    return as_text(gsub(source, "^#[^\n]*", "", 1), "@" .. file, ...)
+  end
+  _G.load = function(chunk, name, ...) return leave(as_text(chunk, name or "=(load)", ...)) end
+  _G.loadstring = loadstring and function(chunk, name, ...) return as_text(chunk, name or chunk, ...) end
+  _G.loadfile = file_as_text
+  _G.dofile = function(file)
+    local chunk, problem = file_as_text(file)
+    if not chunk then error(problem, 0) end
+    return chunk()
+  end
+else
+  _G.load = function(...) return leave(load(...)) end
+end
+
+_G.ffi = nil
+local package = package
+for library in next, ignored do
+  if library == "string" then
+    for name in next, string do string[name] = nil end
+  else
+    _G[library] = nil
+    package.loaded[library] = nil
+  end
+  for _, registry in next, { package.loaded, package.preload } do
+    for name in next, registry do
+      if find(name, "^" .. library .. "%.") then registry[name] = nil end
+    end
+  end
+  package.preload[library] = nil
+end
+if ignored.package then _G.require, _G.module = nil, nil end
+
+return run, fault, tidy, pages, page_texts

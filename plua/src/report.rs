@@ -1,0 +1,153 @@
+//! One error laid out for its readers: the browser, the error log, the terminal.
+
+use std::fmt::Write;
+
+use html_escape::encode_text;
+
+use crate::error::{Error, Frame};
+
+/// An [`Error`] laid out. Every reader gets the same title, message, place, excerpt and traceback.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a>(pub &'a Error);
+
+impl Report<'_> {
+    /// For a terminal: several lines, the last one ended.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("{}: {}\n", self.0.kind.title(), self.0.message);
+        if let Some(place) = &self.0.place {
+            text += &format!("  --> {}:{}\n", place.file, place.line);
+            for (number, line) in &place.excerpt {
+                let mark = if *number == place.line { '>' } else { ' ' };
+                text += &format!("{mark} {number:>5} | {line}\n");
+            }
+        }
+        for frame in &self.0.frames {
+            text += &format!("  in {}\n", frame_text(frame));
+        }
+        text
+    }
+
+    /// For a log that keeps one entry on one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = self.0.to_string();
+        if let Some((_, text)) = self.0.place.as_ref().and_then(|place| {
+            place.excerpt.iter().find(|(number, text)| *number == place.line && !text.trim().is_empty())
+        }) {
+            line += &format!(" | {}", text.trim());
+        }
+        for frame in &self.0.frames {
+            line += &format!(" | in {}", frame_text(frame));
+        }
+        line
+    }
+
+    /// A block of HTML for a page that goes on, as for a failed include.
+    #[must_use]
+    pub fn html_block(&self) -> String {
+        let mut html = format!(
+            "<div style=\"margin:1em 0;padding:.8em 1em;border:1px solid #c33;border-left-width:6px;background:#fff6f5;\
+             color:#222;font:14px/1.45 ui-monospace,Menlo,Consolas,monospace;text-align:left\">\
+             <strong style=\"color:#b00\">{}</strong>: {}",
+            self.0.kind.title(),
+            encode_text(&self.0.message)
+        );
+        if let Some(place) = &self.0.place {
+            html += &format!("<div>{}:<strong>{}</strong></div>", encode_text(&place.file), place.line);
+            if !place.excerpt.is_empty() {
+                html += "<pre style=\"margin:.6em 0;overflow-x:auto\">";
+                for (number, line) in &place.excerpt {
+                    let text = format!("{number:>5} | {}", encode_text(line));
+                    html += &match *number == place.line {
+                        true => format!("<mark>{text}</mark>\n"),
+                        false => format!("{text}\n"),
+                    };
+                }
+                html += "</pre>";
+            }
+        }
+        for frame in &self.0.frames {
+            html += &format!("<div>in {}</div>", encode_text(&frame_text(frame)));
+        }
+        html + "</div>\n"
+    }
+
+    /// A whole HTML page.
+    #[must_use]
+    pub fn html_page(&self) -> String {
+        let title = self.0.kind.title();
+        let mut html = String::new();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            html,
+            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
+             <body style=\"margin:2em auto;max-width:60em;padding:0 1em\">\n{}</body></html>\n",
+            self.html_block()
+        );
+        html
+    }
+}
+
+fn frame_text(frame: &Frame) -> String {
+    match &frame.at {
+        Some((file, line)) => format!("{} at {file}:{line}", frame.what),
+        None => frame.what.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::error::{ErrorKind, Place};
+
+    fn sample() -> Error {
+        Error {
+            kind: ErrorKind::Runtime,
+            message: "attempt to index local 'user' (a nil value) & <b>".into(),
+            place: Some(Box::new(Place::new(Path::new("/shop/cart.plua"), 2, b"<ul>\n <?= user.name ?>\r\n</ul>"))),
+            frames: vec![
+                Frame { what: "function 'item'".into(), at: Some(("/shop/cart.plua".into(), 2)) },
+                Frame { what: "main page".into(), at: Some(("/shop/index.plua".into(), 9)) },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_terminal_sees_the_failing_line_marked_in_its_surroundings() {
+        insta::assert_snapshot!(Report(&sample()).text(), @r"
+        Run-time error: attempt to index local 'user' (a nil value) & <b>
+          --> /shop/cart.plua:2
+              1 | <ul>
+        >     2 |  <?= user.name ?>
+              3 | </ul>
+          in function 'item' at /shop/cart.plua:2
+          in main page at /shop/index.plua:9
+        ");
+    }
+
+    #[test]
+    fn the_log_gets_one_line_with_place_source_and_calls() {
+        assert_eq!(
+            Report(&sample()).line(),
+            "Run-time error: attempt to index local 'user' (a nil value) & <b> at /shop/cart.plua:2 | <?= user.name ?> \
+             | in function 'item' at /shop/cart.plua:2 | in main page at /shop/index.plua:9"
+        );
+    }
+
+    #[test]
+    fn a_browser_gets_everything_escaped() {
+        let html = Report(&sample()).html_page();
+        assert!(html.contains("(a nil value) &amp; &lt;b&gt;"), "{html}");
+        assert!(html.contains("<mark>    2 |  &lt;?= user.name ?&gt;</mark>"), "{html}");
+        assert!(!html.contains("<b>"), "{html}");
+    }
+
+    #[test]
+    fn a_place_beyond_the_source_has_no_excerpt_and_the_last_line_a_short_one() {
+        assert!(Place::new(Path::new("x"), 9, b"a\nb").excerpt.is_empty());
+        assert_eq!(Place::new(Path::new("x"), 3, b"a\nb\nc").excerpt.len(), 3);
+    }
+}

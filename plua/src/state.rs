@@ -1,0 +1,224 @@
+//! A Lua state: one Lua with the page functions in it, which runs one page at a time.
+//!
+//! `unsafe` here for one call: a state with every library of Lua, `debug` and `ffi` among them, as pages expect.
+#![allow(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value};
+use parking_lot::Mutex;
+
+use crate::api;
+use crate::c_modules;
+use crate::cache::ChunkCache;
+use crate::chunk::Stamp;
+use crate::error::{Error, ErrorKind};
+use crate::fault;
+use crate::loader::{LoadError, Loader};
+use crate::output;
+use crate::settings::Settings;
+use crate::time_limit::{self, Call, TimeLimit, Watchdog};
+use crate::visit::{Slot, Visit};
+use crate::working_directory;
+
+const PRELUDE: &str = include_str!("prelude.lua");
+
+/// Time the state's own code has to describe an error.
+const FAULT_TIME: Duration = Duration::from_secs(1);
+
+/// Output larger than this, in bytes, is not kept as the buffer of the next page.
+const LARGE_OUTPUT: usize = 1 << 20;
+
+/// What became of a page.
+pub enum Outcome<'a> {
+    /// It ended; what it put out and has not flushed.
+    Done(&'a [u8]),
+    /// Its file could not be read.
+    Unreadable(std::io::Error),
+    /// It failed.
+    Failed(Error),
+}
+
+/// One Lua state. It serves one request at a time, on any thread.
+pub struct State {
+    // Dropped before `lua`: the watchdog must have let go of the state before it closes.
+    limit: TimeLimit,
+    number: u64,
+    runs: u32,
+    spoiled: bool,
+    memory: Option<MemoryLimit>,
+    slot: Slot,
+    loader: Arc<Mutex<Option<Loader>>>,
+    run: Function,
+    fault: Function,
+    tidy: Function,
+    lua: Lua,
+}
+
+struct MemoryLimit {
+    /// Bytes a fresh state holds.
+    fresh: usize,
+    /// Bytes a page may add.
+    allowed: usize,
+}
+
+impl State {
+    /// A state for a host of these settings, which takes compiled files from `cache`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when Lua cannot be set up.
+    pub fn new(number: u64, settings: &Settings, cache: Arc<ChunkCache>, watchdog: &Watchdog) -> Result<State, Error> {
+        State::make(number, settings, cache, watchdog)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("no Lua state could be made: {error}")))
+    }
+
+    fn make(number: u64, settings: &Settings, cache: Arc<ChunkCache>, watchdog: &Watchdog) -> mlua::Result<State> {
+        // SAFETY: page code is as free as its host's pLuaIgnoreLibrary leaves it: `debug` and `ffi` can break
+        // the process by design, and prelude.lua removes what is left out before a page runs.
+        let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new()) };
+        c_modules::install(&lua)?;
+        let limit = watchdog.limit(&lua);
+        let slot = Slot::default();
+        let loader = Arc::new(Mutex::new(None));
+        let ignored = lua.create_table_from(settings.ignored_libraries().iter().map(|name| (*name, true)))?;
+        let (run, fault, tidy, pages, texts): (Function, Function, Function, Table, Table) = lua
+            .load(PRELUDE)
+            .set_name("=plua")
+            .set_mode(ChunkMode::Text)
+            .call((api::native(&lua, &slot, &loader)?, ignored, lua.create_string(time_limit::MESSAGE.to_bytes())?))?;
+        let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
+        *loader.lock() = Some(Loader::new(cache, files, pages, texts));
+        let memory = match settings.memory_limit() {
+            0 => None,
+            kilobytes => {
+                lua.gc_collect()?;
+                let memory = MemoryLimit { fresh: lua.used_memory(), allowed: kilobytes as usize * 1024 };
+                lua.set_memory_limit(memory.fresh + memory.allowed)?;
+                Some(memory)
+            }
+        };
+        Ok(State { limit, number, runs: 0, spoiled: false, memory, slot, loader, run, fault, tidy, lua })
+    }
+
+    /// Its number among all states of the process.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Requests it has begun.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.runs
+    }
+
+    /// Whether it must not run another page.
+    #[must_use]
+    pub fn is_spoiled(&self) -> bool {
+        self.spoiled
+    }
+
+    /// Runs the page of a visit; `conclude` answers its request.
+    pub fn run<R>(
+        &mut self,
+        mut visit: Box<Visit>,
+        stamp: Option<Stamp>,
+        conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R,
+    ) -> R {
+        // Whatever unwinds from here leaves a state that nobody may use again.
+        self.spoiled = true;
+        self.runs += 1;
+        (visit.run, visit.state) = (self.runs, self.number);
+        let language = visit.language(&visit.path);
+        let loaded = match self.loader.lock().as_mut() {
+            Some(loader) => loader.load(&self.lua, &visit.path, stamp, language),
+            None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
+        };
+        let page = match loaded {
+            Ok(page) => page,
+            Err(LoadError::Io(error)) => {
+                self.spoiled = false;
+                return conclude(&mut visit, Outcome::Unreadable(error));
+            }
+            Err(LoadError::Page(error)) => {
+                self.spoiled = error.kind.spoils_state();
+                return conclude(&mut visit, Outcome::Failed(error));
+            }
+        };
+        working_directory::enter(visit.folder());
+        let timeout = visit.host.timeout();
+        if !timeout.is_zero() {
+            visit.deadline = Some(Instant::now() + timeout);
+            self.limit.start(timeout);
+        }
+        *self.slot.lock() = Some(visit);
+        let ran = self.run.call::<(bool, Value, Value)>(page);
+        let stopped = if timeout.is_zero() { None } else { self.limit.stop() };
+        let expired = stopped.is_some();
+        let failed = match &ran {
+            Ok((true, ..)) => None,
+            Ok(_) => Some(self.failure(None, stopped)),
+            Err(error) => Some(self.failure(Some(error), stopped)),
+        };
+        let Some(mut visit) = self.slot.lock().take() else {
+            unreachable!("only State::run empties the slot");
+        };
+        let panicked = visit.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic));
+        let failed = panicked.or(failed);
+        self.spoiled = expired || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
+        if let Some(error) = failed {
+            return conclude(&mut visit, Outcome::Failed(error));
+        }
+        let (address, length) = ran.map_or((Value::Nil, Value::Nil), |(_, address, length)| (address, length));
+        let (answer, length) = match output::with_contents(&[address, length], |bytes| {
+            (conclude(&mut visit, Outcome::Done(bytes)), bytes.len())
+        }) {
+            Ok(answer) => answer,
+            Err(_) => unreachable!("prelude.lua returns the contents of its buffer"),
+        };
+        if length > LARGE_OUTPUT {
+            self.spoiled |= self.tidy.call::<()>(()).is_err();
+        }
+        self.spoiled |= self.holds_too_much();
+        answer
+    }
+
+    /// Why the page failed that ran last. `error` is what the state's own code ended with, if that failed;
+    /// `stopped` the calls the time limit ended.
+    fn failure(&self, error: Option<&mlua::Error>, stopped: Option<Vec<Call>>) -> Error {
+        self.limit.start(FAULT_TIME);
+        let described = self.fault.call::<(LuaString, Value)>(());
+        self.limit.stop();
+        let visit = self.slot.lock();
+        let page = visit.as_ref().map_or(Path::new(""), |visit| &visit.path);
+        let (message, mut frames) = match (&described, error) {
+            (Ok((_, frames)), Some(error)) => (error.to_string().into_bytes(), fault::frames(frames, page)),
+            (Ok((message, frames)), None) => (message.as_bytes().to_vec(), fault::frames(frames, page)),
+            (Err(error), _) => (error.to_string().into_bytes(), Vec::new()),
+        };
+        if let Some(calls) = &stopped {
+            frames = fault::stopped_frames(calls, page);
+        }
+        let loader = self.loader.lock();
+        let mut error = fault::error(&message, frames, |path| loader.as_ref().and_then(|loader| loader.source(path)));
+        if stopped.is_some() {
+            error.kind = ErrorKind::TimeLimit;
+            error.message = time_limit::MESSAGE.to_string_lossy().into_owned();
+        } else if self.memory.is_some() && error.message.contains("not enough memory") {
+            error.kind = ErrorKind::MemoryLimit;
+            error.message = "Memory limit reached!".into();
+        }
+        error
+    }
+
+    /// Whether what pages left behind takes up most of what a page may use.
+    fn holds_too_much(&self) -> bool {
+        let Some(memory) = &self.memory else { return false };
+        let full = memory.fresh + memory.allowed / 4 * 3;
+        self.lua.used_memory() > full && (self.lua.gc_collect().is_err() || self.lua.used_memory() > full)
+    }
+}

@@ -1,0 +1,417 @@
+//! The time limit: a watchdog thread that stops states whose deadline has passed.
+//!
+//! A page that ends in time pays one atomic store when it starts and one when it ends. Once the deadline has passed,
+//! the watchdog sends a signal to the thread that runs the page, and the signal's handler sets LuaJIT's debug hook
+//! there; the build flag `LUAJIT_ENABLE_CHECKHOOK` makes compiled loops look at it. The hook is not set from the
+//! watchdog itself: `lua_sethook` is safe to call from a signal handler, but from another thread it loses races
+//! with LuaJIT's own changes of its dispatch table, and such a page then spins for ever. The signal is repeated until
+//! the page is out, because even in a handler the call may cut into such a change.
+//!
+//! PUC Lua keeps hooks per coroutine, so there each state carries a counting hook from its start that looks at the
+//! deadline. Either way the hook raises again and again until the page is out: no `pcall` keeps a page alive.
+//!
+//! `unsafe` here for signals and raw Lua states: no safe interface reaches a state that is running.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int};
+use std::mem;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Once, OnceLock, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mlua::{Lua, ffi};
+use nix::sys::signal::SigSet;
+use parking_lot::{Condvar, Mutex};
+
+/// What a stopped page is told.
+pub const MESSAGE: &CStr = c"The script took too long to execute (timed out)!";
+
+const NEVER: u64 = u64::MAX;
+const EXPIRED: u64 = 0;
+
+/// How often running states are looked at.
+const TICK: Duration = Duration::from_millis(5);
+
+/// How long after its deadline a page is stopped at the latest, unless it is in a function written in C.
+pub const NOTICE: Duration = TICK.saturating_mul(4);
+
+/// Ticks without any running state after which the watchdog sleeps until it is called.
+const IDLE_TICKS: u32 = 20;
+
+/// Nanoseconds since the first call in this process, at least 1.
+fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + 1
+}
+
+struct Deadline {
+    /// [`NEVER`], [`EXPIRED`], or when the running page must end.
+    ends: AtomicU64,
+    /// The state to stop; none once it is closed.
+    state: Mutex<Option<NonNull<ffi::lua_State>>>,
+    /// The calls that were active when the hook first fired, innermost first.
+    calls: Mutex<Vec<Call>>,
+    /// The state again, for the signal handler, which may take no lock.
+    running: AtomicPtr<ffi::lua_State>,
+    /// The thread the page runs in.
+    thread: AtomicUsize,
+    /// The deadline of the page that this one interrupted in its thread, if any.
+    outer: AtomicPtr<Deadline>,
+}
+
+/// One active Lua call of a page that was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The chunk's name as Lua keeps it: `@` and the file.
+    pub source: Vec<u8>,
+    /// Line being executed.
+    pub line: u32,
+    /// The function's name, or empty.
+    pub name: Vec<u8>,
+    /// `main` for a file's own code, otherwise `Lua`.
+    pub what: Vec<u8>,
+}
+
+// SAFETY: the state is touched only by the thread that runs it and by that thread's signal handler; the owner takes
+// the pointer out before the state closes.
+unsafe impl Send for Deadline {}
+// SAFETY: as above.
+unsafe impl Sync for Deadline {}
+
+#[derive(Default)]
+struct Shared {
+    deadlines: Mutex<Vec<Weak<Deadline>>>,
+    wake: Condvar,
+    asleep: AtomicBool,
+    stopping: AtomicBool,
+}
+
+/// One watchdog thread and the states it looks after. Dropping it ends the thread.
+pub struct Watchdog {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread.
+    pub fn start() -> std::io::Result<Watchdog> {
+        let shared = Arc::new(Shared::default());
+        let thread = thread::Builder::new().name("plua watchdog".into()).spawn({
+            let shared = shared.clone();
+            move || {
+                // The server's signals are for the threads that expect them.
+                let _ = SigSet::all().thread_block();
+                watch(&shared);
+            }
+        })?;
+        Ok(Watchdog { shared, thread: Some(thread) })
+    }
+
+    /// Looks after a state from here on. Not to be called from inside one of its coroutines.
+    #[must_use]
+    pub fn limit(&self, lua: &Lua) -> TimeLimit {
+        let state = lua.exec_raw_lua(|raw| NonNull::new(raw.state()));
+        let deadline = Arc::new(Deadline {
+            ends: AtomicU64::new(NEVER),
+            state: Mutex::new(state),
+            calls: Mutex::default(),
+            running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
+            thread: AtomicUsize::new(0),
+            outer: AtomicPtr::default(),
+        });
+        if let Some(state) = state {
+            // SAFETY: the state is alive and not running; the Deadline outlives the state's use of it, because
+            // TimeLimit clears the hook and the registry entry when it is dropped.
+            unsafe {
+                ffi::lua_pushlightuserdata(state.as_ptr(), Arc::as_ptr(&deadline).cast_mut().cast());
+                ffi::lua_setfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, REGISTRY_KEY.as_ptr());
+                if cfg!(not(feature = "luajit")) {
+                    ffi::lua_sethook(state.as_ptr(), Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL);
+                }
+            }
+        }
+        self.shared.deadlines.lock().push(Arc::downgrade(&deadline));
+        TimeLimit { deadline, shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        drop(self.shared.deadlines.lock());
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(shared: &Shared) {
+    let mut idle = 0;
+    let mut deadlines = shared.deadlines.lock();
+    while !shared.stopping.load(Ordering::SeqCst) {
+        let mut running = false;
+        deadlines.retain(|deadline| {
+            let Some(deadline) = deadline.upgrade() else {
+                return false;
+            };
+            running |= stop_if_expired(&deadline);
+            true
+        });
+        idle = if running { 0 } else { idle + 1 };
+        if idle < IDLE_TICKS {
+            shared.wake.wait_for(&mut deadlines, TICK);
+        } else if shared.asleep.swap(true, Ordering::SeqCst) {
+            shared.wake.wait(&mut deadlines);
+        }
+        // A page that started between the last look and `asleep` is seen by the look that follows before the wait.
+    }
+}
+
+/// Whether the state runs under a deadline; when that has passed, it is told to stop, until it has.
+fn stop_if_expired(deadline: &Deadline) -> bool {
+    let ends = deadline.ends.load(Ordering::SeqCst);
+    if ends == NEVER || now() < ends {
+        return ends != NEVER;
+    }
+    // TimeLimit::stop takes the same lock once it has seen EXPIRED, so the thread is still there.
+    let _running = deadline.state.lock();
+    let expired = ends == EXPIRED && deadline.ends.load(Ordering::SeqCst) == EXPIRED
+        || deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if expired && cfg!(feature = "luajit") {
+        // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
+        unsafe { libc::pthread_kill(deadline.thread.load(Ordering::Relaxed) as libc::pthread_t, stop_signal()) };
+    }
+    true
+}
+
+thread_local! {
+    /// The deadline of the page this thread runs. Without a destructor, so that a signal handler may read it.
+    static CURRENT: Cell<*const Deadline> = const { Cell::new(ptr::null()) };
+    /// Whether this thread lets the signal through.
+    static LISTENS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A real-time signal that neither httpd nor PHP (which takes the first one) nor the C library uses.
+fn stop_signal() -> c_int {
+    libc::SIGRTMIN() + 6
+}
+
+/// Makes this thread take the signal.
+fn listen() {
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        // SAFETY: the handler does only what a handler may; SA_RESTART keeps interrupted system calls going.
+        unsafe {
+            let mut action: libc::sigaction = mem::zeroed();
+            action.sa_sigaction = on_stop_signal as extern "C" fn(c_int) as usize;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(stop_signal(), &action, ptr::null_mut());
+        }
+    });
+    // SAFETY: an empty set is made before it is used.
+    unsafe {
+        let mut signals: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&mut signals);
+        libc::sigaddset(&mut signals, stop_signal());
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &signals, ptr::null_mut());
+    }
+    LISTENS.set(true);
+}
+
+extern "C" fn on_stop_signal(_: c_int) {
+    // SAFETY: CURRENT is set only while its TimeLimit, and so the state, is alive and runs in this thread.
+    let Some(deadline) = (unsafe { CURRENT.get().as_ref() }) else { return };
+    let state = deadline.running.load(Ordering::Relaxed);
+    if deadline.ends.load(Ordering::Relaxed) == EXPIRED && !state.is_null() {
+        // SAFETY: lua.h allows lua_sethook in a signal handler. Taking the hook away first makes LuaJIT renew its
+        // dispatch table even when it believes that the hook is in it.
+        unsafe {
+            ffi::lua_sethook(state, None, 0, 0);
+            ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+        }
+    }
+}
+
+/// Instructions between two looks at the deadline in PUC Lua.
+const HOOK_INTERVAL: i32 = 1000;
+
+const REGISTRY_KEY: &CStr = c"plua.deadline";
+
+/// Calls of a stopped page that are kept.
+const DEEPEST_CALL: i32 = 60;
+
+unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_Debug) {
+    // SAFETY: Lua calls hooks with a live state and LUA_MINSTACK free slots; the registry entry is a Deadline for
+    // as long as the hook is set; when lua_error leaves, nothing here waits to be dropped.
+    unsafe {
+        ffi::lua_getfield(state, ffi::LUA_REGISTRYINDEX, REGISTRY_KEY.as_ptr());
+        let deadline = ffi::lua_touserdata(state, -1).cast::<Deadline>();
+        ffi::lua_pop(state, 1);
+        let Some(deadline) = deadline.as_ref() else { return };
+        if deadline.ends.load(Ordering::Relaxed) != EXPIRED {
+            return;
+        }
+        if cfg!(not(feature = "luajit")) {
+            // From here on every instruction raises, so that no pcall outlives the deadline.
+            ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+        }
+        note_calls(state, deadline);
+        ffi::lua_pushstring(state, MESSAGE.as_ptr());
+        ffi::lua_error(state);
+    }
+}
+
+/// Keeps the active calls the first time.
+///
+/// # Safety
+/// `state` is live and runs in this thread.
+unsafe fn note_calls(state: *mut ffi::lua_State, deadline: &Deadline) {
+    let mut calls = deadline.calls.lock();
+    if !calls.is_empty() {
+        return;
+    }
+    for level in 0..DEEPEST_CALL {
+        // SAFETY: lua_Debug is plain data that lua_getstack and lua_getinfo fill; strings in it are C strings
+        // that live as long as the function they belong to is on the stack.
+        unsafe {
+            let mut call: ffi::lua_Debug = mem::zeroed();
+            if ffi::lua_getstack(state, level, &mut call) == 0 {
+                break;
+            }
+            ffi::lua_getinfo(state, c"Sln".as_ptr(), &mut call);
+            let text = |text: *const c_char| {
+                if text.is_null() { Vec::new() } else { CStr::from_ptr(text).to_bytes().to_vec() }
+            };
+            if let Ok(line) = u32::try_from(call.currentline) {
+                calls.push(Call { source: text(call.source), line, name: text(call.name), what: text(call.what) });
+            }
+        }
+    }
+}
+
+/// The time limit of one state. Must be dropped before the state it was made for.
+pub struct TimeLimit {
+    deadline: Arc<Deadline>,
+    shared: Arc<Shared>,
+}
+
+impl TimeLimit {
+    /// Starts the clock for a page that runs in this thread.
+    pub fn start(&self, limit: Duration) {
+        let deadline = &*self.deadline;
+        if cfg!(feature = "luajit") {
+            if !LISTENS.get() {
+                listen();
+            }
+            // SAFETY: always allowed.
+            deadline.thread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
+            deadline.outer.store(CURRENT.replace(deadline).cast_mut(), Ordering::Relaxed);
+        }
+        let ends = now().saturating_add(limit.as_nanos().try_into().unwrap_or(NEVER)).min(NEVER - 1);
+        deadline.ends.store(ends, Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) && self.shared.asleep.swap(false, Ordering::SeqCst) {
+            drop(self.shared.deadlines.lock());
+            self.shared.wake.notify_all();
+        }
+    }
+
+    /// Stops the clock, in the thread that started it. When the deadline had passed and the page was told to stop:
+    /// the calls that were active then, innermost first.
+    pub fn stop(&self) -> Option<Vec<Call>> {
+        let deadline = &*self.deadline;
+        let expired = deadline.ends.swap(NEVER, Ordering::SeqCst) == EXPIRED;
+        if cfg!(feature = "luajit") {
+            // From here on the handler does nothing to this state, so a late signal cannot set the hook again.
+            CURRENT.set(deadline.outer.swap(ptr::null_mut(), Ordering::Relaxed));
+        }
+        if !expired {
+            return None;
+        }
+        // Waits for a watchdog that is just sending a signal.
+        let state = deadline.state.lock();
+        if let (true, Some(state)) = (cfg!(feature = "luajit"), *state) {
+            // SAFETY: the state is alive and does not run.
+            unsafe { ffi::lua_sethook(state.as_ptr(), None, 0, 0) };
+        }
+        Some(mem::take(&mut *deadline.calls.lock()))
+    }
+}
+
+impl Drop for TimeLimit {
+    fn drop(&mut self) {
+        let state = self.deadline.state.lock().take();
+        if let Some(state) = state {
+            // SAFETY: the state is still alive (see State) and does not run. Coroutines keep the hook but run no more.
+            unsafe {
+                ffi::lua_sethook(state.as_ptr(), None, 0, 0);
+                ffi::lua_pushnil(state.as_ptr());
+                ffi::lua_setfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, REGISTRY_KEY.as_ptr());
+            }
+        }
+    }
+}
+
+/// Whether this build can stop a compiled endless loop, tried once in a process.
+///
+/// # Errors
+/// A sentence when it cannot.
+pub fn self_check() -> Result<(), String> {
+    static RESULT: OnceLock<Result<(), String>> = OnceLock::new();
+    RESULT
+        .get_or_init(|| {
+            let watchdog = Watchdog::start().map_err(|error| format!("no thread for the time limit: {error}"))?;
+            let lua = Lua::new();
+            let limit = watchdog.limit(&lua);
+            limit.start(Duration::from_millis(5));
+            // Ends by itself after a second or two, so that a build without the flag is told apart and does not hang.
+            let ran = lua.load("local n = 0; for i = 1, 2e9 do n = n + i end return n").exec();
+            limit.stop();
+            match ran {
+                Err(_) => Ok(()),
+                Ok(()) => Err("pLuaTimeout cannot be kept: this build's LuaJIT lacks LUAJIT_ENABLE_CHECKHOOK; build \
+                               with CFLAGS=-DLUAJIT_ENABLE_CHECKHOOK as .cargo/config.toml does"
+                    .to_string()),
+            }
+        })
+        .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_build_can_stop_a_compiled_loop() {
+        assert_eq!(self_check(), Ok(()));
+    }
+
+    #[test]
+    fn loops_that_catch_errors_end_at_the_deadline_and_the_watchdog_wakes_after_idling() {
+        let watchdog = Watchdog::start().unwrap();
+        let lua = Lua::new();
+        let limit = watchdog.limit(&lua);
+        for code in [
+            "while true do end",
+            "while true do pcall(function() while true do end end) end",
+            "while true do coroutine.wrap(function() for i = 1, 1e5 do end end)() end",
+            "local function f() return f() end f()",
+        ] {
+            limit.start(Duration::from_millis(50));
+            let failed = lua.load(code).exec().unwrap_err().to_string();
+            assert!(limit.stop().is_some_and(|calls| !calls.is_empty()), "{code}");
+            assert!(failed.contains("took too long"), "{code}: {failed}");
+            assert_eq!(lua.load("return 1 + 1").eval::<i32>().unwrap(), 2, "after {code}");
+            thread::sleep(TICK * (IDLE_TICKS + 5));
+        }
+        limit.start(Duration::from_secs(60));
+        assert_eq!(lua.load("local n = 0 for i = 1, 1e5 do n = n + 1 end return n").eval::<u32>().unwrap(), 100_000);
+        assert_eq!(limit.stop(), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! One request being answered by a page: all that page functions know of it.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::chunk::Language;
+use crate::error::Error;
+use crate::exchange::{Exchange, Head, HeaderChange};
+use crate::page::Syntax;
+use crate::settings::Settings;
+
+/// Where page functions find their request; empty between pages.
+pub type Slot = Arc<Mutex<Option<Box<Visit>>>>;
+
+/// A request, what the page made of its response so far, and the settings that hold for it.
+///
+/// It borrows nothing, so that another thread may go on with it.
+pub struct Visit {
+    /// The server's end.
+    pub exchange: Box<dyn Exchange>,
+    /// The page asked for.
+    pub path: PathBuf,
+    /// Settings of the page's directory.
+    pub settings: Arc<Settings>,
+    /// Settings of the host.
+    pub host: Arc<Settings>,
+    /// Response so far.
+    pub response: Response,
+    /// Whether the visitor sees reports: `pLuaError`, or what the page said with `showErrors`.
+    pub show_errors: bool,
+    /// Number of the state, for pages that ask.
+    pub state: u64,
+    /// Requests this state has begun, this one included.
+    pub run: u32,
+    /// When the page must have ended.
+    pub deadline: Option<Instant>,
+    /// What opening the last included file came to, until it is reported with its chain of includes.
+    pub include_error: Option<Error>,
+    /// Text of a panic in a page function.
+    pub panic: Option<String>,
+}
+
+impl Visit {
+    /// The folder of the page asked for.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Time until the page must have ended; none without a limit.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Sends a piece of the body, and the head before the first.
+    ///
+    /// # Errors
+    /// The exchange's, when the client is gone.
+    pub fn stream(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.response.head_sent {
+            self.response.head_sent = true;
+            self.exchange.send_head(&self.response.head)?;
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.exchange.write(bytes)
+    }
+
+    /// How a file becomes Lua in this directory.
+    #[must_use]
+    pub fn language(&self, path: &Path) -> Language {
+        language(&self.settings, path)
+    }
+}
+
+/// How a file becomes Lua under these settings.
+#[must_use]
+pub fn language(settings: &Settings, path: &Path) -> Language {
+    if settings.is_raw(path.file_name().map_or(&[], OsStr::as_bytes)) {
+        Language::Raw
+    } else {
+        Language::Page(Syntax { short_hand: settings.short_hand(), auto_escape: settings.auto_escape() })
+    }
+}
+
+/// The response a page builds: headers can change until the first byte is out.
+pub struct Response {
+    /// Status and headers.
+    pub head: Head,
+    /// Whether the page chose its status itself.
+    pub status_chosen: bool,
+    /// A status whose page the server makes, chosen with `httpError`.
+    pub server_page: Option<u16>,
+    /// Whether the head is out.
+    pub head_sent: bool,
+}
+
+impl Default for Response {
+    fn default() -> Response {
+        Response {
+            head: Head { status: 200, content_type: Cow::Borrowed(b"text/html"), headers: Vec::new() },
+            status_chosen: false,
+            server_page: None,
+            head_sent: false,
+        }
+    }
+}
+
+impl Response {
+    /// The last value the page gave a header, or none if it was not given or removed again.
+    #[must_use]
+    pub fn header(&self, wanted: &str) -> Option<&[u8]> {
+        self.head
+            .headers
+            .iter()
+            .rev()
+            .find_map(|change| match change {
+                HeaderChange::Set(name, value) | HeaderChange::Add(name, value) => {
+                    name.eq_ignore_ascii_case(wanted.as_bytes()).then_some(Some(value.as_slice()))
+                }
+                HeaderChange::Remove(name) => name.eq_ignore_ascii_case(wanted.as_bytes()).then_some(None),
+            })
+            .flatten()
+    }
+}

@@ -1,0 +1,203 @@
+//! Failing pages: what visitor and administrator are told, and what holds afterwards.
+
+mod site;
+
+use site::{Site, page};
+
+/// The log entry of a page, with the folder's name taken out.
+fn logged(site: &Site, name: &str) -> String {
+    let seen = site.get(name);
+    assert_eq!(seen.log.len(), 1, "{:?}", seen.log);
+    seen.log[0].replace(site.folder.path().to_str().unwrap(), "")
+}
+
+#[test]
+fn a_failed_page_is_a_500_with_its_report_and_nothing_of_the_half_page() {
+    let site = Site::new("", &[("page.plua", "<b>half</b>\n<?\nlocal t = nil\nheader('X', 'y')\nt.x = 1 ?>")]);
+    let seen = site.get("page.plua");
+    assert_eq!((seen.status, seen.content_type.as_str(), &seen.headers), (500, "text/html; charset=utf-8", &vec![]));
+    assert!(seen.text().contains("<mark>    5 | t.x = 1 ?&gt;</mark>"), "{}", seen.text());
+    assert!(
+        seen.text().contains("attempt to index local &#x27;t&#x27;")
+            || seen.text().contains("attempt to index local 't'")
+            || seen.text().contains("attempt to index a nil value (local 't')"),
+        "{}",
+        seen.text()
+    );
+    assert!(!seen.text().contains("half</b>"), "{}", seen.text());
+    let log = logged(&site, "page.plua");
+    assert!(log.starts_with("Run-time error: attempt to index"), "{log}");
+    assert!(log.contains(" at /page.plua:5 | t.x = 1 ?> | in main page at /page.plua:5"), "{log}");
+}
+
+#[test]
+fn with_errors_hidden_the_server_makes_the_page_and_the_log_has_the_report() {
+    let site = Site::new(
+        "pLuaError 0",
+        &[("page.plua", "x<? error('secret') ?>"), ("show.plua", "<? showErrors(true) error('seen') ?>")],
+    );
+    let seen = site.get("page.plua");
+    assert_eq!((seen.status, seen.text().as_str()), (500, ""));
+    assert!(seen.log[0].contains("secret"));
+    assert!(site.get("show.plua").text().contains("seen"));
+}
+
+#[test]
+fn a_syntax_error_names_the_pages_own_line_whatever_the_length_of_its_path() {
+    let name = format!("{}/page.plua", "a-long-folder-name/".repeat(12));
+    for (text, line, message) in [
+        ("one\ntwo <? x = = 1 ?>\nthree", 2, "unexpected symbol near '='"),
+        ("<? if true then ?>\n\n", 3, "'end' expected (to close 'if' at line 1) near '<eof>'"),
+        ("<?= 'a\n?>", 1, "unfinished string"),
+        ("\r\n\r\n<? end ?>", 3, "'<eof>' expected near 'end'"),
+    ] {
+        let site = Site::new("", &[(&name, text)]);
+        let log = logged(&site, &name);
+        assert!(log.starts_with("Compiler error: "), "{log}");
+        assert!(log.contains(&format!("/page.plua:{line}")), "{log}");
+        // LuaJIT and 5.4 word "near <eof>" differently.
+        let plain = |text: &str| text.replace(['\'', '<', '>'], "");
+        assert!(plain(&log).contains(&plain(message)), "{log}");
+    }
+}
+
+#[test]
+fn every_kind_of_error_object_is_an_error_with_a_place() {
+    for (code, message) in [
+        ("error({})", "error object is a table without __tostring"),
+        ("error()", "error without a message (nil)"),
+        ("error(nil)", "error without a message (nil)"),
+        ("error(setmetatable({}, {__tostring = function() return 'custom' end}))", "custom"),
+        ("error(setmetatable({}, {__tostring = function() error('no') end}))", "error object whose __tostring fails"),
+        ("error('x:1: y')", "x:1: y"),
+        ("error('plain', 0)", "plain"),
+        ("echo(setmetatable({}, {__tostring = function() error('inside') end}))", "inside"),
+        ("coroutine.yield()", "attempt to yield from outside a coroutine"),
+        ("local function f() return 1 + f() end f()", "stack overflow"),
+        ("require('nowhere')", "module 'nowhere' not found"),
+    ] {
+        let site = Site::new("", &[("page.plua", &format!("\n\n<?\n{code} ?>"))]);
+        let log = logged(&site, "page.plua");
+        assert!(log.contains(message) && log.contains("/page.plua:4"), "{code}: {log}");
+        assert_eq!(site.get("page.plua").status, 500);
+    }
+}
+
+#[test]
+fn the_traceback_names_the_functions_that_led_there() {
+    let site = Site::new(
+        "",
+        &[(
+            "page.plua",
+            "<?\nfunction total(cart)\n  local sum = 0\n  sum = sum + cart.price\n  return sum\nend ?>\n\n<? local s = total({}) ?>",
+        )],
+    );
+    let log = logged(&site, "page.plua");
+    assert!(log.contains("at /page.plua:4 | sum = sum + cart.price | in function "), "{log}");
+    assert!(log.contains("total' at /page.plua:4 | in main page at /page.plua:8"), "{log}");
+}
+
+#[test]
+fn a_failed_include_is_reported_in_place_with_its_chain_and_the_outer_page_goes_on() {
+    let pages = [
+        ("page.plua", "<p>top</p>\n<?= include('parts/menu.plua') ?>end"),
+        ("parts/menu.plua", "menu\n\n<? include('item.plua') ?>"),
+        ("parts/item.plua", "<i>item</i><?\nerror('broken item') ?>"),
+        ("syntax.plua", "a<? include('bad.plua') ?>b"),
+        ("bad.plua", "\n<? for ?>"),
+    ];
+    let site = Site::new("", &pages);
+    let seen = site.get("page.plua");
+    assert_eq!(seen.status, 200);
+    let text = seen.text();
+    assert!(text.starts_with("<p>top</p>\nmenu\n\n<i>item</i><div"), "{text}");
+    assert!(text.ends_with("</div>\ntrueend"), "{text}");
+    let log = logged(&site, "page.plua");
+    assert!(
+        log.contains(
+            "broken item at /parts/item.plua:2 | error('broken item') ?> | in file at /parts/item.plua:2 \
+                      | in file at /parts/menu.plua:3 | in main page at /page.plua:2"
+        ),
+        "{log}"
+    );
+    let log = logged(&site, "syntax.plua");
+    assert!(log.contains(" at /bad.plua:2 | <? for ?> | in main page at /syntax.plua:1"), "{log}");
+    let hidden = Site::new("pLuaError 0", &pages);
+    assert_eq!(hidden.get("syntax.plua").text(), "ab");
+    assert_eq!(hidden.get("syntax.plua").log.len(), 1);
+}
+
+#[test]
+fn include_finds_files_beside_the_page_then_beside_the_including_file_and_says_false_for_none() {
+    let site = Site::new(
+        "pLuaRaw .lua",
+        &[
+            (
+                "page.plua",
+                "<?= include('sub/a.plua'), include('none'), include('sub'), include('x.lua'), include('t.html') ?>",
+            ),
+            ("sub/a.plua", "a<? include('b.plua') g = 1 ?>"),
+            ("sub/b.plua", "b(sub)"),
+            ("x.lua", "#!x\necho(g)"),
+            ("t.html", "<?= 'html' ?>"),
+            ("loop.plua", "<? n = (n or 0) + 1 if not include('loop.plua') then deep = deep or n end ?>"),
+            ("deep.plua", "<?= deep ?>"),
+        ],
+    );
+    let seen = site.get("page.plua");
+    assert_eq!(seen.text(), "ab(sub)1htmltruefalsefalsetruetrue");
+    site.write("b.plua", "b(top)");
+    assert!(site.get("page.plua").text().starts_with("ab(top)"));
+    let absolute = site.path("sub/b.plua");
+    site.write("abs.plua", format!("<? include('{}') ?>", absolute.display()));
+    assert_eq!(site.get("abs.plua").text(), "b(sub)");
+    let looped = site.get("loop.plua");
+    assert_eq!(looped.status, 200);
+    assert!(
+        looped.log[0].contains("include is nested more than 100 deep") || looped.log[0].contains("stack overflow"),
+        "{:?}",
+        looped.log[0]
+    );
+    assert_eq!(page("<? include() ?>").status, 500);
+}
+
+#[test]
+fn a_page_that_fails_after_bytes_are_out_is_cut_off() {
+    let seen = page("one<? flush() error('late') ?>");
+    assert!(seen.aborted);
+    assert_eq!((seen.text().as_str(), seen.log.len()), ("one", 1));
+}
+
+#[test]
+fn a_status_the_page_chose_stays_and_the_next_page_is_unaffected() {
+    let site =
+        Site::new("pLuaStates 1", &[("page.plua", "<? setReturnCode(403) error('no') ?>"), ("next.plua", "fine")]);
+    assert_eq!(site.get("page.plua").status, 403);
+    assert_eq!(site.get("next.plua").text(), "fine");
+}
+
+#[test]
+fn errors_leave_nothing_behind_in_a_state() {
+    let site = Site::new("pLuaStates 1\npLuaRuns 0", &[("page.plua", "<? error('again') ?>"), ("next.plua", "fine")]);
+    for _ in 0..3000 {
+        assert_eq!(site.get("page.plua").status, 500);
+    }
+    assert_eq!(site.get("next.plua").text(), "fine");
+}
+
+#[test]
+fn binary_junk_is_a_report_or_text() {
+    for junk in [&b"\x1bLJ\x02\x00\xff\xfe"[..], b"\0\0\0", b"\xff<?\xff?>", b"<?\0\0?>", b"\x1bLua<?="] {
+        let site = Site::new("pLuaRaw .lua", &[]);
+        site.write("page.plua", junk);
+        site.write("page.lua", junk);
+        for name in ["page.plua", "page.lua"] {
+            let seen = site.get(name);
+            assert!(
+                seen.text().as_bytes() == junk || seen.status == 500 || seen.log.is_empty(),
+                "{name} {junk:?} {seen:?}"
+            );
+        }
+        assert_eq!(site.get("page.lua").status, 500, "{junk:?}");
+    }
+}

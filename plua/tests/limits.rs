@@ -1,0 +1,156 @@
+//! Limits and left-out libraries in their plain cases.
+
+mod site;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use site::Site;
+
+#[test]
+fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
+    for code in [
+        "while true do end",
+        "for i = 1, math.huge do end",
+        "while true do pcall(function() while true do end end) end",
+        "while true do pcall(error) end",
+        "repeat until false",
+        "while true do coroutine.wrap(function() local x = 1 end)() end",
+        "local function f() return f() end f()",
+        "while true do include('part.plua') end",
+        "sleep(30)",
+        "pcall(debug.sethook, function() while true do end end, 'l') while true do end",
+        "xpcall(function() while true do end end, function() while true do end end)",
+    ] {
+        let site = Site::new(
+            "pLuaStates 1\npLuaTimeout 0.3",
+            &[("page.plua", &format!("half\n<? {code} ?>")), ("part.plua", "x"), ("next.plua", "fine")],
+        );
+        let started = Instant::now();
+        let seen = site.get("page.plua");
+        assert!(started.elapsed() < Duration::from_secs(10), "{code}");
+        assert_eq!(seen.status, 500, "{code}");
+        assert!(seen.log[0].starts_with("Time limit: The script took too long"), "{code}: {:?}", seen.log);
+        assert!(seen.log[0].contains("page.plua:2") || seen.log[0].contains("part.plua:1"), "{code}: {:?}", seen.log);
+        assert_eq!(site.get("next.plua").text(), "fine", "{code}");
+    }
+}
+
+#[test]
+fn a_page_in_time_is_not_disturbed() {
+    let site =
+        Site::new("pLuaTimeout 20", &[("page.plua", "<? local n = 0 for i = 1, 3e6 do n = n + 1 end ?><?= n ?>")]);
+    assert_eq!(site.get("page.plua").text(), "3000000");
+}
+
+#[test]
+fn a_page_over_its_memory_limit_ends_and_the_next_one_works() {
+    for code in [
+        "local s = 'x' while true do s = s .. s end",
+        "local t = {} for i = 1, 1e9 do t[i] = {} end",
+        "local s = ('x'):rep(1e9)",
+        "while true do echo('0123456789') end",
+        "g = {} for i = 1, 1e9 do g[i] = 'key' .. i end",
+    ] {
+        let site = Site::new(
+            "pLuaStates 1\npLuaMemoryLimit 8000",
+            &[("page.plua", &format!("\n<? {code} ?>")), ("next.plua", "fine")],
+        );
+        let seen = site.get("page.plua");
+        assert_eq!(seen.status, 500, "{code}");
+        assert!(seen.log[0].starts_with("Memory limit: Memory limit reached!"), "{code}: {:?}", seen.log);
+        assert_eq!(site.get("next.plua").text(), "fine", "{code}");
+    }
+}
+
+#[test]
+fn memory_kept_in_globals_does_not_fail_later_pages() {
+    let site = Site::new(
+        "pLuaStates 1\npLuaMemoryLimit 8000",
+        &[
+            ("page.plua", "<? pcall(function() g = {} for i = 1, 1e9 do g[i] = 'key' .. i end end) ?>"),
+            ("next.plua", "<? local s = ('x'):rep(1e6) ?>fine"),
+        ],
+    );
+    site.get("page.plua");
+    assert_eq!(site.get("next.plua").text(), "fine");
+}
+
+#[test]
+fn ignored_libraries_are_absent_and_others_present() {
+    let site = Site::new(
+        "pLuaIgnoreLibrary os,io ffi",
+        &[
+            (
+                "page.plua",
+                "<?= type(os), type(io), type(string), (pcall(require, 'os')), (pcall(require, 'ffi')), (pcall(require, 'io')) ?>",
+            ),
+            (
+                "code.plua",
+                "<? local f = load('return 1 + 1') echo(f(), load('x = ') == nil, load(string.dump(f)) == nil) ?>",
+            ),
+        ],
+    );
+    assert_eq!(site.get("page.plua").text(), "nilniltablefalsefalsefalse");
+    if cfg!(not(feature = "lua51")) {
+        assert_eq!(site.get("code.plua").text(), "2truetrue");
+    }
+    let site = Site::new(
+        "pLuaIgnoreLibrary package string",
+        &[("page.plua", "<?= type(require), type(package), type(string.rep), type(string) ?>")],
+    );
+    assert_eq!(site.get("page.plua").text(), "nilnilniltable");
+    let site = Site::new("", &[("page.plua", "<?= type(os.time), type(io.open), type(debug.traceback) ?>")]);
+    assert_eq!(site.get("page.plua").text(), "functionfunctionfunction");
+}
+
+#[test]
+fn a_request_that_finds_no_free_state_waits_in_turn_and_then_gets_503() {
+    let site =
+        Site::new("pLuaStates 1\npLuaStateWait 0.2", &[("slow.plua", "<? sleep(0.6) ?>slow"), ("page.plua", "fine")]);
+    site.get("page.plua");
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| site.get("slow.plua"));
+        thread::sleep(Duration::from_millis(150));
+        let refused = site.get("page.plua");
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.headers, [("Retry-After".to_string(), "1".to_string())]);
+        assert!(refused.log[0].contains("all 1 states were busy for 0.2 s"), "{:?}", refused.log);
+        thread::sleep(Duration::from_millis(200));
+        assert_eq!(site.get("page.plua").text(), "fine", "a state that comes free is handed on");
+        assert_eq!(slow.join().unwrap().text(), "slow");
+    });
+}
+
+#[test]
+fn with_pluastates_0_each_thread_has_its_own_state() {
+    let site = Site::new("pLuaStates 0", &[("page.plua", "<? n = (n or 0) + 1 ?><?= n ?>")]);
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert_eq!(site.get("page.plua").text(), "1");
+                assert_eq!(site.get("page.plua").text(), "2");
+            });
+        });
+    }
+}
+
+#[test]
+fn many_threads_share_few_states_without_a_wrong_byte() {
+    let site = Site::new("pLuaStates 3\npLuaRuns 50", &[]);
+    for page in 0..20 {
+        site.write(&format!("{page}.plua"), format!("<? local q = parseGet().q ?>page {page} q <?= q ?>"));
+    }
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let site = &site;
+            scope.spawn(move || {
+                for turn in 0..400 {
+                    let page = (client * 7 + turn) % 20;
+                    let seen = site.get(&format!("{page}.plua?q={client}-{turn}"));
+                    assert_eq!(seen.text(), format!("page {page} q {client}-{turn}"));
+                }
+            });
+        }
+    });
+}

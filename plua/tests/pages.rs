@@ -1,0 +1,294 @@
+//! Pages and what must come of them: the page functions and the state they run in.
+
+mod site;
+
+use site::{Site, page};
+
+#[test]
+fn a_page_puts_out_its_text_and_what_its_code_echoes() {
+    let seen = page("<ul>\n<? for i = 1, 3 do ?>\n<li><?= i ?></li>\n<? end ?>\n</ul>\n");
+    assert_eq!((seen.status, seen.content_type.as_str()), (200, "text/html"));
+    assert_eq!(seen.text(), "<ul>\n<li>1</li>\n<li>2</li>\n<li>3</li>\n</ul>\n");
+    assert_eq!(page("").text(), "");
+}
+
+#[test]
+fn echo_shows_every_kind_of_value() {
+    for (code, shown) in [
+        (r#"echo("a\0b", 1, 1.5, -1, 0.1, 1/3, true, nil, false)"#, "a\0b11.5-10.10.33333333333333truenilfalse"),
+        ("print('x', 'y')", "xy"),
+        ("echo()", ""),
+        ("echo(nil)", "nil"),
+        ("echo(setmetatable({}, {__tostring = function() return 'mine' end}))", "mine"),
+    ] {
+        assert_eq!(page(&format!("<? {code} ?>")).text(), shown, "{code}");
+    }
+    for (value, start) in
+        [("{}", "table [0x"), ("function() end", "function [0x"), ("coroutine.create(print)", "thread [0x")]
+    {
+        let text = page(&format!("<?= {value} ?>")).text();
+        assert!(text.starts_with(start) && text.ends_with(']'), "{text}");
+    }
+    assert_eq!(page("A<?=1,2,\"x\"?>B<?= (function() return 3, nil end)() ?>").text(), "A12xB3nil");
+    assert_eq!(page("<?& '<a href=\"x\">', nil, 5 ?>").text(), "&lt;a href=&quot;x&quot;&gt;nil5");
+}
+
+#[test]
+fn text_does_not_depend_on_what_the_page_makes_of_echo() {
+    assert_eq!(page("<? local echo = 5; print = nil ?>a<?= 1 ?>").text(), "a1");
+}
+
+#[test]
+fn auto_escape_makes_the_plain_echo_tag_escape() {
+    let site = Site::new("pLuaAutoEscape On", &[("page.plua", "<?= '<' ?><?! '<' ?>")]);
+    assert_eq!(site.get("page.plua").text(), "&lt;<");
+}
+
+#[test]
+fn exit_ends_the_page_from_everywhere_and_nothing_catches_it() {
+    for code in [
+        "exit()",
+        "pcall(exit)",
+        "pcall(pcall, exit)",
+        "xpcall(exit, function() echo('caught') end)",
+        "while true do pcall(exit) end",
+        "coroutine.resume(coroutine.create(exit))",
+        "coroutine.wrap(function() pcall(exit) echo('on') end)()",
+        "pcall(function() pcall(exit) echo('on') end)",
+        "table.sort({3,2,1}, function(a, b) exit() end)",
+        "load(function() exit() end)",
+        "os.exit(3)",
+        "include('exit.plua')",
+    ] {
+        let site = Site::new("", &[("page.plua", &format!("A<? {code} ?>B")), ("exit.plua", "I<? exit() ?>J")]);
+        for _ in 0..3 {
+            let seen = site.get("page.plua");
+            assert_eq!(seen.text(), if code.starts_with("include") { "AI" } else { "A" }, "{code}");
+            assert_eq!((seen.status, seen.log.len()), (200, 0), "{code} {:?}", seen.log);
+        }
+    }
+}
+
+#[test]
+fn globals_persist_in_a_state_and_counts_go_on() {
+    let site = Site::new("pLuaStates 1\npLuaRuns 3", &[("page.plua", "<? x = (x or 0) + 1 ?><?= x ?>")]);
+    let seen: Vec<_> = (0..5).map(|_| site.get("page.plua").text()).collect();
+    assert_eq!(seen, ["1", "2", "3", "1", "2"]);
+}
+
+#[test]
+fn a_function_with_text_kept_in_a_global_writes_into_the_request_that_calls_it() {
+    let pages = [("define.plua", "<? function box(t) ?>[<?= t ?>]<? end ?>made"), ("use.plua", "<? box('now') ?>")];
+    let site = Site::new("pLuaStates 1", &pages);
+    assert_eq!(site.get("define.plua").text(), "made");
+    assert_eq!(site.get("use.plua").text(), "[now]");
+    assert_eq!(site.get("use.plua").text(), "[now]");
+}
+
+#[test]
+fn a_changed_page_is_served_changed() {
+    let site = Site::new("", &[("page.plua", "one")]);
+    assert_eq!(site.get("page.plua").text(), "one");
+    site.write("page.plua", "two");
+    assert_eq!(site.get("page.plua").text(), "two");
+    std::fs::remove_file(site.path("page.plua")).unwrap();
+    assert_eq!(site.get("page.plua").status, 404);
+}
+
+#[test]
+fn more_pages_than_pluafiles_still_work() {
+    let site = Site::new("pLuaFiles 2", &[]);
+    for name in 0..5 {
+        site.write(&format!("{name}.plua"), format!("page {name}"));
+    }
+    for round in 0..3 {
+        for name in 0..5 {
+            assert_eq!(site.get(&format!("{name}.plua")).text(), format!("page {name}"), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn status_and_headers_can_be_set_after_output() {
+    let seen = page(
+        "text<? setReturnCode(404) header('X-One', 1) header('x-one', 'two') header('X-More', 'a') \
+         header('X-More', 'b', true) header('X-Gone', 'a') header('X-Gone', nil) setContentType('text/plain') \
+         header('content-type', 'text/css') setReturnCode(0) ?>",
+    );
+    assert_eq!((seen.status, seen.content_type.as_str(), seen.text().as_str()), (404, "text/css", "text"));
+    let expected = [("x-one", "two"), ("X-More", "a"), ("X-More", "b")].map(|(n, v)| (n.to_string(), v.to_string()));
+    assert_eq!(seen.headers, expected);
+}
+
+#[test]
+fn what_cannot_be_a_header_or_a_status_is_a_lua_error_at_its_line() {
+    for (call, message) in [
+        ("header('X', 'a\\nb')", "bad argument #2 to 'header' (a header's value holds no line break and no NUL)"),
+        ("header('X', 'a\\0b')", "bad argument #2 to 'header' (a header's value holds no line break and no NUL)"),
+        ("header('X\\r\\nY', 'a')", "bad argument #1 to 'header' (a header's name is letters, digits and hyphens)"),
+        ("header()", "bad argument #1 to 'header' (string expected, got no value)"),
+        ("header('X', {})", "bad argument #2 to 'header' (string expected, got table)"),
+        (
+            "header('Transfer-Encoding', 'chunked')",
+            "bad argument #1 to 'header' (Transfer-Encoding belongs to the server)",
+        ),
+        (
+            "setContentType('a\\rb')",
+            "bad argument #1 to 'setContentType' (a header's value holds no line break and no NUL)",
+        ),
+        (
+            "setReturnCode(100)",
+            "bad argument #1 to 'setReturnCode' (a status is a whole number from 200 to 599, or 0 to leave it)",
+        ),
+        ("setReturnCode('x')", "bad argument #1 to 'setReturnCode' (number expected, got string)"),
+        ("httpError(-1)", "bad argument #1 to 'httpError' (the server has pages for statuses from 300 to 599)"),
+        ("httpError()", "bad argument #1 to 'httpError' (number expected, got no value)"),
+        ("showErrors(1)", "bad argument #1 to 'showErrors' (boolean expected, got number)"),
+        ("sleep('long')", "bad argument #1 to 'sleep' (number expected, got string)"),
+    ] {
+        let seen = page(&format!("a\n<? local ok, err = pcall(function()\n{call} end) echo(err) ?>"));
+        let text = seen.text();
+        assert!(text.ends_with(&format!("page.plua:3: {message}")), "{call}: {text}");
+    }
+    assert_eq!(page("<? setReturnCode('503') ?>x").status, 503);
+}
+
+#[test]
+fn http_error_leaves_the_response_to_the_server_and_the_page_goes_on() {
+    let site = Site::new(
+        "pLuaStates 1",
+        &[
+            ("page.plua", "out<? httpError(404) httpError(302) header('Location', '/else') reached = true ?>"),
+            ("after.plua", "<?= reached ?>"),
+        ],
+    );
+    let seen = site.get("page.plua");
+    assert_eq!((seen.status, seen.text().as_str()), (302, ""));
+    assert_eq!(seen.headers, [("Location".to_string(), "/else".to_string())]);
+    assert_eq!(site.get("after.plua").text(), "true");
+}
+
+#[test]
+fn flush_sends_what_is_there_and_fixes_the_head() {
+    let seen = page("one<? flush() setReturnCode(500) header('X', 'y') ?>two<? flush() flush() ?>three");
+    assert_eq!((seen.status, seen.text().as_str(), seen.flushes), (200, "onetwothree", 3));
+    assert_eq!(seen.headers, []);
+}
+
+#[test]
+fn the_query_is_a_table_with_arrays_for_repeated_names() {
+    let site = Site::new(
+        "",
+        &[(
+            "page.plua",
+            "<? for k, v in pairs(parseGet()) do if type(v) == 'table' then v = '{' .. table.concat(v, ',') .. '}' end \
+         lines = lines or {} lines[#lines + 1] = k .. '=' .. v end table.sort(lines) ?><?= table.concat(lines, ';') ?>",
+        )],
+    );
+    assert_eq!(site.get("page.plua?b=2&a=1&b=3&c&a+b=%00x&b=").text(), "a b=\0x;a=1;b={2,3,};c=");
+    assert_eq!(page("<?= next(parseGet()) == nil ?>").text(), "true");
+    let fields: String = (0..5000).map(|n| format!("f{n}={n}&r=x&")).collect();
+    let site = Site::new("", &[("n.plua", "<? local g = parseGet() ?><?= g.f4999, ' ', #g.r ?>")]);
+    assert_eq!(site.get(&format!("n.plua?{fields}")).text(), "4999 5000");
+}
+
+#[test]
+fn the_environment_holds_headers_variables_and_the_documented_keys() {
+    let names = [
+        ("Host", "test"),
+        ("host", "test"),
+        ("X-Twice", "1, 2"),
+        ("REQUEST_METHOD", "GET"),
+        ("Request-Method", "GET"),
+        ("URI", "/page.plua"),
+        ("Path-Info", ""),
+        ("ServerName", "test"),
+        ("Request-Time", "1.7952109145607e+15"),
+        ("Clock-Offset", "0"),
+        ("pLua-Version", "53"),
+        ("pLua-States", "50"),
+        ("pLua-Runs", "1000"),
+        ("pLua-Files", "50"),
+        ("pLua-Memory-Limit", "0"),
+        ("pLua-Sessions", "1"),
+        ("pLua-Disabled-Libraries", ""),
+    ];
+    for (name, value) in names {
+        // 5.4 has integers and shows them whole.
+        let value = if cfg!(feature = "lua54") {
+            value.replace("1.7952109145607e+15", "1795210914560700")
+        } else {
+            value.into()
+        };
+        assert_eq!(page(&format!("<?= getEnv()['{name}'] ?>")).text(), value, "{name}");
+    }
+    let folder = page("<? local e = getEnv() echo(e.Filename:sub(#e['Working-Directory'] + 1)) ?>");
+    assert_eq!(folder.text(), "/page.plua");
+    for name in [
+        "Unparsed-URI",
+        "Request",
+        "Remote-Address",
+        "Server-Banner",
+        "Server-Version",
+        "Lua-Version",
+        "pLua-Handle",
+        "Lua-State",
+    ] {
+        assert_eq!(page(&format!("<?= type(getEnv()['{name}']) ?>")).text(), "string", "{name}");
+    }
+    assert_eq!(page("<?= type(getEnv()['pLua-UID']), tostring(getEnv().nothing) ?>").text(), "numbernil");
+}
+
+#[test]
+fn clocks_tell_seconds_and_nanoseconds() {
+    assert_eq!(
+        page("<? local t = compileTime() ?><?= t.seconds, ' ', t.nanoseconds ?>").text(),
+        "1795210914 560700000"
+    );
+    assert_eq!(
+        page("<? local c = clock() ?><?= math.abs(c.seconds - os.time()) < 3, c.nanoseconds < 1e9 ?>").text(),
+        "truetrue"
+    );
+}
+
+#[test]
+fn sleep_waits_for_fractions_of_a_second() {
+    let started = std::time::Instant::now();
+    assert_eq!(page("a<? sleep(0.2) ?>b").text(), "ab");
+    assert!(started.elapsed().as_millis() >= 200);
+}
+
+#[test]
+fn raw_files_are_plain_lua_and_everything_works_in_coroutines() {
+    let site = Site::new(
+        "pLuaRaw .lua",
+        &[
+            ("raw.lua", "#!/usr/bin/lua\necho('<? not a tag ?>')\nreturn"),
+            ("only.lua", "#!/usr/bin/lua"),
+            ("fails.lua", "#!/usr/bin/lua\nerror('here')"),
+            (
+                "co.plua",
+                "<? coroutine.wrap(function() echo(type(parseGet()), type(getEnv())) header('X', 'y') include('raw.lua') end)() ?>",
+            ),
+        ],
+    );
+    assert_eq!(site.get("raw.lua").text(), "<? not a tag ?>");
+    assert_eq!((site.get("only.lua").status, site.get("only.lua").text().as_str()), (200, ""));
+    assert!(site.get("fails.lua").log[0].contains("fails.lua:2"), "{:?}", site.get("fails.lua").log);
+    assert_eq!(site.get("co.plua").text(), "tabletable<? not a tag ?>");
+}
+
+#[test]
+fn a_page_over_64_mb_is_refused_with_a_sentence() {
+    let site = Site::new("", &[("page.plua", "")]);
+    std::fs::File::options().write(true).open(site.path("page.plua")).unwrap().set_len((64 << 20) + 1).unwrap();
+    let seen = site.get("page.plua");
+    assert_eq!(seen.status, 500);
+    assert!(seen.log[0].contains("67108865 bytes are more than the 67108864 a page may have"), "{:?}", seen.log);
+}
+
+#[test]
+fn pages_run_in_their_own_folder() {
+    let site = Site::new("", &[("a/page.plua", "<?= io.open('note.txt'):read('*a') ?>"), ("a/note.txt", "found")]);
+    assert_eq!(site.get("a/page.plua").text(), "found");
+}

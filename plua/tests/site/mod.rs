@@ -1,0 +1,170 @@
+//! A folder of pages served by the engine alone, and what its visitor and its administrator see.
+
+// Each test program uses its part of this.
+#![allow(dead_code)]
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use plua::engine::{Engine, Host, PageFile};
+use plua::exchange::{Answer, Exchange, Head, HeaderChange, Level, Request};
+use plua::settings::{DIRECTIVES, Settings};
+use tempfile::TempDir;
+
+/// What came of one request.
+#[derive(Debug, Default, Clone)]
+pub struct Seen {
+    pub status: u16,
+    pub content_type: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    pub log: Vec<String>,
+    pub aborted: bool,
+    pub flushes: usize,
+}
+
+impl Seen {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+pub struct Site {
+    pub folder: TempDir,
+    pub host: Host,
+    settings: Arc<Settings>,
+}
+
+impl Site {
+    /// A site with these lines of configuration.
+    pub fn new(configuration: &str, pages: &[(&str, &str)]) -> Site {
+        let mut settings = Settings::default();
+        for line in configuration.lines().filter(|line| !line.trim().is_empty()) {
+            let mut words = line.split_whitespace();
+            let name = words.next().unwrap();
+            let row = DIRECTIVES.iter().find(|row| row.name.to_str() == Ok(name)).unwrap();
+            row.set(&mut settings, &words.collect::<Vec<_>>()).unwrap();
+        }
+        let site = Site {
+            folder: tempfile::tempdir().unwrap(),
+            host: Engine::new().host("test", &settings).unwrap(),
+            settings: Arc::new(settings),
+        };
+        for (name, page) in pages {
+            site.write(name, page);
+        }
+        site
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, page: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, page).unwrap();
+    }
+
+    /// Fetches `page.plua?query`.
+    pub fn get(&self, url: &str) -> Seen {
+        let (name, query) = url.split_once('?').map_or((url, None), |(name, query)| (name, Some(query)));
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let exchange = Recorded { query: query.map(str::to_string), seen: seen.clone(), client_gone: false };
+        let path = self.path(name);
+        let answer =
+            self.host.serve(PageFile { path: &path, stamp: None, settings: &self.settings }, Box::new(exchange));
+        let mut seen = seen.lock().clone();
+        match answer {
+            Answer::Sent => {}
+            Answer::Status(status, headers) => {
+                seen.status = status;
+                seen.headers.extend(
+                    headers.into_iter().map(|(name, value)| (name.to_string(), String::from_utf8(value).unwrap())),
+                );
+            }
+            Answer::Aborted => seen.aborted = true,
+        }
+        seen
+    }
+}
+
+/// What a page of this text answers.
+pub fn page(text: &str) -> Seen {
+    Site::new("", &[("page.plua", text)]).get("page.plua")
+}
+
+struct Recorded {
+    query: Option<String>,
+    seen: Arc<Mutex<Seen>>,
+    client_gone: bool,
+}
+
+impl Exchange for Recorded {
+    fn request(&self) -> Request<'_> {
+        Request {
+            method: b"GET".into(),
+            uri: b"/page.plua".into(),
+            query: self.query.as_deref().map(|query| query.as_bytes().into()),
+            server_name: b"test".into(),
+            received: 1_795_210_914_560_700,
+            ..Request::default()
+        }
+    }
+
+    fn headers(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        visit(b"host", b"test");
+        visit(b"X-Twice", b"1");
+        visit(b"x-twice", b"2");
+    }
+
+    fn variables(&mut self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        visit(b"REQUEST_METHOD", b"GET");
+    }
+
+    fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
+        self.send_head(head)?;
+        self.write(body)
+    }
+
+    fn send_head(&mut self, head: &Head) -> io::Result<()> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut seen = self.seen.lock();
+        assert_eq!(seen.status, 0, "the head is sent once");
+        seen.status = head.status;
+        seen.content_type = text(&head.content_type);
+        for change in &head.headers {
+            match change {
+                HeaderChange::Set(name, value) => {
+                    seen.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&text(name)));
+                    seen.headers.push((text(name), text(value)));
+                }
+                HeaderChange::Add(name, value) => seen.headers.push((text(name), text(value))),
+                HeaderChange::Remove(name) => {
+                    seen.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&text(name)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.client_gone {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        self.seen.lock().body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.seen.lock().flushes += 1;
+        Ok(())
+    }
+
+    fn log(&mut self, _: Level, line: &str) {
+        self.seen.lock().log.push(line.to_string());
+    }
+}
