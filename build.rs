@@ -1,0 +1,157 @@
+//! Compiles the C shim and reads its header, with the flags of the httpd that `apxs` describes.
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::{env, panic};
+
+const HEADER: &str = "c-shim/plua_shim.h";
+const SOURCE: &str = "c-shim/plua_shim.c";
+
+#[expect(clippy::print_stdout, reason = "cargo reads a build script's standard output")]
+fn main() -> ExitCode {
+    for path in ["build.rs", HEADER, SOURCE] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    for variable in ["APXS", "LIBCLANG_PATH"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    // Calls between our own functions must not reach a namesake in another module: httpd loads all of them global.
+    println!("cargo::rustc-link-arg-cdylib=-Wl,-Bsymbolic");
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            println!("cargo::error={sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let apxs = Apxs::found()?;
+    let mut folders: Vec<String> = Vec::new();
+    for name in ["INCLUDEDIR", "APR_INCLUDEDIR", "APU_INCLUDEDIR"] {
+        let folder = apxs.query(name)?;
+        if !folder.is_empty() && !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    let flags = apxs.header_flags()?;
+
+    let mut shim = cc::Build::new();
+    for folder in &folders {
+        shim.flag("-isystem").flag(folder);
+    }
+    for flag in &flags {
+        shim.flag(flag);
+    }
+    for flag in ["-std=gnu11", "-Wall", "-Wextra", "-Werror"] {
+        shim.flag(flag);
+    }
+    shim.file(SOURCE)
+        .try_compile("plua_shim")
+        .map_err(|error| format!("{SOURCE} does not compile: {error}"))?;
+    bind(&folders, &flags)
+}
+
+/// Writes what Rust sees of the header to `ffi.rs` in the build's folder.
+fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
+    let builder = bindgen::Builder::default()
+        .header(HEADER)
+        .clang_args(folders.iter().map(|folder| format!("-I{folder}")))
+        .clang_args(flags)
+        .allowlist_function("plua_.*")
+        .allowlist_function("ap_(add_cgi_vars|add_common_vars|check_cmd_context|get_module_config)")
+        .allowlist_function("ap_(get_server_banner|get_server_revision|get_status_line_ex)")
+        .allowlist_function("ap_(set_content_length|set_content_type)")
+        .allowlist_function("apr_(pool_cleanup_null|pool_cleanup_register|pstrmemdup)")
+        .allowlist_function("apr_table_(addn|elts|setn|unset)")
+        .allowlist_type("module|command_rec|cmd_parms|request_rec|server_rec|apr_table_entry_t|ap_version_t")
+        .allowlist_var("MODULE_MAGIC_(COOKIE|NUMBER_MAJOR|NUMBER_MINOR)")
+        .allowlist_var("(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|OK|HTTP_INTERNAL_SERVER_ERROR")
+        .allowlist_var("APLOG_(CRIT|ERR|NOTICE|WARNING)|APR_SUCCESS|AP_MODULE_FLAG_ALWAYS_MERGE")
+        .allowlist_var("APR_FINFO_(CTIME|DEV|INODE|MTIME|SIZE)")
+        // The record is ours to define.
+        .blocklist_item("plua_module")
+        .default_enum_style(bindgen::EnumVariation::Consts)
+        .prepend_enum_name(false)
+        .derive_debug(false)
+        .generate_comments(false);
+    // bindgen panics when it finds no libclang.
+    let bindings = panic::catch_unwind(AssertUnwindSafe(|| builder.generate()))
+        .map_err(|_| {
+            "no libclang that bindgen can load: install it (Debian: apt install libclang-dev) or set LIBCLANG_PATH"
+                .to_string()
+        })?
+        .map_err(|error| format!("{HEADER} cannot be read: {error}"))?;
+    let folder = env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?;
+    let file = PathBuf::from(folder).join("ffi.rs");
+    bindings
+        .write_to_file(&file)
+        .map_err(|error| format!("{} cannot be written: {error}", file.display()))
+}
+
+/// The tool that knows how the installed httpd was built.
+struct Apxs(String);
+
+impl Apxs {
+    /// The one in `APXS`, or the first of the usual names that runs.
+    fn found() -> Result<Apxs, String> {
+        let given = env::var("APXS").ok();
+        let names = given.as_deref().map_or(vec!["apxs", "apxs2"], |name| vec![name]);
+        let runs = |name: &&str| {
+            Command::new(name)
+                .args(["-q", "INCLUDEDIR"])
+                .output()
+                .is_ok_and(|run| run.status.success())
+        };
+        names.iter().copied().find(runs).map(|name| Apxs(name.to_string())).ok_or_else(|| {
+            format!(
+                "{} does not run: install httpd's development files (Debian: apt install apache2-dev) or set APXS to its path",
+                names.join(" or ")
+            )
+        })
+    }
+
+    fn query(&self, name: &str) -> Result<String, String> {
+        output(&self.0, &["-q", name])
+    }
+
+    /// The flags that change what httpd's headers say, such as the size of a file offset.
+    fn header_flags(&self) -> Result<Vec<String>, String> {
+        let mut all = String::new();
+        for name in ["CFLAGS", "EXTRA_CFLAGS", "EXTRA_CPPFLAGS"] {
+            all.push_str(&self.query(name)?);
+            all.push(' ');
+        }
+        let apr = self.query("APR_CONFIG")?;
+        if !apr.is_empty() {
+            all.push_str(&output(&apr, &["--cppflags"])?);
+        }
+        let mut flags: Vec<String> = Vec::new();
+        for flag in all
+            .split_whitespace()
+            .filter(|flag| flag.starts_with("-D") || flag.starts_with("-U"))
+        {
+            if !flags.iter().any(|known| known == flag) {
+                flags.push(flag.to_string());
+            }
+        }
+        Ok(flags)
+    }
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let run = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("{program} does not run: {error}"))?;
+    if !run.status.success() {
+        return Err(format!(
+            "{program} {} failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&run.stderr).trim()
+        ));
+    }
+    Ok(String::from_utf8_lossy(&run.stdout).trim().to_string())
+}

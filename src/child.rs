@@ -1,0 +1,186 @@
+//! The engine of one child process, and each server's way to it.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+use std::iter;
+use std::mem;
+use std::ptr::NonNull;
+
+use plua::engine::{Engine, Host};
+use plua::settings::Settings;
+
+use crate::{ffi, pool};
+
+/// What mod_plua keeps for a server: the main one or a `<VirtualHost>`.
+#[derive(Default)]
+pub(crate) struct Server {
+    /// What its configuration says, merged with the main server's.
+    pub(crate) settings: Settings,
+    /// Its host, from the start of a child to its end.
+    pub(crate) host: Option<Host>,
+    /// The running httpd's version, known as long as the host: `2.4.71`.
+    pub(crate) httpd_version: String,
+}
+
+impl Server {
+    /// The record of `server`, or nothing when httpd made none.
+    ///
+    /// # Safety
+    /// `server` is a live record of httpd's.
+    pub(crate) unsafe fn of(server: *const ffi::server_rec) -> Option<NonNull<Server>> {
+        // SAFETY: the caller vouches for the server; what is kept there under our module came from `create_server`
+        // or `merge_server`.
+        let record = unsafe { ffi::ap_get_module_config((*server).module_config, &raw const crate::plua_module) };
+        NonNull::new(record.cast())
+    }
+}
+
+/// Asks the engine about every server's settings, before any process starts that would use them.
+///
+/// # Errors
+/// A sentence that names the server.
+///
+/// # Safety
+/// `main` is httpd's live main server, in a process of one thread.
+pub(crate) unsafe fn check(main: *mut ffi::server_rec) -> Result<(), String> {
+    // SAFETY: the caller's promise.
+    unsafe { hosts(&Engine::new(), main) }.map(drop)
+}
+
+/// Gives every server its host, until `pool` is cleared.
+///
+/// # Errors
+/// A sentence that names the server; then no server has a host.
+///
+/// # Safety
+/// `pool` is the child's, `main` httpd's live main server, in a process of one thread. Both outlive all requests.
+pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_rec) -> Result<(), String> {
+    let engine = Engine::new();
+    // SAFETY: the caller's promise.
+    let hosts = unsafe { hosts(&engine, main) }?;
+    let httpd_version = httpd_version();
+    let mut servers = Vec::new();
+    for (server, host) in hosts {
+        // SAFETY: no other thread looks at the record before the first request.
+        let record = unsafe { &mut *server.as_ptr() };
+        record.host = Some(host);
+        record.httpd_version.clone_from(&httpd_version);
+        servers.push(server);
+    }
+    // SAFETY: the caller vouches for the pool. It is a child of the configuration's, so the servers outlive it.
+    unsafe {
+        pool::put(
+            pool,
+            Child {
+                engine: Some(engine),
+                servers,
+            },
+        )
+    };
+    Ok(())
+}
+
+/// Each server that has a record, with its host in `engine`.
+///
+/// # Safety
+/// As [`start`] asks of `main`.
+unsafe fn hosts(engine: &Engine, main: *mut ffi::server_rec) -> Result<Vec<(NonNull<Server>, Host)>, String> {
+    // SAFETY: the list of servers is httpd's, and complete when this runs.
+    let all = iter::successors(NonNull::new(main), |server| {
+        NonNull::new(unsafe { server.as_ref().next })
+    });
+    let mut hosts = Vec::new();
+    for server in all {
+        // SAFETY: a live server of httpd's list.
+        let Some(record) = (unsafe { Server::of(server.as_ptr()) }) else {
+            continue;
+        };
+        // SAFETY: the record is the configuration's; nobody changes it meanwhile.
+        let settings = unsafe { &record.as_ref().settings };
+        // SAFETY: a live server; httpd gives it a name that is a C string, or none.
+        let name = match unsafe { server.as_ref().server_hostname } {
+            name if name.is_null() => String::new(),
+            // SAFETY: as above.
+            name => unsafe { CStr::from_ptr(name) }.to_string_lossy().to_ascii_lowercase(),
+        };
+        let pool_name = if settings.multi_domain() { name.as_str() } else { "" };
+        let host = engine
+            .host(pool_name, settings)
+            .map_err(|sentence| format!("server {name}: {sentence}"))?;
+        hosts.push((record, host));
+    }
+    Ok(hosts)
+}
+
+fn httpd_version() -> String {
+    // SAFETY: zeros are a valid value of this record of numbers and a text; httpd fills it in.
+    let version = unsafe {
+        let mut version = mem::zeroed::<ffi::ap_version_t>();
+        ffi::ap_get_server_revision(&raw mut version);
+        version
+    };
+    format!("{}.{}.{}", version.major, version.minor, version.patch)
+}
+
+/// Owner of the engine: dropped when the child's pool is cleared, after the last request.
+struct Child {
+    engine: Option<Engine>,
+    servers: Vec<NonNull<Server>>,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A prefork child that is told to stop clears its pool inside the signal handler, with the page it interrupted
+        // still on this thread's stack. Taking the engine from under it could hang or crash; the process ends anyway.
+        let interrupted = PAGES.get() > 0;
+        for server in &mut self.servers {
+            // SAFETY: the records outlive the child's pool, and no request looks at them any more.
+            let host = unsafe { server.as_mut() }.host.take();
+            if interrupted {
+                mem::forget(host);
+            }
+        }
+        if interrupted {
+            mem::forget(self.engine.take());
+        }
+    }
+}
+
+thread_local! {
+    static PAGES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A page is being served on this thread until this is dropped. One can run inside another: an SSI filter on the output
+/// of a page may include the next.
+#[must_use]
+pub(crate) struct Serving(());
+
+impl Serving {
+    /// From here on.
+    pub(crate) fn begin() -> Serving {
+        PAGES.set(PAGES.get() + 1);
+        Serving(())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        PAGES.set(PAGES.get() - 1);
+    }
+}
+
+/// `APLOG_` level and `line` to the error log of `server`.
+///
+/// # Safety
+/// `server` is a live record of httpd's.
+pub(crate) unsafe fn log(server: *const ffi::server_rec, level: u32, line: &str) {
+    // SAFETY: the caller vouches for the server; the length is that of the line.
+    unsafe {
+        ffi::plua_log_server(
+            level as c_int,
+            server,
+            line.as_ptr().cast(),
+            line.len() as ffi::apr_size_t,
+        )
+    }
+}

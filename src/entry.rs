@@ -1,0 +1,246 @@
+//! The door between C and Rust: every function httpd or the shim calls, none of which a panic leaves.
+
+use std::any::Any;
+use std::ffi::{OsStr, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+use plua::engine::{PageFile, Stamp};
+use plua::exchange::Answer;
+use plua::settings::Settings;
+
+use crate::child::{self, Server, Serving};
+use crate::exchange::{self, ApExchange};
+use crate::{directives, ffi, pool};
+
+// Each has the type that plua_shim.h declares: an array holds one type.
+const _: () = {
+    let _ = [ffi::plua_rs_serve, plua_rs_serve];
+    let _ = [ffi::plua_rs_check, plua_rs_check];
+    let _ = [ffi::plua_rs_start_child, plua_rs_start_child];
+};
+
+/// Runs `body`; a panic becomes what `failed` makes of its text.
+fn enter<T>(body: impl FnOnce() -> T, failed: impl FnOnce(&str) -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|panic| failed(&format!("internal error: {}", text_of(&*panic))))
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "a panic without a text",
+    }
+}
+
+/// Serves one request; see plua_shim.h.
+///
+/// # Safety
+/// `r` is the live request of the calling thread; `server` and `directory` are the records made below, or null, and
+/// outlive it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_serve(r: *mut ffi::request_rec, server: *mut c_void, directory: *mut c_void) -> c_int {
+    enter(
+        || {
+            let _serving = Serving::begin();
+            // SAFETY: the caller's promise.
+            unsafe { serve(r, server.cast(), directory.cast()) }
+        },
+        |panic| {
+            // SAFETY: the caller's promise: the request is as live as before.
+            unsafe {
+                exchange::log(r, ffi::APLOG_CRIT, panic);
+                broken_off(r)
+            }
+        },
+    )
+}
+
+/// # Safety
+/// As [`plua_rs_serve`].
+unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut Settings) -> c_int {
+    // SAFETY: after a child's start nobody changes the records but the end of the child.
+    let (server, directory) = unsafe { (server.as_ref(), directory.as_ref()) };
+    let Some((server, host)) = server.and_then(|server| Some((server, server.host.as_ref()?))) else {
+        // SAFETY: the caller's promise.
+        unsafe {
+            exchange::log(
+                r,
+                ffi::APLOG_ERR,
+                "this process has no engine: its start failed, see earlier entries",
+            )
+        };
+        return ffi::HTTP_INTERNAL_SERVER_ERROR as c_int;
+    };
+    let unset = Settings::default();
+    // SAFETY: the caller vouches for the request; its file name is a C string in its pool, which outlives this call.
+    let (path, stamp) = unsafe { (exchange::bytes((*r).filename), stamp(&(*r).finfo)) };
+    let file = PageFile {
+        path: Path::new(OsStr::from_bytes(path)),
+        stamp,
+        settings: directory.unwrap_or(&unset),
+    };
+    // SAFETY: the exchange is the engine's for this call only.
+    let exchange = unsafe { ApExchange::new(NonNull::new_unchecked(r), NonNull::from(server)) };
+    match host.serve(file, Box::new(exchange)) {
+        Answer::Sent | Answer::Status(200) => ffi::OK as c_int,
+        Answer::Status(status @ 201..=599) => c_int::from(status),
+        Answer::Status(_) => ffi::HTTP_INTERNAL_SERVER_ERROR as c_int,
+        // SAFETY: the caller's promise.
+        Answer::Aborted => unsafe { broken_off(r) },
+    }
+}
+
+/// What to return for a response that cannot be finished: nothing more if it began, else an error.
+///
+/// # Safety
+/// `r` is the live request of the calling thread.
+unsafe fn broken_off(r: *mut ffi::request_rec) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { ffi::plua_break_off(r) } {
+        0 => ffi::HTTP_INTERNAL_SERVER_ERROR as c_int,
+        _ => ffi::OK as c_int,
+    }
+}
+
+/// What httpd's own `stat` said, if it said all of it. Its times count microseconds: a stamp from here and one from a
+/// `stat` made elsewhere differ in the last three digits.
+fn stamp(file: &ffi::apr_finfo_t) -> Option<Stamp> {
+    const NEEDED: u32 =
+        ffi::APR_FINFO_MTIME | ffi::APR_FINFO_CTIME | ffi::APR_FINFO_SIZE | ffi::APR_FINFO_INODE | ffi::APR_FINFO_DEV;
+    (file.valid as u32 & NEEDED == NEEDED).then_some(Stamp {
+        device: file.device as u64,
+        inode: file.inode as u64,
+        size: file.size as u64,
+        modified: i128::from(file.mtime) * 1000,
+        changed: i128::from(file.ctime) * 1000,
+    })
+}
+
+/// Looks at the settings of every server; see plua_shim.h.
+///
+/// # Safety
+/// `main` is httpd's live main server; the process has one thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_check(main: *mut ffi::server_rec) -> c_int {
+    // SAFETY: the caller's promise.
+    match enter(|| unsafe { child::check(main) }, |panic| Err(panic.to_string())) {
+        Ok(()) => ffi::OK as c_int,
+        Err(sentence) => {
+            // SAFETY: the caller's promise.
+            unsafe { child::log(main, ffi::APLOG_CRIT, &sentence) };
+            ffi::HTTP_INTERNAL_SERVER_ERROR as c_int
+        }
+    }
+}
+
+/// Builds the engine of this process; see plua_shim.h. Without one, every request is answered 500.
+///
+/// # Safety
+/// `pool` is the child's, `main` httpd's live main server, both until the last request; the process has one thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_start_child(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_rec) {
+    // SAFETY: the caller's promise.
+    if let Err(sentence) = enter(|| unsafe { child::start(pool, main) }, |panic| Err(panic.to_string())) {
+        // SAFETY: the caller's promise.
+        unsafe { child::log(main, ffi::APLOG_CRIT, &sentence) };
+    }
+}
+
+/// A directory's settings, none of them set; the record's `create_dir_config`.
+///
+/// # Safety
+/// httpd calls it, with a live pool.
+pub(crate) unsafe extern "C" fn create_directory(pool: *mut ffi::apr_pool_t, _path: *mut c_char) -> *mut c_void {
+    // SAFETY: httpd's promise.
+    unsafe { record(pool, Settings::default) }
+}
+
+/// The settings of a directory inside another; the record's `merge_dir_config`.
+///
+/// # Safety
+/// httpd calls it, with a live pool and two records of `create_directory`.
+pub(crate) unsafe extern "C" fn merge_directory(
+    pool: *mut ffi::apr_pool_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: httpd's promise.
+    unsafe { record(pool, || (*outer.cast::<Settings>()).merged(&*inner.cast::<Settings>())) }
+}
+
+/// A server's record with no setting set; the record's `create_server_config`.
+///
+/// # Safety
+/// httpd calls it, with a live pool.
+pub(crate) unsafe extern "C" fn create_server(pool: *mut ffi::apr_pool_t, _: *mut ffi::server_rec) -> *mut c_void {
+    // SAFETY: httpd's promise.
+    unsafe { record(pool, Server::default) }
+}
+
+/// A virtual host's record, from the main server's and its own; the record's `merge_server_config`.
+///
+/// # Safety
+/// httpd calls it, with a live pool and two records of `create_server`.
+pub(crate) unsafe extern "C" fn merge_server(
+    pool: *mut ffi::apr_pool_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: httpd's promise.
+    unsafe {
+        record(pool, || Server {
+            settings: (*outer.cast::<Server>())
+                .settings
+                .merged(&(*inner.cast::<Server>()).settings),
+            ..Server::default()
+        })
+    }
+}
+
+/// What `make` makes, owned by `pool`; null, which later readers allow for, after a panic.
+///
+/// # Safety
+/// `pool` is live.
+unsafe fn record<T>(pool: *mut ffi::apr_pool_t, make: impl FnOnce() -> T) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    enter(
+        || unsafe { pool::put(pool, make()) }.as_ptr().cast(),
+        |_| ptr::null_mut(),
+    )
+}
+
+/// Takes one line of configuration: null, or a sentence in the line's pool; every command's function.
+///
+/// # Safety
+/// httpd calls it, with what [`directives::apply`] asks for.
+pub(crate) unsafe extern "C" fn set_directive(
+    command: *mut ffi::cmd_parms,
+    directory: *mut c_void,
+    count: c_int,
+    values: *const *mut c_char,
+) -> *const c_char {
+    // SAFETY: httpd's promise.
+    let set = enter(
+        || unsafe { directives::apply(command, directory, count, values) },
+        |panic| Err(panic.to_string()),
+    );
+    match set {
+        Ok(()) => ptr::null(),
+        // SAFETY: httpd's promise: the line's pool is live.
+        Err(sentence) => unsafe { pool::copy((*command).pool, sentence.as_bytes()) },
+    }
+}
+
+/// Drops what [`pool::put`] moved into a pool.
+///
+/// # Safety
+/// Called once, by the pool, with the address of that `T`.
+pub(crate) unsafe extern "C" fn drop_value<T>(value: *mut c_void) -> ffi::apr_status_t {
+    // SAFETY: the caller's promise.
+    enter(|| drop(unsafe { Box::from_raw(value.cast::<T>()) }), |_| ());
+    ffi::APR_SUCCESS as ffi::apr_status_t
+}
