@@ -18,8 +18,10 @@ static int plua_handler(request_rec *r)
         return DECLINED; /* not ours, or httpd's own to refuse: a missing file, a directory */
     }
     if (r->method_number == M_INVALID) {
-        /* Allow lists the names httpd knows among these bits, so all bits give it every method that would run. */
-        r->allowed_methods->method_mask = r->allowed = ~(AP_METHOD_BIT << M_INVALID);
+        /* Allow lists the names httpd knows among these bits, so all bits give it every method that would run. TRACE is
+         * httpd's own, which adds it where it is enabled. */
+        r->allowed_methods->method_mask = r->allowed =
+            ~(AP_METHOD_BIT << M_INVALID | AP_METHOD_BIT << M_TRACE);
         return HTTP_METHOD_NOT_ALLOWED;
     }
     if (r->used_path_info == AP_REQ_REJECT_PATH_INFO && r->path_info && *r->path_info) {

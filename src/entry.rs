@@ -87,7 +87,12 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut S
     let exchange = unsafe { ApExchange::new(NonNull::new_unchecked(r), NonNull::from(server)) };
     match host.serve(file, Box::new(exchange)) {
         Answer::Sent | Answer::Status(200) => ffi::OK as c_int,
-        Answer::Status(status @ 201..=599) => c_int::from(status),
+        Answer::Status(status @ 201..=599) => {
+            let status = c_int::from(status);
+            // SAFETY: the caller's promise.
+            unsafe { exchange::name_status(r, status) };
+            status
+        }
         Answer::Status(_) => ffi::HTTP_INTERNAL_SERVER_ERROR as c_int,
         // SAFETY: the caller's promise.
         Answer::Aborted => unsafe { broken_off(r) },

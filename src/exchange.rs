@@ -11,6 +11,9 @@ use plua::exchange::{Exchange, Head, HeaderChange, Level, Request};
 use crate::child::Server;
 use crate::{ffi, pool};
 
+const SENT: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
+const APR_OWN: ffi::apr_status_t = ffi::APR_OS_START_ERROR as ffi::apr_status_t;
+
 /// A request while its handler runs.
 pub(crate) struct ApExchange {
     r: NonNull<ffi::request_rec>,
@@ -55,8 +58,7 @@ impl ApExchange {
             if !(status == 200 && is_error_document) {
                 (*r).status = status;
             }
-            // Without a line, httpd turns a status it has no text for into 500.
-            (*r).status_line = ffi::ap_get_status_line_ex(pool, (*r).status);
+            name_status(r, (*r).status);
             self.has_body = !matches!((*r).status, 204 | 304);
             ffi::ap_set_content_type(r, pool::copy(pool, &head.content_type));
             for change in &head.headers {
@@ -84,10 +86,11 @@ impl ApExchange {
                 tail,
             )
         };
-        match status as u32 {
-            ffi::APR_SUCCESS => Ok(()),
-            // The numbers of system errors are the system's own in APR; filters have others, which name nothing.
-            _ => Err(io::Error::from_raw_os_error(status)),
+        match status {
+            SENT => Ok(()),
+            // APR's numbers of system errors are the system's own; it has others above, and httpd's filters below.
+            1..APR_OWN => Err(io::Error::from_raw_os_error(status)),
+            _ => Err(io::Error::other(format!("httpd's filters refused it ({status})"))),
         }
     }
 }
@@ -168,7 +171,16 @@ impl Exchange for ApExchange {
     }
 }
 
-/// `APLOG_` level and `line` to the error log, with the client and file of `r`.
+/// Gives `r` the status line of `status`: without one, httpd answers 500 in place of a status it has no text for.
+///
+/// # Safety
+/// `r` is a live request of the calling thread.
+pub(crate) unsafe fn name_status(r: *mut ffi::request_rec, status: c_int) {
+    // SAFETY: the caller vouches for the request; the text is httpd's own or in the request's pool.
+    unsafe { (*r).status_line = ffi::ap_get_status_line_ex((*r).pool, status) }
+}
+
+/// `APLOG_` level and `line` to the error log, with the client of `r`.
 ///
 /// # Safety
 /// `r` is a live request.
