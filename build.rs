@@ -8,7 +8,6 @@ use std::{env, panic};
 const HEADER: &str = "c-shim/plua_shim.h";
 const SOURCE: &str = "c-shim/plua_shim.c";
 
-#[expect(clippy::print_stdout, reason = "cargo reads a build script's standard output")]
 fn main() -> ExitCode {
     for path in ["build.rs", HEADER, SOURCE] {
         println!("cargo::rerun-if-changed={path}");
@@ -77,8 +76,12 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .prepend_enum_name(false)
         .derive_debug(false)
         .generate_comments(false);
-    // bindgen panics when it finds no libclang.
-    let bindings = panic::catch_unwind(AssertUnwindSafe(|| builder.generate()))
+    // bindgen panics when it finds no libclang; the sentence below says more than its backtrace.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| ()));
+    let generated = panic::catch_unwind(AssertUnwindSafe(|| builder.generate()));
+    panic::set_hook(hook);
+    let bindings = generated
         .map_err(|_| {
             "no libclang that bindgen can load: install it (Debian: apt install libclang-dev) or set LIBCLANG_PATH"
                 .to_string()

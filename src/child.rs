@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::iter;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 
 use plua::engine::{Engine, Host};
@@ -85,8 +85,8 @@ pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_re
 /// # Safety
 /// As [`start`] asks of `main`.
 unsafe fn hosts(engine: &Engine, main: *mut ffi::server_rec) -> Result<Vec<(NonNull<Server>, Host)>, String> {
-    // SAFETY: the list of servers is httpd's, and complete when this runs.
     let all = iter::successors(NonNull::new(main), |server| {
+        // SAFETY: the list of servers is httpd's, and complete when this runs.
         NonNull::new(unsafe { server.as_ref().next })
     });
     let mut hosts = Vec::new();
@@ -135,13 +135,14 @@ impl Drop for Child {
         let interrupted = PAGES.get() > 0;
         for server in &mut self.servers {
             // SAFETY: the records outlive the child's pool, and no request looks at them any more.
-            let host = unsafe { server.as_mut() }.host.take();
+            let server = unsafe { server.as_mut() };
             if interrupted {
-                mem::forget(host);
+                let _ = ManuallyDrop::new(server.host.take());
             }
+            server.host = None;
         }
         if interrupted {
-            mem::forget(self.engine.take());
+            let _ = ManuallyDrop::new(self.engine.take());
         }
     }
 }

@@ -117,9 +117,9 @@ fn stamp(file: &ffi::apr_finfo_t) -> Option<Stamp> {
     const NEEDED: u32 =
         ffi::APR_FINFO_MTIME | ffi::APR_FINFO_CTIME | ffi::APR_FINFO_SIZE | ffi::APR_FINFO_INODE | ffi::APR_FINFO_DEV;
     (file.valid as u32 & NEEDED == NEEDED).then_some(Stamp {
-        device: file.device as u64,
-        inode: file.inode as u64,
-        size: file.size as u64,
+        device: file.device as _,
+        inode: file.inode as _,
+        size: file.size as _,
         modified: i128::from(file.mtime) * 1000,
         changed: i128::from(file.ctime) * 1000,
     })
