@@ -25,7 +25,7 @@ static int plua_handler(request_rec *r)
         return HTTP_METHOD_NOT_ALLOWED;
     }
     if (r->used_path_info == AP_REQ_REJECT_PATH_INFO && r->path_info && *r->path_info) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "AcceptPathInfo off disallows user's path: %s", r->filename);
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "AcceptPathInfo Off refuses what follows the page: %s", r->path_info);
         return HTTP_NOT_FOUND;
     }
     return plua_rs_serve(r, ap_get_module_config(r->server->module_config, &plua_module),
