@@ -110,7 +110,7 @@ impl Apxs {
         };
         names.iter().copied().find(runs).map(|name| Apxs(name.to_string())).ok_or_else(|| {
             format!(
-                "{} does not run: install httpd's development files (Debian: apt install apache2-dev) or set APXS to its path",
+                "{} does not run: install httpd's headers (Debian: apt install apache2-dev) or set APXS to its path",
                 names.join(" or ")
             )
         })

@@ -20,12 +20,12 @@ static int plua_handler(request_rec *r)
     if (r->method_number == M_INVALID) {
         /* Allow lists the names httpd knows among these bits, so all bits give it every method that would run. TRACE is
          * httpd's own, which adds it where it is enabled. */
-        r->allowed_methods->method_mask = r->allowed =
-            ~(AP_METHOD_BIT << M_INVALID | AP_METHOD_BIT << M_TRACE);
+        r->allowed_methods->method_mask = r->allowed = ~(AP_METHOD_BIT << M_INVALID | AP_METHOD_BIT << M_TRACE);
         return HTTP_METHOD_NOT_ALLOWED;
     }
     if (r->used_path_info == AP_REQ_REJECT_PATH_INFO && r->path_info && *r->path_info) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "AcceptPathInfo Off refuses what follows the page: %s", r->path_info);
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "AcceptPathInfo Off refuses what follows the page: %s",
+                      r->path_info);
         return HTTP_NOT_FOUND;
     }
     return plua_rs_serve(r, ap_get_module_config(r->server->module_config, &plua_module),

@@ -22,8 +22,8 @@ pub(crate) struct ApExchange {
     has_body: bool,
 }
 
-// SAFETY: httpd lets one thread at a time work on a request, and the server's record does not change while requests run.
-// So the exchange may go to another thread as long as only one holds it, which its owner sees to.
+// SAFETY: httpd lets one thread at a time work on a request, and the server's record does not change while requests
+// run. So the exchange may go to another thread as long as only one holds it, which its owner sees to.
 unsafe impl Send for ApExchange {}
 
 impl ApExchange {
