@@ -1,0 +1,73 @@
+//! Processes looked at by id: whose children they are, and how they are ended.
+
+use std::fs;
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How often a condition is looked at while it is awaited.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The processes whose parent is `parent`, zombies left out. Empty where there is no `/proc`.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut children: Vec<u32> = pids.filter(|pid| parent_of(*pid) == Some(parent)).collect();
+    children.sort_unstable();
+    children
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name stands in parentheses and may hold any character, a parenthesis too.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (state != "Z").then_some(parent)
+}
+
+/// Sends a signal; a process that is gone is no error, for that is what a signal to end it wants.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// Whether `condition` came true within `bound`.
+pub(crate) fn within(bound: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + bound;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Asks a server to end, and ends it and its children by force after `bound`. Returns whether asking was enough.
+pub(crate) fn end(server: &mut Child, bound: Duration) -> bool {
+    if !matches!(server.try_wait(), Ok(None)) {
+        return true;
+    }
+    signal(server.id(), Signal::SIGTERM);
+    if within(bound, || !matches!(server.try_wait(), Ok(None))) {
+        return true;
+    }
+    let children = children_of(server.id());
+    let _ = server.kill();
+    let _ = server.wait();
+    for child in children {
+        signal(child, Signal::SIGKILL);
+    }
+    false
+}
