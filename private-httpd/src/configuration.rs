@@ -240,6 +240,10 @@ impl Configuration {
             .map(|capability| (self.children_account(), capability))
     }
 
+    pub(crate) fn processes(&self) -> usize {
+        usize::try_from(self.processes).unwrap_or(usize::MAX)
+    }
+
     fn children_account(&self) -> Account {
         self.account.unwrap_or_else(Account::unprivileged)
     }

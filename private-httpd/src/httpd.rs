@@ -12,11 +12,13 @@ use tempfile::TempDir;
 
 use crate::Error;
 use crate::configuration::{Configuration, Prepared};
-use crate::process::{children_of, end, signal, within};
+use crate::process::{children_of, end, knows_children, signal, within};
 
 /// How long httpd may take to answer, at start and after a restart.
 const START: Duration = Duration::from_secs(30);
-/// How long httpd may take to end before it is ended.
+/// How long requests under way may keep httpd from ending.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long httpd may take to end from then on before it is ended by force.
 const STOP: Duration = Duration::from_secs(10);
 /// How long children of before a graceful restart are waited for; busy ones may stay longer.
 const HANDOVER: Duration = Duration::from_secs(2);
@@ -85,7 +87,7 @@ impl Httpd {
         };
         // httpd writes its id once it holds its ports, so an answer from then on comes from no one else.
         httpd.wait_until("to answer", |httpd| {
-            httpd.pid_file() == Some(httpd.pid()) && httpd.ports.iter().all(|port| answers(*port))
+            httpd.pid_file() == Some(httpd.pid()) && httpd.serves_with(&[])
         })?;
         Ok(httpd)
     }
@@ -180,12 +182,12 @@ impl Httpd {
         self.reload(Signal::SIGHUP)
     }
 
-    /// Ends it. The folder with the logs stays until this is dropped.
+    /// Ends it, cutting off requests that take longer than two seconds. The folder with the logs stays until this is dropped.
     ///
     /// # Errors
     /// [`Error::Late`] when it had to be ended by force.
     pub fn stop(&mut self) -> Result<(), Error> {
-        match end(&mut self.process, STOP) {
+        match end(&mut self.process, PATIENCE, STOP) {
             true => Ok(()),
             false => Err(Error::Late {
                 awaited: "to end",
@@ -200,9 +202,7 @@ impl Httpd {
         signal(self.pid(), how);
         self.wait_until("to take its configuration again", |httpd| {
             // httpd writes its id anew once it has taken the configuration.
-            httpd.pid_file_time() != written
-                && httpd.children().iter().any(|child| !before.contains(child))
-                && httpd.ports.iter().all(|port| answers(*port))
+            httpd.pid_file_time() != written && httpd.serves_with(&before)
         })?;
         // A child of before may take a last connection until it has heard of the restart.
         within(HANDOVER, || self.children().iter().all(|child| !before.contains(child)));
@@ -225,6 +225,12 @@ impl Httpd {
         }
     }
 
+    /// Whether its ports answer and its children, those of `before` not counted, are all there.
+    fn serves_with(&self, before: &[u32]) -> bool {
+        let new = self.children().iter().filter(|child| !before.contains(child)).count();
+        (new >= self.configuration.processes() || !knows_children()) && self.ports.iter().all(|port| answers(*port))
+    }
+
     fn pid_file(&self) -> Option<u32> {
         read(&self.root().join("httpd.pid")).trim().parse().ok()
     }
@@ -236,7 +242,7 @@ impl Httpd {
 
 impl Drop for Httpd {
     fn drop(&mut self) {
-        end(&mut self.process, STOP);
+        end(&mut self.process, PATIENCE, STOP);
     }
 }
 

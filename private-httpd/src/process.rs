@@ -1,6 +1,7 @@
 //! Processes looked at by id: whose children they are, and how they are ended.
 
 use std::fs;
+use std::path::Path;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +11,11 @@ use nix::unistd::Pid;
 
 /// How often a condition is looked at while it is awaited.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// Whether this system tells which processes are whose children.
+pub(crate) fn knows_children() -> bool {
+    Path::new("/proc/self/stat").is_file()
+}
 
 /// The processes whose parent is `parent`, zombies left out. Empty where there is no `/proc`.
 pub(crate) fn children_of(parent: u32) -> Vec<u32> {
@@ -54,16 +60,23 @@ pub(crate) fn within(bound: Duration, mut condition: impl FnMut() -> bool) -> bo
     }
 }
 
-/// Asks a server to end, and ends it and its children by force after `bound`. Returns whether asking was enough.
-pub(crate) fn end(server: &mut Child, bound: Duration) -> bool {
-    if !matches!(server.try_wait(), Ok(None)) {
+/// Lets a server finish its requests and end, cuts them off after `patience`, and ends it and its children by force after
+/// `bound` more. Returns whether it ended without force.
+pub(crate) fn end(server: &mut Child, patience: Duration, bound: Duration) -> bool {
+    let pid = server.id();
+    let mut ended = || !matches!(server.try_wait(), Ok(None));
+    if ended() {
         return true;
     }
-    signal(server.id(), Signal::SIGTERM);
-    if within(bound, || !matches!(server.try_wait(), Ok(None))) {
+    // Cut off at once, the children of the event MPM may crash over connections that they are just closing. Once they are
+    // gone the parent is hurried: it looks for them only every second.
+    signal(pid, Signal::SIGWINCH);
+    within(patience, || ended() || children_of(pid).is_empty());
+    signal(pid, Signal::SIGTERM);
+    if within(bound, ended) {
         return true;
     }
-    let children = children_of(server.id());
+    let children = children_of(pid);
     let _ = server.kill();
     let _ = server.wait();
     for child in children {
