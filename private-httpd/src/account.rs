@@ -54,6 +54,12 @@ impl Account {
         }
     }
 
+    /// Whether the system has a name for it. All of httpd runs as an account without one, the parent too.
+    #[must_use]
+    pub fn has_name(self) -> bool {
+        matches!(User::from_uid(Uid::from_raw(self.user)), Ok(Some(_)))
+    }
+
     /// Whether this account can list a folder and pass through it. Asked by trying it, so that access lists and every
     /// parent folder count; only root may ask for another account, and others get `false`.
     #[must_use]

@@ -70,7 +70,7 @@ pub struct Configuration {
     threads: u32,
     log_level: String,
     access_log: bool,
-    folder_in: Option<PathBuf>,
+    folder_in: Option<(PathBuf, String)>,
     account: Option<Account>,
     pub(crate) capability: Option<String>,
     pub(crate) environment: Vec<(String, String)>,
@@ -177,9 +177,10 @@ impl Configuration {
         self
     }
 
-    /// Makes the httpd's folder in this one instead of the system's place for temporary files.
-    pub fn folder_in(mut self, parent: impl Into<PathBuf>) -> Self {
-        self.folder_in = Some(parent.into());
+    /// Makes the httpd's folder in this one instead of the system's place for temporary files; its name starts with
+    /// `prefix`.
+    pub fn folder_in(mut self, parent: impl Into<PathBuf>, prefix: impl Into<String>) -> Self {
+        self.folder_in = Some((parent.into(), prefix.into()));
         self
     }
 
@@ -233,11 +234,11 @@ impl Configuration {
         })
     }
 
-    /// The account that all of httpd runs as when it is not the starter's own.
-    pub(crate) fn whole_account(&self) -> Option<(Account, &str)> {
-        self.capability
-            .as_deref()
-            .map(|capability| (self.children_account(), capability))
+    /// The account that all of httpd runs as, rather than its children only. A nameless one needs it: httpd cannot look
+    /// up its groups, says so, and goes on with children that are still root.
+    pub(crate) fn whole_account(&self) -> Option<Account> {
+        let account = self.children_account();
+        (is_root() && (self.capability.is_some() || !account.has_name())).then_some(account)
     }
 
     pub(crate) fn processes(&self) -> usize {
@@ -252,10 +253,10 @@ impl Configuration {
     pub(crate) fn prepare(&self) -> Result<Prepared, Error> {
         let mut place = tempfile::Builder::new();
         // Readable for all: the children that root's httpd starts run as another account.
-        place.prefix("httpd-").permissions(fs::Permissions::from_mode(0o755));
+        place.permissions(fs::Permissions::from_mode(0o755));
         let folder = match &self.folder_in {
-            Some(parent) => place.tempdir_in(parent),
-            None => place.tempdir(),
+            Some((parent, prefix)) => place.prefix(prefix).tempdir_in(parent),
+            None => place.prefix("httpd-").tempdir(),
         }
         .map_err(Error::io("cannot make a folder for httpd"))?;
         let docroot = self.docroot.clone().unwrap_or_else(|| folder.path().join("htdocs"));
@@ -269,7 +270,7 @@ impl Configuration {
         };
         self.write(&prepared)?;
         self.write_body(prepared.folder.path(), &self.body)?;
-        if let Some((account, _)) = self.whole_account() {
+        if let Some(account) = self.whole_account() {
             chown(prepared.folder.path(), Some(account.user), Some(account.group))
                 .map_err(Error::io("cannot give httpd its folder"))?;
         }
@@ -314,7 +315,7 @@ impl Configuration {
         );
         let _ = writeln!(text, "ErrorLog \"${{ROOT}}/error.log\"\nLogLevel {}", self.log_level);
         self.write_modules(&mut text)?;
-        if is_root() {
+        if is_root() && self.whole_account().is_none() {
             let account = self.children_account();
             let _ = writeln!(text, "User #{}\nGroup #{}", account.user, account.group);
         }

@@ -254,11 +254,13 @@ fn command(configuration: &Configuration) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    if let Some((account, capability)) = whole {
+    if let Some(account) = whole {
         command
             .arg(format!("--reuid={}", account.user))
             .arg(format!("--regid={}", account.group));
         command.arg("--clear-groups");
+    }
+    if let Some(capability) = &configuration.capability {
         command
             .arg(format!("--inh-caps=-all,+{capability}"))
             .arg(format!("--ambient-caps=-all,+{capability}"));

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::panic;
 use std::path::Path;
 use std::time::Duration;
@@ -175,4 +175,23 @@ fn a_folder_that_only_root_can_enter_is_served_through_a_capability() {
     );
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     assert!(!status.contains("Uid:\t0"), "{status}");
+}
+
+#[test]
+fn children_of_an_account_without_a_name_are_not_root() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.txt"), "theirs").unwrap();
+    chown(folder.path(), Some(54_321), Some(54_321)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+
+    let account = Account::owner_of(folder.path()).unwrap();
+    let server = configuration().docroot(folder.path()).account(account).start().unwrap();
+    assert!(get(server.port(), "/a.txt").ends_with("theirs"));
+    for child in server.children() {
+        let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap();
+        assert!(status.contains("Uid:\t54321\t54321"), "{status}");
+    }
 }
