@@ -1,0 +1,176 @@
+//! `plua serve`: a folder of pages in an httpd of one's own, until Ctrl-C.
+
+use std::env::{self, consts};
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Read, Write, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+use private_httpd::{Account, Configuration, Installation, is_root, reading_capability};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// How often the error log and the signals are looked at.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What httpd logs at every start and end, whatever its log level.
+const ROUTINE: &[&str] = &[" AH00489: ", " AH00492: ", " AH00094: ", " AH00491: "];
+
+/// What makes a folder of pages work; reports are shown, for only the author is looking.
+const PAGES: &str = "AddHandler plua .plua\nDirectoryIndex index.plua index.html\npLuaError 1\n";
+
+/// Show the pages of a folder in a browser, on this machine only.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The folder of pages.
+    dir: PathBuf,
+    /// The port of 127.0.0.1 to answer on; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// The httpd module, instead of the one beside this program or the installed one.
+    #[arg(long)]
+    module: Option<PathBuf>,
+}
+
+/// Serves until SIGINT, SIGTERM or SIGHUP comes, with httpd's error log on the standard error output.
+pub(crate) fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let dir = folder(&arguments.dir)?;
+    let installation = Installation::find()?;
+    let module = module(arguments.module.as_deref(), &installation)?;
+    let mut configuration = Configuration::new(installation)
+        .module_file("plua", &module)
+        .docroot(&dir)
+        .log_level("warn")
+        .body(PAGES);
+    if arguments.port != 0 {
+        configuration = configuration.port(arguments.port);
+    }
+    let target = target();
+    if let Some(target) = &target {
+        configuration = configuration.folder_in(target, "serve-");
+    }
+    if is_root() {
+        let own = [module.parent(), target.as_deref()].into_iter().flatten();
+        configuration = for_root(configuration, &dir, own)?;
+    }
+
+    // Taken before the start, so that an early Ctrl-C leaves nothing behind either.
+    let ending = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&ending))?;
+    }
+    let mut server = configuration.start()?;
+    println!(
+        "{} is at http://127.0.0.1:{}/ (Ctrl-C ends it)",
+        dir.display(),
+        server.port()
+    );
+    let mut log = Log {
+        file: File::open(server.error_log_file())?,
+        unfinished: Vec::new(),
+    };
+    while !ending.load(Ordering::Relaxed) {
+        thread::sleep(PAUSE);
+        log.show()?;
+        if !server.is_running() {
+            return Err("httpd ended by itself".into());
+        }
+    }
+    server.stop()?;
+    log.show()?;
+    Ok(())
+}
+
+/// The error log as far as it was shown.
+struct Log {
+    file: File,
+    unfinished: Vec<u8>,
+}
+
+impl Log {
+    /// Shows the lines that came since the last time.
+    fn show(&mut self) -> io::Result<()> {
+        self.file.read_to_end(&mut self.unfinished)?;
+        let end = self
+            .unfinished
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
+        let lines: Vec<u8> = self.unfinished.drain(..end).collect();
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            if !ROUTINE
+                .iter()
+                .any(|number| String::from_utf8_lossy(line).contains(number))
+            {
+                stderr().write_all(line)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn folder(dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    match fs::canonicalize(dir) {
+        Ok(found) if found.is_dir() => Ok(found),
+        Ok(_) => Err(format!("{} is not a folder", dir.display()).into()),
+        Err(problem) => Err(format!("cannot serve {}: {problem}", dir.display()).into()),
+    }
+}
+
+fn module(asked: Option<&Path>, installation: &Installation) -> Result<PathBuf, Box<dyn Error>> {
+    if let Some(file) = asked {
+        return fs::canonicalize(file).map_err(|problem| format!("no module {}: {problem}", file.display()).into());
+    }
+    let name = format!("{}mod_plua{}", consts::DLL_PREFIX, consts::DLL_SUFFIX);
+    [
+        env::current_exe()?.with_file_name(name),
+        installation.modules().join("mod_plua.so"),
+    ]
+    .into_iter()
+    .find(|file| file.is_file())
+    .ok_or_else(|| "the httpd module is not built: run make build, or name it with --module".into())
+}
+
+/// The build folder this program sits in, where a checkout keeps what may be thrown away.
+fn target() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    let target = program
+        .ancestors()
+        .find(|folder| folder.file_name().is_some_and(|name| name == "target"))?;
+    access(target, AccessFlags::W_OK).is_ok().then(|| target.to_owned())
+}
+
+/// Root's httpd must not run pages as root, and yet they must be readable, in a checkout under `/root` too.
+///
+/// Pages run as the folder's owner, so that they may write beside themselves; for a folder of root's, as httpd's usual
+/// account. Where that account cannot get at the folder, httpd is given the one capability of root's that reads it:
+/// copies would not show edits, and opening `/root` to everyone is not ours to do.
+///
+/// `own` are folders of ours that httpd's parent process reads; it is root unless the owner has no name.
+fn for_root<'a>(
+    configuration: Configuration,
+    dir: &'a Path,
+    own: impl Iterator<Item = &'a Path>,
+) -> Result<Configuration, Box<dyn Error>> {
+    let owner = Account::owner_of(dir).filter(|owner| owner.user != 0);
+    let account = owner.unwrap_or_else(Account::unprivileged);
+    let configuration = configuration.account(account);
+    let mut needed = std::iter::once(dir).chain(own.filter(|_| !account.has_name()));
+    let Some(closed) = needed.find(|folder| !account.can_read(folder)) else {
+        return Ok(configuration);
+    };
+    match reading_capability() {
+        Some(capability) => Ok(configuration.capability(capability)),
+        None => Err(format!(
+            "{} cannot be read by {}, the account that pages run as: move it out of its closed parent folder, or open \
+             that with chmod o+x",
+            closed.display(),
+            account.name()
+        )
+        .into()),
+    }
+}
