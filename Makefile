@@ -1,0 +1,56 @@
+# The words people type; `make help` lists them.
+
+DIR ?= examples
+PORT ?= 8080
+PREFIX ?= /usr/local
+APXS ?= apxs
+CARGO ?= cargo
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+
+# A test that finds no httpd is skipped; here it fails instead.
+export PLUA_REQUIRE_HTTPD = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 check install clean
+
+help: ## Show these words
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+deps: ## Install what building needs (Debian packages)
+	scripts/deps build
+
+build: deps ## Build the module and the plua command
+	$(CARGO) build --release -p mod_plua -p plua-cli
+
+serve: build ## Show the pages of DIR (examples) on PORT (8080)
+	$(TARGET)/release/plua serve "$(DIR)" --port "$(PORT)"
+
+test: test-engine test-server test-lua54 test-lua51 ## Run every test, with every Lua
+
+test-engine: ## Test all but the module, with LuaJIT
+	scripts/deps test
+	$(CARGO) test --workspace --exclude mod_plua
+
+test-server: ## Test the module in a real httpd, with LuaJIT
+	scripts/deps test
+	$(CARGO) test -p mod_plua
+
+test-lua54: ## Test engine and module with Lua 5.4
+	scripts/deps test
+	$(CARGO) test -p plua --no-default-features --features lua54
+	$(CARGO) test -p mod_plua --no-default-features --features lua54
+
+test-lua51: ## Test the engine with Lua 5.1
+	scripts/deps test
+	$(CARGO) test -p plua --no-default-features --features lua51
+
+check: ## Check formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# Built before, by the user: root often has no cargo.
+install: ## Install the module, its configuration and the plua command (after make build, as root)
+	TARGET="$(TARGET)" PREFIX="$(PREFIX)" APXS="$(APXS)" DESTDIR="$(DESTDIR)" scripts/install
+
+clean: ## Remove what was built
+	$(CARGO) clean
