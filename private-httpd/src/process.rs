@@ -19,24 +19,39 @@ pub(crate) fn knows_children() -> bool {
 
 /// The processes whose parent is `parent`, zombies left out. Empty where there is no `/proc`.
 pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    living(|process| process.parent == parent)
+}
+
+/// What `/proc` says of a living process.
+struct Process {
+    parent: u32,
+    group: u32,
+}
+
+fn living(wanted: impl Fn(&Process) -> bool) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let pids = entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut children: Vec<u32> = pids.filter(|pid| parent_of(*pid) == Some(parent)).collect();
-    children.sort_unstable();
-    children
+    let mut found: Vec<u32> = pids
+        .filter(|pid| look_at(*pid).is_some_and(|process| wanted(&process)))
+        .collect();
+    found.sort_unstable();
+    found
 }
 
-fn parent_of(pid: u32) -> Option<u32> {
+fn look_at(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name stands in parentheses and may hold any character, a parenthesis too.
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
     let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    (state != "Z").then_some(parent)
+    let process = Process {
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+    };
+    (state != "Z").then_some(process)
 }
 
 /// Sends a signal; a process that is gone is no error, for that is what a signal to end it wants.
@@ -60,9 +75,24 @@ pub(crate) fn within(bound: Duration, mut condition: impl FnMut() -> bool) -> bo
     }
 }
 
-/// Lets a server finish its requests and end, cuts them off after `patience`, and ends it and its children by force after
-/// `bound` more. Returns whether it ended without force.
+/// Lets a server, which leads a process group, finish its requests and end; cuts them off after `patience`, and ends it by
+/// force after `bound` more. Whoever of its group outlives it is ended. Returns whether it ended without force.
 pub(crate) fn end(server: &mut Child, patience: Duration, bound: Duration) -> bool {
+    let group = server.id();
+    let willing = ask_to_end(server, patience, bound);
+    if !willing {
+        let _ = server.kill();
+        let _ = server.wait();
+    }
+    within(bound, || {
+        let left = living(|process| process.group == group);
+        left.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
+        left.is_empty()
+    });
+    willing
+}
+
+fn ask_to_end(server: &mut Child, patience: Duration, bound: Duration) -> bool {
     let pid = server.id();
     let mut ended = || !matches!(server.try_wait(), Ok(None));
     if ended() {
@@ -73,14 +103,5 @@ pub(crate) fn end(server: &mut Child, patience: Duration, bound: Duration) -> bo
     signal(pid, Signal::SIGWINCH);
     within(patience, || ended() || children_of(pid).is_empty());
     signal(pid, Signal::SIGTERM);
-    if within(bound, ended) {
-        return true;
-    }
-    let children = children_of(pid);
-    let _ = server.kill();
-    let _ = server.wait();
-    for child in children {
-        signal(child, Signal::SIGKILL);
-    }
-    false
+    within(bound, ended)
 }

@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::panic;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use private_httpd::{Account, Configuration, Error, Httpd, Installation, Mpm, is_root, reading_capability};
@@ -101,6 +102,23 @@ fn a_restart_with_a_bad_body_says_what_is_wrong() {
         panic!("a bad body was taken")
     };
     assert!(output.contains("Invalid command 'Nonsense'"), "{output}");
+}
+
+#[test]
+fn children_whose_parent_was_killed_are_stopped() {
+    let mut server = configuration().children(2, 2).start().unwrap();
+    let children = server.children();
+    assert_eq!(children.len(), 2);
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &server.pid().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    server.stop().unwrap();
+    assert!(!server.is_running());
+    assert!(!children.into_iter().any(lives));
 }
 
 #[test]
