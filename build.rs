@@ -47,9 +47,7 @@ fn build() -> Result<(), String> {
     for flag in ["-std=gnu11", "-Wall", "-Wextra", "-Werror"] {
         shim.flag(flag);
     }
-    shim.file(SOURCE)
-        .try_compile("plua_shim")
-        .map_err(|error| format!("{SOURCE} does not compile: {error}"))?;
+    shim.file(SOURCE).try_compile("plua_shim").map_err(|error| format!("{SOURCE} does not compile: {error}"))?;
     bind(&folders, &flags)
 }
 
@@ -89,9 +87,7 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .map_err(|error| format!("{HEADER} cannot be read: {error}"))?;
     let folder = env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?;
     let file = PathBuf::from(folder).join("ffi.rs");
-    bindings
-        .write_to_file(&file)
-        .map_err(|error| format!("{} cannot be written: {error}", file.display()))
+    bindings.write_to_file(&file).map_err(|error| format!("{} cannot be written: {error}", file.display()))
 }
 
 /// The tool that knows how the installed httpd was built.
@@ -102,12 +98,8 @@ impl Apxs {
     fn found() -> Result<Apxs, String> {
         let given = env::var("APXS").ok();
         let names = given.as_deref().map_or(vec!["apxs", "apxs2"], |name| vec![name]);
-        let runs = |name: &&str| {
-            Command::new(name)
-                .args(["-q", "INCLUDEDIR"])
-                .output()
-                .is_ok_and(|run| run.status.success())
-        };
+        let runs =
+            |name: &&str| Command::new(name).args(["-q", "INCLUDEDIR"]).output().is_ok_and(|run| run.status.success());
         names.iter().copied().find(runs).map(|name| Apxs(name.to_string())).ok_or_else(|| {
             format!(
                 "{} does not run: install httpd's headers (Debian: apt install apache2-dev) or set APXS to its path",
@@ -132,10 +124,7 @@ impl Apxs {
             all.push_str(&output(&apr, &["--cppflags"])?);
         }
         let mut flags: Vec<String> = Vec::new();
-        for flag in all
-            .split_whitespace()
-            .filter(|flag| flag.starts_with("-D") || flag.starts_with("-U"))
-        {
+        for flag in all.split_whitespace().filter(|flag| flag.starts_with("-D") || flag.starts_with("-U")) {
             if !flags.iter().any(|known| known == flag) {
                 flags.push(flag.to_string());
             }
@@ -145,10 +134,8 @@ impl Apxs {
 }
 
 fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let run = Command::new(program)
-        .args(arguments)
-        .output()
-        .map_err(|error| format!("{program} does not run: {error}"))?;
+    let run =
+        Command::new(program).args(arguments).output().map_err(|error| format!("{program} does not run: {error}"))?;
     if !run.status.success() {
         return Err(format!(
             "{program} {} failed: {}",

@@ -68,15 +68,7 @@ pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_re
         servers.push(server);
     }
     // SAFETY: the caller vouches for the pool. It is a child of the configuration's, so the servers outlive it.
-    unsafe {
-        pool::put(
-            pool,
-            Child {
-                engine: Some(engine),
-                servers,
-            },
-        )
-    };
+    unsafe { pool::put(pool, Child { engine: Some(engine), servers }) };
     Ok(())
 }
 
@@ -101,12 +93,9 @@ unsafe fn hosts(engine: &Engine, main: *mut ffi::server_rec) -> Result<Vec<(NonN
         let name = match unsafe { server.as_ref().server_hostname } {
             name if name.is_null() => String::new(),
             // SAFETY: as above.
-            name => unsafe { CStr::from_ptr(name) }.to_string_lossy().to_ascii_lowercase(),
+            name => unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned(),
         };
-        let pool_name = if settings.multi_domain() { name.as_str() } else { "" };
-        let host = engine
-            .host(pool_name, settings)
-            .map_err(|sentence| format!("server {name}: {sentence}"))?;
+        let host = engine.host(&name, settings).map_err(|sentence| format!("server {name}: {sentence}"))?;
         hosts.push((record, host));
     }
     Ok(hosts)
@@ -176,12 +165,5 @@ impl Drop for Serving {
 /// `server` is a live record of httpd's.
 pub(crate) unsafe fn log(server: *const ffi::server_rec, level: u32, line: &str) {
     // SAFETY: the caller vouches for the server; the length is that of the line.
-    unsafe {
-        ffi::plua_log_server(
-            level as c_int,
-            server,
-            line.as_ptr().cast(),
-            line.len() as ffi::apr_size_t,
-        )
-    }
+    unsafe { ffi::plua_log_server(level as c_int, server, line.as_ptr().cast(), line.len() as ffi::apr_size_t) }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 use plua::settings::{DIRECTIVES, Directive, Scope, Settings};
 
@@ -30,12 +31,7 @@ impl Commands {
                 Scope::Process | Scope::Host => ffi::RSRC_CONF,
                 Scope::Directory => ffi::RSRC_CONF | ffi::ACCESS_CONF | ffi::OR_OPTIONS,
             };
-            rows[index] = row(
-                directive.name.as_ptr(),
-                directive,
-                places as c_int,
-                directive.help.as_ptr(),
-            );
+            rows[index] = row(directive.name.as_ptr(), directive, places as c_int, directive.help.as_ptr());
             index += 1;
         }
         Commands(rows)
@@ -50,9 +46,7 @@ impl Commands {
 const fn row(name: *const c_char, directive: *const Directive, places: c_int, help: *const c_char) -> ffi::command_rec {
     ffi::command_rec {
         name,
-        func: ffi::cmd_func {
-            take_argv: Some(entry::set_directive),
-        },
+        func: ffi::cmd_func { take_argv: Some(entry::set_directive) },
         cmd_data: directive.cast::<c_void>().cast_mut(),
         req_override: places,
         args_how: ffi::TAKE_ARGV,
@@ -78,7 +72,11 @@ pub(crate) unsafe fn apply(
     let directive = unsafe { &*(*(*command).cmd).cmd_data.cast::<Directive>() };
     let name = directive.name.to_string_lossy();
     let settings = match directive.scope {
-        Scope::Directory => directory.cast::<Settings>(),
+        // SAFETY: made by `create_directory` or null; configuration is read by one thread.
+        Scope::Directory => match unsafe { directory.cast::<Arc<Settings>>().as_mut() } {
+            Some(settings) => Arc::make_mut(settings),
+            None => ptr::null_mut(),
+        },
         Scope::Process | Scope::Host => {
             if directive.scope == Scope::Process {
                 // SAFETY: the record is live; the answer is null or a sentence in its pool.
@@ -86,20 +84,16 @@ pub(crate) unsafe fn apply(
                 if !refusal.is_null() {
                     // SAFETY: as above.
                     let refusal = unsafe { CStr::from_ptr(refusal) }.to_string_lossy();
-                    return Err(format!(
-                        "{refusal}: it holds for the whole process, so give it in the main server"
-                    ));
+                    return Err(format!("{refusal}: it holds for the whole process, so give it in the main server"));
                 }
             }
             // SAFETY: the server of the line is live, and its record is what `create_server` made or null.
             let server = unsafe { Server::of((*command).server) };
             // SAFETY: a place inside a live record; nothing is read.
-            server.map_or(ptr::null_mut(), |server| unsafe {
-                &raw mut (*server.as_ptr()).settings
-            })
+            server.map_or(ptr::null_mut(), |server| unsafe { &raw mut (*server.as_ptr()).settings })
         }
     };
-    // SAFETY: made by `create_directory` or `create_server`; configuration is read by one thread.
+    // SAFETY: in a record made by `create_directory` or `create_server`; configuration is read by one thread.
     let Some(settings) = (unsafe { settings.as_mut() }) else {
         return Err(format!("{name}: httpd has no record to keep it in"));
     };
@@ -108,13 +102,8 @@ pub(crate) unsafe fn apply(
         // SAFETY: the caller vouches for `count` C strings.
         let value = unsafe { CStr::from_ptr(*values.add(index)) };
         texts.push(value.to_str().map_err(|_| {
-            format!(
-                "{name}: '{}' is not UTF-8: save the configuration file as UTF-8",
-                value.to_string_lossy()
-            )
+            format!("{name}: '{}' is not UTF-8: save the configuration file as UTF-8", value.to_string_lossy())
         })?);
     }
-    directive
-        .set(settings, &texts)
-        .map_err(|sentence| format!("{name}: {sentence}"))
+    directive.set(settings, &texts).map_err(|sentence| format!("{name}: {sentence}"))
 }

@@ -1,13 +1,15 @@
 //! The door between C and Rust: every function httpd or the shim calls, none of which a panic leaves.
 
-use std::any::Any;
 use std::ffi::{OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
-use plua::engine::{PageFile, Stamp};
+use plua::api::panic_text;
+use plua::chunk::Stamp;
+use plua::engine::PageFile;
 use plua::exchange::Answer;
 use plua::settings::Settings;
 
@@ -25,15 +27,7 @@ const _: () = {
 /// Runs `body`; a panic becomes what `failed` makes of its text.
 fn enter<T>(body: impl FnOnce() -> T, failed: impl FnOnce(&str) -> T) -> T {
     catch_unwind(AssertUnwindSafe(body))
-        .unwrap_or_else(|panic| failed(&format!("internal error: {}", text_of(&*panic))))
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "a panic without a text",
-    }
+        .unwrap_or_else(|panic| failed(&format!("internal error: {}", panic_text(&*panic))))
 }
 
 /// Serves one request; see plua_shim.h.
@@ -61,39 +55,33 @@ pub unsafe extern "C" fn plua_rs_serve(r: *mut ffi::request_rec, server: *mut c_
 
 /// # Safety
 /// As [`plua_rs_serve`].
-unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut Settings) -> c_int {
+unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut Arc<Settings>) -> c_int {
     // SAFETY: after a child's start nobody changes the records but the end of the child.
     let (server, directory) = unsafe { (server.as_ref(), directory.as_ref()) };
-    let Some((server, host)) = server.and_then(|server| Some((server, server.host.as_ref()?))) else {
+    let server = server.and_then(|server| Some((server, server.host.as_ref()?)));
+    let (Some((server, host)), Some(directory)) = (server, directory) else {
         // SAFETY: the caller's promise.
         unsafe {
-            exchange::log(
-                r,
-                ffi::APLOG_ERR,
-                "this process has no engine: its start failed, see earlier entries",
-            )
+            exchange::log(r, ffi::APLOG_ERR, "this process has no engine: its start failed, see earlier entries")
         };
         return ffi::HTTP_INTERNAL_SERVER_ERROR as c_int;
     };
-    let unset = Settings::default();
     // SAFETY: the caller vouches for the request; its file name is a C string in its pool, which outlives this call.
     let (path, stamp) = unsafe { (exchange::bytes((*r).filename), stamp(&(*r).finfo)) };
-    let file = PageFile {
-        path: Path::new(OsStr::from_bytes(path)),
-        stamp,
-        settings: directory.unwrap_or(&unset),
-    };
+    let file = PageFile { path: Path::new(OsStr::from_bytes(path)), stamp, settings: directory };
     // SAFETY: the exchange is the engine's for this call only.
     let exchange = unsafe { ApExchange::new(NonNull::new_unchecked(r), NonNull::from(server)) };
     match host.serve(file, Box::new(exchange)) {
-        Answer::Sent | Answer::Status(200) => ffi::OK as c_int,
-        Answer::Status(status @ 201..=599) => {
+        Answer::Sent => ffi::OK as c_int,
+        Answer::Status(status, headers) => {
             let status = c_int::from(status);
             // SAFETY: the caller's promise.
-            unsafe { exchange::name_status(r, status) };
+            unsafe {
+                exchange::name_status(r, status);
+                exchange::set_error_headers(r, &headers);
+            }
             status
         }
-        Answer::Status(_) => ffi::HTTP_INTERNAL_SERVER_ERROR as c_int,
         // SAFETY: the caller's promise.
         Answer::Aborted => unsafe { broken_off(r) },
     }
@@ -111,8 +99,7 @@ unsafe fn broken_off(r: *mut ffi::request_rec) -> c_int {
     }
 }
 
-/// What httpd's own `stat` said, if it said all of it. Its times count microseconds: a stamp from here and one from a
-/// `stat` made elsewhere differ in the last three digits.
+/// What httpd's own `stat` said, if it said all of it.
 fn stamp(file: &ffi::apr_finfo_t) -> Option<Stamp> {
     const NEEDED: u32 =
         ffi::APR_FINFO_MTIME | ffi::APR_FINFO_CTIME | ffi::APR_FINFO_SIZE | ffi::APR_FINFO_INODE | ffi::APR_FINFO_DEV;
@@ -120,8 +107,8 @@ fn stamp(file: &ffi::apr_finfo_t) -> Option<Stamp> {
         device: file.device as _,
         inode: file.inode as _,
         size: file.size as _,
-        modified: i128::from(file.mtime) * 1000,
-        changed: i128::from(file.ctime) * 1000,
+        modified: file.mtime,
+        changed: file.ctime,
     })
 }
 
@@ -161,7 +148,7 @@ pub unsafe extern "C" fn plua_rs_start_child(pool: *mut ffi::apr_pool_t, main: *
 /// httpd calls it, with a live pool.
 pub(crate) unsafe extern "C" fn create_directory(pool: *mut ffi::apr_pool_t, _path: *mut c_char) -> *mut c_void {
     // SAFETY: httpd's promise.
-    unsafe { record(pool, Settings::default) }
+    unsafe { record(pool, Arc::<Settings>::default) }
 }
 
 /// The settings of a directory inside another; the record's `merge_dir_config`.
@@ -174,7 +161,7 @@ pub(crate) unsafe extern "C" fn merge_directory(
     inner: *mut c_void,
 ) -> *mut c_void {
     // SAFETY: httpd's promise.
-    unsafe { record(pool, || (*outer.cast::<Settings>()).merged(&*inner.cast::<Settings>())) }
+    unsafe { record(pool, || Arc::new((*outer.cast::<Arc<Settings>>()).merged(&*inner.cast::<Arc<Settings>>()))) }
 }
 
 /// A server's record with no setting set; the record's `create_server_config`.
@@ -198,9 +185,7 @@ pub(crate) unsafe extern "C" fn merge_server(
     // SAFETY: httpd's promise.
     unsafe {
         record(pool, || Server {
-            settings: (*outer.cast::<Server>())
-                .settings
-                .merged(&(*inner.cast::<Server>()).settings),
+            settings: (*outer.cast::<Server>()).settings.merged(&(*inner.cast::<Server>()).settings),
             ..Server::default()
         })
     }
@@ -212,10 +197,7 @@ pub(crate) unsafe extern "C" fn merge_server(
 /// `pool` is live.
 unsafe fn record<T>(pool: *mut ffi::apr_pool_t, make: impl FnOnce() -> T) -> *mut c_void {
     // SAFETY: the caller's promise.
-    enter(
-        || unsafe { pool::put(pool, make()) }.as_ptr().cast(),
-        |_| ptr::null_mut(),
-    )
+    enter(|| unsafe { pool::put(pool, make()) }.as_ptr().cast(), |_| ptr::null_mut())
 }
 
 /// Takes one line of configuration: null, or a sentence in the line's pool; every command's function.
@@ -229,10 +211,7 @@ pub(crate) unsafe extern "C" fn set_directive(
     values: *const *mut c_char,
 ) -> *const c_char {
     // SAFETY: httpd's promise.
-    let set = enter(
-        || unsafe { directives::apply(command, directory, count, values) },
-        |panic| Err(panic.to_string()),
-    );
+    let set = enter(|| unsafe { directives::apply(command, directory, count, values) }, |panic| Err(panic.to_string()));
     match set {
         Ok(()) => ptr::null(),
         // SAFETY: httpd's promise: the line's pool is live.

@@ -32,12 +32,7 @@ impl ApExchange {
     /// # Safety
     /// `r` and `server` are live for as long as the exchange, and nobody else works on `r` meanwhile.
     pub(crate) unsafe fn new(r: NonNull<ffi::request_rec>, server: NonNull<Server>) -> ApExchange {
-        ApExchange {
-            r,
-            server,
-            has_variables: false,
-            has_body: true,
-        }
+        ApExchange { r, server, has_variables: false, has_body: true }
     }
 
     fn record(&self) -> &ffi::request_rec {
@@ -78,14 +73,8 @@ impl ApExchange {
     fn pass(&mut self, bytes: &[u8], tail: ffi::plua_tail) -> io::Result<()> {
         let bytes = if self.has_body { bytes } else { &[] };
         // SAFETY: promised to `new`; the shim is done with the bytes when it returns.
-        let status = unsafe {
-            ffi::plua_pass(
-                self.r.as_ptr(),
-                bytes.as_ptr().cast(),
-                bytes.len() as ffi::apr_size_t,
-                tail,
-            )
-        };
+        let status =
+            unsafe { ffi::plua_pass(self.r.as_ptr(), bytes.as_ptr().cast(), bytes.len() as ffi::apr_size_t, tail) };
         match status {
             SENT => Ok(()),
             // APR's numbers of system errors are the system's own; it has others above, and httpd's filters below.
@@ -178,6 +167,21 @@ impl Exchange for ApExchange {
 pub(crate) unsafe fn name_status(r: *mut ffi::request_rec, status: c_int) {
     // SAFETY: the caller vouches for the request; the text is httpd's own or in the request's pool.
     unsafe { (*r).status_line = ffi::ap_get_status_line_ex((*r).pool, status) }
+}
+
+/// Gives the page that httpd makes for a failed request these headers.
+///
+/// # Safety
+/// `r` is a live request of the calling thread.
+pub(crate) unsafe fn set_error_headers(r: *mut ffi::request_rec, headers: &[(&str, Vec<u8>)]) {
+    for (name, value) in headers {
+        // SAFETY: the caller vouches for the request; texts go into its pool.
+        unsafe {
+            // httpd looks for the place a redirect goes to among the headers it otherwise drops (ap_die).
+            let table = if *name == "Location" { (*r).headers_out } else { (*r).err_headers_out };
+            ffi::apr_table_setn(table, pool::copy((*r).pool, name.as_bytes()), pool::copy((*r).pool, value));
+        }
+    }
 }
 
 /// `APLOG_` level and `line` to the error log, with the client of `r`.

@@ -1,10 +1,6 @@
 //! The harness itself, with static files: what it sends, reads back, and holds against the error log.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking, in its own functions too"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its own functions too")]
 
 mod common;
 
@@ -18,9 +14,7 @@ use common::{Connection, Mpm, Response, Setup, httpd};
 const DENIED: &str = "<Location /no>\nRequire all denied\n</Location>";
 
 fn still() -> Setup {
-    httpd()
-        .without_plua()
-        .pages(&[("a.txt", "hello"), ("sub/b.txt", "below")])
+    httpd().without_plua().pages(&[("a.txt", "hello"), ("sub/b.txt", "below")])
 }
 
 /// What a run that must fail said.
@@ -46,11 +40,9 @@ fn files_come_back_with_status_headers_and_body() {
 
 #[test]
 fn repeated_headers_keep_their_order() {
-    still()
-        .lines("Header add X-Note one\nHeader add X-Note two")
-        .run(|server| {
-            assert_eq!(server.get("/a.txt").all("x-note"), ["one", "two"]);
-        });
+    still().lines("Header add X-Note one\nHeader add X-Note two").run(|server| {
+        assert_eq!(server.get("/a.txt").all("x-note"), ["one", "two"]);
+    });
 }
 
 #[test]
@@ -59,12 +51,7 @@ fn one_connection_carries_several_requests() {
         let mut connection = server.connect();
         assert_eq!(connection.request("GET", "/a.txt", &[], b"").text(), "hello");
         assert_eq!(connection.request("GET", "/missing", &[], b"").status, 404);
-        assert_eq!(
-            connection
-                .request("GET", "/sub/b.txt", &[("Connection", "close")], b"")
-                .text(),
-            "below"
-        );
+        assert_eq!(connection.request("GET", "/sub/b.txt", &[("Connection", "close")], b"").text(), "below");
         assert!(connection.rest().is_empty());
     });
 }
@@ -87,22 +74,10 @@ fn a_body_is_read_to_its_end_and_a_cut_one_is_seen() {
     assert_eq!((response.text().as_str(), response.complete), ("hello, good day", true));
 
     let cut = |answer| (read(answer).text(), read(answer).complete);
-    assert_eq!(
-        cut("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
-        ("hello".into(), false)
-    );
-    assert_eq!(
-        cut("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"),
-        ("hel".into(), false)
-    );
-    assert_eq!(
-        cut("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel"),
-        ("hel".into(), false)
-    );
-    assert_eq!(
-        cut("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhello"),
-        ("hel".into(), true)
-    );
+    assert_eq!(cut("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), ("hello".into(), false));
+    assert_eq!(cut("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"), ("hel".into(), false));
+    assert_eq!(cut("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel"), ("hel".into(), false));
+    assert_eq!(cut("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhello"), ("hel".into(), true));
     assert_eq!(cut("HTTP/1.1 200 OK\r\n\r\nall of it"), ("all of it".into(), true));
 }
 
@@ -142,14 +117,9 @@ fn several_threads_may_ask_at_once() {
 #[test]
 fn an_unannounced_error_in_the_log_fails_the_test() {
     let said = failure(|| {
-        still()
-            .lines(DENIED)
-            .run(|server| assert_eq!(server.get("/no").status, 403));
+        still().lines(DENIED).run(|server| assert_eq!(server.get("/no").status, 403));
     });
-    assert!(
-        said.starts_with("not announced with server.expect():") && said.contains("AH01630"),
-        "{said}"
-    );
+    assert!(said.starts_with("not announced with server.expect():") && said.contains("AH01630"), "{said}");
 }
 
 #[test]
@@ -168,13 +138,7 @@ fn a_crashed_child_fails_the_test() {
     let said = failure(|| {
         still().run(|server| {
             let child = server.httpd().children()[0].to_string();
-            assert!(
-                std::process::Command::new("kill")
-                    .args(["-SEGV", &child])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(std::process::Command::new("kill").args(["-SEGV", &child]).status().unwrap().success());
             server.wait_for_log("AH00052");
         });
     });

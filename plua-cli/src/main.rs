@@ -1,10 +1,6 @@
 //! The `plua` command.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command speaks to its user there"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user there")]
 
 mod serve;
 

@@ -41,11 +41,8 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let dir = folder(&arguments.dir)?;
     let installation = Installation::find()?;
     let module = module(arguments.module.as_deref(), &installation)?;
-    let mut configuration = Configuration::new(installation)
-        .module_file("plua", &module)
-        .docroot(&dir)
-        .log_level("warn")
-        .body(PAGES);
+    let mut configuration =
+        Configuration::new(installation).module_file("plua", &module).docroot(&dir).log_level("warn").body(PAGES);
     if arguments.port != 0 {
         configuration = configuration.port(arguments.port);
     }
@@ -64,15 +61,8 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         signal_hook::flag::register(signal, Arc::clone(&ending))?;
     }
     let mut server = configuration.start()?;
-    println!(
-        "{} is at http://127.0.0.1:{}/ (Ctrl-C ends it)",
-        dir.display(),
-        server.port()
-    );
-    let mut log = Log {
-        file: File::open(server.error_log_file())?,
-        unfinished: Vec::new(),
-    };
+    println!("{} is at http://127.0.0.1:{}/ (Ctrl-C ends it)", dir.display(), server.port());
+    let mut log = Log { file: File::open(server.error_log_file())?, unfinished: Vec::new() };
     while !ending.load(Ordering::Relaxed) {
         thread::sleep(PAUSE);
         log.show()?;
@@ -95,17 +85,10 @@ impl Log {
     /// Shows the lines that came since the last time.
     fn show(&mut self) -> io::Result<()> {
         self.file.read_to_end(&mut self.unfinished)?;
-        let end = self
-            .unfinished
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |last| last + 1);
+        let end = self.unfinished.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let lines: Vec<u8> = self.unfinished.drain(..end).collect();
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            if !ROUTINE
-                .iter()
-                .any(|number| String::from_utf8_lossy(line).contains(number))
-            {
+            if !ROUTINE.iter().any(|number| String::from_utf8_lossy(line).contains(number)) {
                 stderr().write_all(line)?;
             }
         }
@@ -126,21 +109,16 @@ fn module(asked: Option<&Path>, installation: &Installation) -> Result<PathBuf, 
         return fs::canonicalize(file).map_err(|problem| format!("no module {}: {problem}", file.display()).into());
     }
     let name = format!("{}mod_plua{}", consts::DLL_PREFIX, consts::DLL_SUFFIX);
-    [
-        env::current_exe()?.with_file_name(name),
-        installation.modules().join("mod_plua.so"),
-    ]
-    .into_iter()
-    .find(|file| file.is_file())
-    .ok_or_else(|| "the httpd module is not built: run make build, or name it with --module".into())
+    [env::current_exe()?.with_file_name(name), installation.modules().join("mod_plua.so")]
+        .into_iter()
+        .find(|file| file.is_file())
+        .ok_or_else(|| "the httpd module is not built: run make build, or name it with --module".into())
 }
 
 /// The build folder this program sits in, where a checkout keeps what may be thrown away.
 fn target() -> Option<PathBuf> {
     let program = env::current_exe().ok()?;
-    let target = program
-        .ancestors()
-        .find(|folder| folder.file_name().is_some_and(|name| name == "target"))?;
+    let target = program.ancestors().find(|folder| folder.file_name().is_some_and(|name| name == "target"))?;
     access(target, AccessFlags::W_OK).is_ok().then(|| target.to_owned())
 }
 

@@ -18,10 +18,7 @@ fn refused(arguments: &[&str]) -> (Option<i32>, String) {
 fn a_missing_folder_is_one_sentence() {
     let (status, said) = refused(&["no/such/folder"]);
     assert_eq!(status, Some(1));
-    assert_eq!(
-        said,
-        "plua: cannot serve no/such/folder: No such file or directory (os error 2)\n"
-    );
+    assert_eq!(said, "plua: cannot serve no/such/folder: No such file or directory (os error 2)\n");
 }
 
 #[test]
@@ -44,8 +41,5 @@ fn a_busy_port_is_one_sentence() {
     // The port is looked at before the module, so any file will do for one.
     let (status, said) = refused(&["src", "--port", &port.to_string(), "--module", PLUA]);
     assert_eq!(status, Some(1));
-    assert_eq!(
-        said,
-        format!("plua: port {port} of 127.0.0.1 is in use by another program\n")
-    );
+    assert_eq!(said, format!("plua: port {port} of 127.0.0.1 is in use by another program\n"));
 }

@@ -51,6 +51,7 @@ pub struct HostPool {
 #[derive(Default)]
 struct States {
     /// The one used last is lent first: its compiled traces and its memory are warm.
+    #[allow(clippy::vec_box, reason = "a state is large, and moves between threads with each request")]
     free: Vec<Box<State>>,
     /// States that exist or are being made.
     made: u32,
@@ -190,8 +191,8 @@ pub struct StateGuard<'p> {
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
         let runs = self.pool.settings.runs();
-        let fit = |state: &Box<State>| !state.is_spoiled() && (runs == 0 || state.runs() < runs);
-        self.pool.give_back(self.state.take().filter(fit));
+        let fit = |state: &State| !state.is_spoiled() && (runs == 0 || state.runs() < runs);
+        self.pool.give_back(self.state.take().filter(|state| fit(state)));
     }
 }
 

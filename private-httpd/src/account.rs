@@ -24,25 +24,16 @@ impl Account {
         ["www-data", "apache", "www", "nobody"]
             .into_iter()
             .find_map(|name| User::from_name(name).ok().flatten())
-            .map_or(
-                Self {
-                    user: 65_534,
-                    group: 65_534,
-                },
-                |user| Self {
-                    user: user.uid.as_raw(),
-                    group: user.gid.as_raw(),
-                },
-            )
+            .map_or(Self { user: 65_534, group: 65_534 }, |user| Self {
+                user: user.uid.as_raw(),
+                group: user.gid.as_raw(),
+            })
     }
 
     /// The owner of a file or folder; none if it cannot be looked at.
     #[must_use]
     pub fn owner_of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|found| Self {
-            user: found.uid(),
-            group: found.gid(),
-        })
+        fs::metadata(path).ok().map(|found| Self { user: found.uid(), group: found.gid() })
     }
 
     /// The user's name, or its number after a `#` as httpd writes it.
@@ -65,10 +56,7 @@ impl Account {
     #[must_use]
     pub fn can_read(self, folder: &Path) -> bool {
         let mut probe = Command::new("/bin/sh");
-        probe
-            .args(["-c", r#"[ -r "$1" ] && [ -x "$1" ]"#, "sh"])
-            .arg(folder)
-            .current_dir("/");
+        probe.args(["-c", r#"[ -r "$1" ] && [ -x "$1" ]"#, "sh"]).arg(folder).current_dir("/");
         probe.uid(self.user).gid(self.group).stderr(Stdio::null());
         probe.status().is_ok_and(|status| status.success())
     }

@@ -34,17 +34,7 @@ impl Mpm {
 }
 
 /// httpd's own modules that every private httpd has.
-const MODULES: &[&str] = &[
-    "unixd",
-    "authz_core",
-    "dir",
-    "mime",
-    "log_config",
-    "alias",
-    "headers",
-    "env",
-    "setenvif",
-];
+const MODULES: &[&str] = &["unixd", "authz_core", "dir", "mime", "log_config", "alias", "headers", "env", "setenvif"];
 
 /// Types for machines without a list of them.
 const TYPES: &str = "AddType text/html .html .htm\nAddType text/css .css\nAddType text/javascript .js .mjs\n\
@@ -225,13 +215,8 @@ impl Configuration {
             .envs(self.environment.iter().cloned())
             .output()
             .map_err(Error::io("cannot run httpd -t"))?;
-        let output = [answer.stdout, answer.stderr]
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .concat();
-        Ok(Check {
-            status: answer.status.code().unwrap_or(-1),
-            output,
-        })
+        let output = [answer.stdout, answer.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        Ok(Check { status: answer.status.code().unwrap_or(-1), output })
     }
 
     /// The account that all of httpd runs as, rather than its children only. A nameless one needs it: httpd cannot look
@@ -263,11 +248,7 @@ impl Configuration {
         if self.docroot.is_none() {
             fs::create_dir(&docroot).map_err(Error::io("cannot make the document root"))?;
         }
-        let prepared = Prepared {
-            ports: self.choose_ports()?,
-            folder,
-            docroot,
-        };
+        let prepared = Prepared { ports: self.choose_ports()?, folder, docroot };
         self.write(&prepared)?;
         self.write_body(prepared.folder.path(), &self.body)?;
         if let Some(account) = self.whole_account() {
@@ -302,17 +283,10 @@ impl Configuration {
         let docroot = quoted(&prepared.docroot)?;
         let _ = writeln!(text, "ServerRoot {root}\nDefine ROOT {root}\nDefine DOCROOT {docroot}");
         for (index, port) in prepared.ports.iter().enumerate() {
-            let name = if index == 0 {
-                "PORT".to_owned()
-            } else {
-                format!("PORT{}", index + 1)
-            };
+            let name = if index == 0 { "PORT".to_owned() } else { format!("PORT{}", index + 1) };
             let _ = writeln!(text, "Define {name} {port}\nListen 127.0.0.1:{port}");
         }
-        let _ = writeln!(
-            text,
-            "ServerName localhost\nDefaultRuntimeDir {root}\nPidFile \"${{ROOT}}/httpd.pid\""
-        );
+        let _ = writeln!(text, "ServerName localhost\nDefaultRuntimeDir {root}\nPidFile \"${{ROOT}}/httpd.pid\"");
         let _ = writeln!(text, "ErrorLog \"${{ROOT}}/error.log\"\nLogLevel {}", self.log_level);
         self.write_modules(&mut text)?;
         if is_root() && self.whole_account().is_none() {
@@ -321,10 +295,7 @@ impl Configuration {
         }
         self.write_children(&mut text);
         if self.access_log {
-            let _ = writeln!(
-                text,
-                "CustomLog \"${{ROOT}}/access.log\" \"%h %l %u %t \\\"%r\\\" %>s %b\""
-            );
+            let _ = writeln!(text, "CustomLog \"${{ROOT}}/access.log\" \"%h %l %u %t \\\"%r\\\" %>s %b\"");
         }
         let types = Path::new("/etc/mime.types");
         text.push_str(&match types.is_file() {
@@ -332,18 +303,13 @@ impl Configuration {
             false => format!("TypesConfig /dev/null\n{TYPES}"),
         });
         let _ = writeln!(text, "DocumentRoot {docroot}\nDirectoryIndex index.html");
-        let _ = writeln!(
-            text,
-            "<Directory {docroot}>\nOptions FollowSymLinks\nRequire all granted\n</Directory>"
-        );
+        let _ = writeln!(text, "<Directory {docroot}>\nOptions FollowSymLinks\nRequire all granted\n</Directory>");
         let _ = writeln!(text, "Include \"${{ROOT}}/site.conf\"");
         fs::write(prepared.folder.path().join("httpd.conf"), text).map_err(Error::io("cannot write the configuration"))
     }
 
     fn write_modules(&self, text: &mut String) -> Result<(), Error> {
-        let own = std::iter::once(self.mpm.module())
-            .chain(MODULES.iter().copied())
-            .map(|name| (name, None));
+        let own = std::iter::once(self.mpm.module()).chain(MODULES.iter().copied()).map(|name| (name, None));
         let asked = self.modules.iter().map(|(name, file)| (name.as_str(), file.clone()));
         for (name, file) in own.chain(asked) {
             if file.is_none() && self.installation.is_compiled_in(name) {
@@ -351,10 +317,7 @@ impl Configuration {
             }
             let file = file.unwrap_or_else(|| self.installation.module_file(name));
             if !file.is_file() {
-                return Err(Error::NoModule {
-                    name: name.to_owned(),
-                    file,
-                });
+                return Err(Error::NoModule { name: name.to_owned(), file });
             }
             let _ = writeln!(text, "LoadModule {name}_module {}", quoted(&file)?);
         }

@@ -47,10 +47,7 @@ pub enum Error {
 impl Error {
     /// Adds to a system error what was tried.
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        |source| Self::Io {
-            action: action.into(),
-            source,
-        }
+        |source| Self::Io { action: action.into(), source }
     }
 }
 
@@ -59,10 +56,7 @@ impl fmt::Display for Error {
         match self {
             Self::NoHttpd => write!(f, "no Apache httpd found: install it, or name its program in HTTPD"),
             Self::NoModuleFolder => {
-                write!(
-                    f,
-                    "httpd's modules were not found: install apxs (apache2-dev, httpd-devel), or name it in APXS"
-                )
+                write!(f, "httpd's modules were not found: install apxs (apache2-dev, httpd-devel), or name it in APXS")
             }
             Self::NoModule { name, file } => write!(f, "httpd's module {name} is missing: no {}", file.display()),
             Self::PortBusy(port) => write!(f, "port {port} of 127.0.0.1 is in use by another program"),

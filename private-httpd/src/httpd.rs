@@ -74,21 +74,10 @@ impl Httpd {
             .stdout(output)
             .stderr(errors)
             .spawn()
-            .map_err(Error::io(format!(
-                "cannot start {}",
-                configuration.installation.program().display()
-            )))?;
-        let mut httpd = Self {
-            process,
-            configuration: configuration.clone(),
-            folder,
-            docroot,
-            ports,
-        };
+            .map_err(Error::io(format!("cannot start {}", configuration.installation.program().display())))?;
+        let mut httpd = Self { process, configuration: configuration.clone(), folder, docroot, ports };
         // httpd writes its id once it holds its ports, so an answer from then on comes from no one else.
-        httpd.wait_until("to answer", |httpd| {
-            httpd.pid_file() == Some(httpd.pid()) && httpd.serves_with(&[])
-        })?;
+        httpd.wait_until("to answer", |httpd| httpd.pid_file() == Some(httpd.pid()) && httpd.serves_with(&[]))?;
         Ok(httpd)
     }
 
@@ -189,10 +178,7 @@ impl Httpd {
     pub fn stop(&mut self) -> Result<(), Error> {
         match end(&mut self.process, PATIENCE, STOP) {
             true => Ok(()),
-            false => Err(Error::Late {
-                awaited: "to end",
-                output: self.output(),
-            }),
+            false => Err(Error::Late { awaited: "to end", output: self.output() }),
         }
     }
 
@@ -218,10 +204,7 @@ impl Httpd {
         match (ended, done) {
             (true, _) => Err(Error::Ended { output: self.output() }),
             (false, true) => Ok(()),
-            (false, false) => Err(Error::Late {
-                awaited,
-                output: self.output(),
-            }),
+            (false, false) => Err(Error::Late { awaited, output: self.output() }),
         }
     }
 
@@ -255,15 +238,11 @@ fn command(configuration: &Configuration) -> Command {
     }
     let mut command = Command::new("setpriv");
     if let Some(account) = whole {
-        command
-            .arg(format!("--reuid={}", account.user))
-            .arg(format!("--regid={}", account.group));
+        command.arg(format!("--reuid={}", account.user)).arg(format!("--regid={}", account.group));
         command.arg("--clear-groups");
     }
     if let Some(capability) = &configuration.capability {
-        command
-            .arg(format!("--inh-caps=-all,+{capability}"))
-            .arg(format!("--ambient-caps=-all,+{capability}"));
+        command.arg(format!("--inh-caps=-all,+{capability}")).arg(format!("--ambient-caps=-all,+{capability}"));
     }
     command.args(["--pdeathsig", "TERM"]).arg(program);
     command
@@ -274,7 +253,5 @@ fn answers(port: u16) -> bool {
 }
 
 fn read(file: &Path) -> String {
-    fs::read(file)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

@@ -23,11 +23,8 @@ impl Installation {
     pub fn find() -> Result<Self, Error> {
         let apxs = env::var_os("APXS").unwrap_or_else(|| "apxs".into());
         let ask = |key: &str| {
-            let answer = Command::new(&apxs)
-                .args(["-q", key])
-                .output()
-                .ok()
-                .filter(|answer| answer.status.success())?;
+            let answer =
+                Command::new(&apxs).args(["-q", key]).output().ok().filter(|answer| answer.status.success())?;
             Some(String::from_utf8(answer.stdout).ok()?.trim().to_owned()).filter(|value| !value.is_empty())
         };
         let program = env::var_os("HTTPD")
@@ -41,12 +38,8 @@ impl Installation {
             .map(PathBuf::from)
             .into_iter()
             .chain(
-                [
-                    "/usr/lib/apache2/modules",
-                    "/usr/lib64/httpd/modules",
-                    "/usr/local/apache2/modules",
-                ]
-                .map(PathBuf::from),
+                ["/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/local/apache2/modules"]
+                    .map(PathBuf::from),
             )
             .find(|folder| folder.is_dir())
             .ok_or(Error::NoModuleFolder)?;
@@ -60,11 +53,7 @@ impl Installation {
             .filter(|line| line.ends_with(".c"))
             .map(str::to_owned)
             .collect();
-        Ok(Self {
-            program,
-            modules,
-            compiled_in,
-        })
+        Ok(Self { program, modules, compiled_in })
     }
 
     /// The httpd program itself.

@@ -32,12 +32,8 @@ fn living(wanted: impl Fn(&Process) -> bool) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut found: Vec<u32> = pids
-        .filter(|pid| look_at(*pid).is_some_and(|process| wanted(&process)))
-        .collect();
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut found: Vec<u32> = pids.filter(|pid| look_at(*pid).is_some_and(|process| wanted(&process))).collect();
     found.sort_unstable();
     found
 }
@@ -47,10 +43,7 @@ fn look_at(pid: u32) -> Option<Process> {
     // The program's name stands in parentheses and may hold any character, a parenthesis too.
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
     let state = fields.next()?;
-    let process = Process {
-        parent: fields.next()?.parse().ok()?,
-        group: fields.next()?.parse().ok()?,
-    };
+    let process = Process { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? };
     (state != "Z").then_some(process)
 }
 

@@ -20,11 +20,7 @@ fn configuration() -> Configuration {
 fn get(port: u16, path: &str) -> String {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(
-        connection,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).unwrap();
     String::from_utf8_lossy(&answer).into_owned()
@@ -53,11 +49,7 @@ fn every_mpm_serves_a_file_and_leaves_no_process_and_no_folder() {
         server.stop().unwrap();
         assert!(!server.is_running());
         assert!(server.access_log().contains("GET /hello.txt"));
-        assert!(
-            !server.error_log().contains(":warn]"),
-            "{mpm:?}: {}",
-            server.error_log()
-        );
+        assert!(!server.error_log().contains(":warn]"), "{mpm:?}: {}", server.error_log());
         drop(server);
         assert!(![pid].into_iter().chain(children).any(lives));
         assert!(!root.exists());
@@ -98,9 +90,7 @@ fn a_changed_body_holds_after_a_graceful_restart_and_after_a_full_one() {
 fn a_restart_with_a_bad_body_says_what_is_wrong() {
     let mut server = configuration().start().unwrap();
     server.configure("Nonsense on").unwrap();
-    let Err(Error::Ended { output }) = server.graceful() else {
-        panic!("a bad body was taken")
-    };
+    let Err(Error::Ended { output }) = server.graceful() else { panic!("a bad body was taken") };
     assert!(output.contains("Invalid command 'Nonsense'"), "{output}");
 }
 
@@ -109,13 +99,7 @@ fn children_whose_parent_was_killed_are_stopped() {
     let mut server = configuration().children(2, 2).start().unwrap();
     let children = server.children();
     assert_eq!(children.len(), 2);
-    assert!(
-        Command::new("kill")
-            .args(["-KILL", &server.pid().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args(["-KILL", &server.pid().to_string()]).status().unwrap().success());
     server.stop().unwrap();
     assert!(!server.is_running());
     assert!(!children.into_iter().any(lives));
@@ -129,9 +113,7 @@ fn a_bad_body_is_refused_with_its_own_line_number() {
     assert!(check.output.contains("Syntax error on line 2 of"), "{}", check.output);
     assert!(check.output.contains("Invalid command 'Nonsense'"), "{}", check.output);
 
-    let Err(Error::Ended { output }) = bad.start() else {
-        panic!("a bad body was started")
-    };
+    let Err(Error::Ended { output }) = bad.start() else { panic!("a bad body was started") };
     assert!(output.contains("Invalid command 'Nonsense'"), "{output}");
     assert_eq!(configuration().check().unwrap().status, 0);
 }
@@ -155,16 +137,10 @@ fn a_busy_port_and_a_missing_module_are_named() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     let problem = configuration().port(port).start().unwrap_err();
-    assert_eq!(
-        problem.to_string(),
-        format!("port {port} of 127.0.0.1 is in use by another program")
-    );
+    assert_eq!(problem.to_string(), format!("port {port} of 127.0.0.1 is in use by another program"));
 
     let problem = configuration().module("no_such").start().unwrap_err().to_string();
-    assert!(
-        problem.starts_with("httpd's module no_such is missing: no /"),
-        "{problem}"
-    );
+    assert!(problem.starts_with("httpd's module no_such is missing: no /"), "{problem}");
 }
 
 #[test]
@@ -178,19 +154,12 @@ fn a_folder_that_only_root_can_enter_is_served_through_a_capability() {
     assert!(!Account::unprivileged().can_read(closed.path()));
     assert!(Account::unprivileged().can_read(Path::new("/")));
 
-    let mut server = configuration()
-        .docroot(closed.path())
-        .capability(capability)
-        .start()
-        .unwrap();
+    let mut server = configuration().docroot(closed.path()).capability(capability).start().unwrap();
     assert!(get(server.port(), "/a.txt").ends_with("closed to others"));
     server.configure("Header set X-Edition second").unwrap();
     server.graceful().unwrap();
     let answer = get(server.port(), "/a.txt");
-    assert!(
-        answer.contains("X-Edition: second\r\n") && answer.ends_with("closed to others"),
-        "{answer}"
-    );
+    assert!(answer.contains("X-Edition: second\r\n") && answer.ends_with("closed to others"), "{answer}");
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     assert!(!status.contains("Uid:\t0"), "{status}");
 }

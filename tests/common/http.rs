@@ -92,10 +92,7 @@ impl Connection {
     pub fn one_response(&mut self, method: &str) -> Response {
         let line = self.line();
         let mut words = line.splitn(3, ' ');
-        assert!(
-            words.next().is_some_and(|version| version.starts_with("HTTP/1.")),
-            "no answer: {line:?}"
-        );
+        assert!(words.next().is_some_and(|version| version.starts_with("HTTP/1.")), "no answer: {line:?}");
         let status: u16 = words.next().unwrap_or_default().parse().unwrap();
         let reason = words.next().unwrap_or_default().to_owned();
         let mut headers = Vec::new();
@@ -106,13 +103,7 @@ impl Connection {
             };
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut response = Response {
-            status,
-            reason,
-            headers,
-            body: Vec::new(),
-            complete: true,
-        };
+        let mut response = Response { status, reason, headers, body: Vec::new(), complete: true };
         if method != "HEAD" && status >= 200 && status != 204 && status != 304 {
             self.read_body(&mut response);
         }
@@ -120,15 +111,9 @@ impl Connection {
     }
 
     fn read_body(&mut self, response: &mut Response) {
-        if response
-            .header("Transfer-Encoding")
-            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
-        {
+        if response.header("Transfer-Encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
             response.complete = self.read_chunks(&mut response.body);
-        } else if let Some(length) = response
-            .header("Content-Length")
-            .map(|length| length.parse::<u64>().unwrap())
-        {
+        } else if let Some(length) = response.header("Content-Length").map(|length| length.parse::<u64>().unwrap()) {
             response.complete = self.read_exactly(length, &mut response.body);
         } else {
             response.body = self.rest();

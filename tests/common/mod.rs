@@ -1,12 +1,7 @@
 //! The real httpd for a test: pages in, requests, and an error log that may hold only what the test announced.
 
 #![allow(dead_code, reason = "each test program uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and says why"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
 mod http;
 
@@ -31,12 +26,7 @@ pub fn with_httpd(lines: &str, pages: &[(&str, &str)], test: impl FnOnce(&mut Se
 
 /// An httpd to be described step by step.
 pub fn httpd() -> Setup {
-    Setup {
-        plua: true,
-        before: Vec::new(),
-        change: Vec::new(),
-        pages: Vec::new(),
-    }
+    Setup { plua: true, before: Vec::new(), change: Vec::new(), pages: Vec::new() }
 }
 
 type Pages = Vec<(String, Vec<u8>)>;
@@ -60,11 +50,7 @@ impl Setup {
 
     /// Puts text files into the document root; their folders are made.
     pub fn pages(mut self, pages: &[(&str, &str)]) -> Self {
-        self.pages.extend(
-            pages
-                .iter()
-                .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())),
-        );
+        self.pages.extend(pages.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())));
         self
     }
 
@@ -126,10 +112,7 @@ impl Setup {
             return;
         };
         let httpd = configuration.start().unwrap_or_else(|problem| panic!("{problem}"));
-        let mut server = Server {
-            httpd,
-            expected: Mutex::default(),
-        };
+        let mut server = Server { httpd, expected: Mutex::default() };
         for (name, bytes) in pages {
             server.put(&name, bytes);
         }
@@ -191,24 +174,14 @@ impl Server {
 
     /// POSTs a form as a browser does.
     pub fn post_form(&self, path: &str, form: &str) -> Response {
-        self.request(
-            "POST",
-            path,
-            &[("Content-Type", "application/x-www-form-urlencoded")],
-            form.as_bytes(),
-        )
+        self.request("POST", path, &[("Content-Type", "application/x-www-form-urlencoded")], form.as_bytes())
     }
 
     /// Sends a request on a connection of its own. `Host`, `Connection: close` and, for a body, `Content-Length` are
     /// added unless given.
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         let mut connection = self.connect();
-        connection.send(&http::request(
-            method,
-            path,
-            &[headers, &[("Connection", "close")]].concat(),
-            body,
-        ));
+        connection.send(&http::request(method, path, &[headers, &[("Connection", "close")]].concat(), body));
         connection.response(method)
     }
 
@@ -273,18 +246,11 @@ impl Server {
         let log = self.httpd.output();
         let expected = self.expected.lock().unwrap();
         for text in &*expected {
-            assert!(
-                log.lines().any(|line| line.contains(text)),
-                "announced but never logged: {text}"
-            );
+            assert!(log.lines().any(|line| line.contains(text)), "announced but never logged: {text}");
         }
         let unannounced = |line: &&str| is_trouble(line) && !expected.iter().any(|text| line.contains(text));
         let lines: Vec<&str> = log.lines().filter(unannounced).collect();
-        assert!(
-            lines.is_empty(),
-            "not announced with server.expect():\n{}",
-            lines.join("\n")
-        );
+        assert!(lines.is_empty(), "not announced with server.expect():\n{}", lines.join("\n"));
     }
 }
 
@@ -301,10 +267,7 @@ const BUSY: &[&str] = &["AH00161:", "AH00484:", "AH00485:", "AH00288:", "AH00287
 
 /// Whether a line of the error log is a warning or worse, a crash, or was printed past httpd's log.
 fn is_trouble(line: &str) -> bool {
-    let level = line
-        .split(['[', ']'])
-        .nth(3)
-        .and_then(|source| source.rsplit(':').next());
+    let level = line.split(['[', ']']).nth(3).and_then(|source| source.rsplit(':').next());
     let calm = level.is_some_and(|level| {
         ["notice", "info", "debug"].contains(&level) || level.strip_prefix("trace").is_some_and(|n| n.len() == 1)
     });

@@ -1,7 +1,7 @@
 //! A folder of pages served by the engine alone, and what its visitor and its administrator see.
 
 // Each test program uses its part of this.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
 use std::io;
