@@ -8,7 +8,7 @@ use site::{Site, page};
 fn logged(site: &Site, name: &str) -> String {
     let seen = site.get(name);
     assert_eq!(seen.log.len(), 1, "{:?}", seen.log);
-    seen.log[0].replace(site.folder.path().to_str().unwrap(), "")
+    seen.log[0].replace(&*site.folder.path().to_string_lossy(), "")
 }
 
 #[test]
