@@ -1,0 +1,146 @@
+//! The site in `examples/`, served by a real httpd.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Response, Server, Setup, httpd};
+
+/// The site as the document root: copied, for the account that httpd runs as may not read a checkout.
+fn site() -> Setup {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let add = |setup: Setup, file: &PathBuf| {
+        let name = file.strip_prefix(&examples).unwrap().to_str().unwrap().to_owned();
+        setup.file(&name, fs::read(file).unwrap())
+    };
+    files(&examples).iter().fold(httpd(), add)
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The pages one can ask for, without the parts they share.
+fn pages(server: &Server) -> Vec<String> {
+    let names = fs::read_dir(server.docroot()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".plua")).collect()
+}
+
+/// Announces the log entry of the file that `error.plua` includes.
+fn expect_failing_include(server: &Server) {
+    server.expect("/parts/total.plua:6 |");
+}
+
+fn count(page: &Response) -> u32 {
+    let text = page.text();
+    let (_, rest) = text.split_once("<p class=\"count\">").unwrap();
+    rest.split('<').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_page_is_whole_html_with_its_own_source_below() {
+    site().run(|server| {
+        expect_failing_include(server);
+        let pages = pages(server);
+        assert!(pages.len() >= 7, "{pages:?}");
+        for name in &pages {
+            let page = server.get(&format!("/{name}"));
+            let status = if name == "missing.plua" { 404 } else { 200 };
+            assert_eq!(page.status, status, "{name}");
+            assert_eq!(page.header("Content-Type"), Some("text/html; charset=utf-8"), "{name}");
+            let text = page.text();
+            assert!(text.starts_with("<!DOCTYPE html>\n"), "{name}: {text}");
+            assert!(text.trim_end().ends_with("</html>"), "{name}: {text}");
+            assert!(text.contains(&format!("Source of <code>{name}</code>")), "{name}: {text}");
+            assert!(text.contains("include &quot;parts/header.plua&quot;"), "{name}: {text}");
+            assert!(text.contains(&format!("<a href=\"{name}\" aria-current=\"page\">")), "{name}: {text}");
+        }
+        assert_eq!(server.get("/style.css").status, 200);
+        assert_eq!(server.get("/").body.len(), server.get("/index.plua").body.len());
+    });
+}
+
+#[test]
+fn every_link_leads_to_a_file_of_the_site() {
+    site().run(|server| {
+        expect_failing_include(server);
+        for name in pages(server) {
+            let text = server.get(&format!("/{name}")).text();
+            for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split(['"', '?']).next()) {
+                assert!(link == "data:," || server.docroot().join(link).is_file(), "{name} links to {link}");
+            }
+        }
+    });
+}
+
+#[test]
+fn no_page_sends_what_a_visitor_typed_as_html() {
+    site().run(|server| {
+        expect_failing_include(server);
+        for name in pages(server) {
+            for field in ["name", "sort", "language", "%3Cscript%3E"] {
+                let typed = "%3Cscript%3Ealert(1)%3C/script%3E%22%27";
+                let query = format!("{field}={typed}&{field}={typed}");
+                let headers = [("User-Agent", "<script>"), ("X-Note", "\"><script>")];
+                let text = server.request("GET", &format!("/{name}?{query}"), &headers, b"").text();
+                assert!(!text.to_lowercase().contains("<script"), "{name}: {text}");
+            }
+        }
+        let greeting = server.get("/form.plua?name=%3Cscript%3E&x=1&x=2").text();
+        assert!(greeting.contains("Hello, &lt;script&gt;!"), "{greeting}");
+        assert!(greeting.contains("value=\"&lt;script&gt;\""), "{greeting}");
+        assert!(greeting.contains("<td>x</td><td>1, 2</td>"), "{greeting}");
+    });
+}
+
+#[test]
+fn the_table_is_sorted_by_the_column_that_is_asked_for() {
+    site().run(|server| {
+        let first = |path: &str| {
+            let text = server.get(path).text();
+            text.split("<td>").nth(1).unwrap().split('<').next().unwrap().to_owned()
+        };
+        assert_eq!(first("/table.plua"), "Mercury");
+        assert_eq!(first("/table.plua?sort=name"), "Earth");
+        assert_eq!(first("/table.plua?sort=moons"), "Saturn");
+        assert_eq!(first("/table.plua?sort=nonsense"), "Mercury");
+    });
+}
+
+#[test]
+fn the_counter_counts_from_request_to_request() {
+    site().run(|server| {
+        let counts: Vec<u32> = (0..3).map(|_| count(&server.get("/counter.plua"))).collect();
+        assert_eq!(counts, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_failing_include_is_reported_in_place_and_a_failing_page_instead_of_itself() {
+    site().run(|server| {
+        expect_failing_include(server);
+        server.expect("the page itself failed, on purpose at ");
+        let page = server.get("/error.plua");
+        assert_eq!(page.status, 200);
+        let text = page.text();
+        for part in [
+            "Run-time error",
+            "attempt to get length of local",
+            "<mark>    6 |     for i = 1, #items do</mark>",
+            "/parts/order.plua:8",
+            "in main page at ",
+            "The same report is in the server",
+        ] {
+            assert!(text.contains(part), "{part} is missing: {text}");
+        }
+        let whole = server.get("/error.plua?whole=1");
+        assert_eq!(whole.status, 500);
+        assert!(whole.text().contains("the page itself failed, on purpose"));
+    });
+}

@@ -1,0 +1,52 @@
+//! README's tables of directives and page functions say what the code says.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+use plua::api::FUNCTIONS;
+use plua::settings::{DIRECTIVES, Scope};
+
+const README: &str = include_str!("../README.md");
+
+/// The rows of the table below a heading, without the two that open it. Backticks are taken off: they are README's own.
+fn rows(heading: &str) -> Vec<String> {
+    let (_, section) = README.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let table = section.lines().filter(|line| line.starts_with('|'));
+    table.skip(2).map(|row| row.replace('`', "")).collect()
+}
+
+#[test]
+fn the_table_of_directives_has_each_with_its_default_place_and_meaning_and_no_other() {
+    let expected: Vec<String> = DIRECTIVES
+        .iter()
+        .map(|directive| {
+            let place = match directive.scope {
+                Scope::Process => "server",
+                Scope::Host => "server, host",
+                Scope::Directory => "anywhere",
+            };
+            let (name, help) = (directive.name.to_str().unwrap(), directive.help.to_str().unwrap());
+            format!("| {name} | {} | {place} | {help} |", directive.default)
+        })
+        .collect();
+    let found = rows("Directives");
+    assert_eq!(found, expected, "README should say\n{}", expected.join("\n"));
+}
+
+#[test]
+fn the_table_of_page_functions_has_each_with_its_signature_and_meaning_and_no_other() {
+    let expected: Vec<String> = FUNCTIONS
+        .iter()
+        .map(|function| format!("| {} | {} |", function.signature, function.help))
+        .collect();
+    let found = rows("Page functions");
+    assert_eq!(found, expected, "README should say\n{}", expected.join("\n"));
+}
+
+#[test]
+fn every_page_function_has_a_signature_that_names_it() {
+    for function in FUNCTIONS {
+        let opening = format!("{}(", function.name);
+        assert!(function.signature.starts_with(&opening), "{}", function.signature);
+    }
+}
