@@ -96,6 +96,8 @@ fn no_page_sends_what_a_visitor_typed_as_html() {
         assert!(greeting.contains("Hello, &lt;script&gt;!"), "{greeting}");
         assert!(greeting.contains("value=\"&lt;script&gt;\""), "{greeting}");
         assert!(greeting.contains("<td>x</td><td>1, 2</td>"), "{greeting}");
+        let chosen = server.get("/form.plua?language=Lua&language=C").text();
+        assert!(chosen.contains("value=\"C\" checked>") && chosen.contains("value=\"Rust\">"), "{chosen}");
     });
 }
 
@@ -131,7 +133,7 @@ fn a_failing_include_is_reported_in_place_and_a_failing_page_instead_of_itself()
         let text = page.text();
         for part in [
             "Run-time error",
-            "attempt to get length of local",
+            "attempt to get length of",
             "<mark>    5 |     for i = 1, #items do</mark>",
             "/parts/order.plua:8",
             "in main page at ",
