@@ -146,3 +146,14 @@ fn a_failing_include_is_reported_in_place_and_a_failing_page_instead_of_itself()
         assert!(whole.text().contains("the page itself failed, on purpose"));
     });
 }
+
+#[test]
+fn the_page_in_the_readme_greets() {
+    let readme = include_str!("../README.md");
+    let page = readme.split("```html\n").nth(1).unwrap().split("```").next().unwrap();
+    httpd().pages(&[("hello.plua", page)]).run(|server| {
+        let text = server.get("/hello.plua?name=%3CAda%3E").text();
+        assert!(text.contains("<h1>Hello, &lt;Ada&gt;!</h1>\n<ul>\n  <li>Line 1</li>\n"), "{text}");
+        assert!(server.get("/hello.plua").text().contains("Hello, World!"));
+    });
+}

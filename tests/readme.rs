@@ -35,10 +35,8 @@ fn the_table_of_directives_has_each_with_its_default_place_and_meaning_and_no_ot
 
 #[test]
 fn the_table_of_page_functions_has_each_with_its_signature_and_meaning_and_no_other() {
-    let expected: Vec<String> = FUNCTIONS
-        .iter()
-        .map(|function| format!("| {} | {} |", function.signature, function.help))
-        .collect();
+    let expected: Vec<String> =
+        FUNCTIONS.iter().map(|function| format!("| {} | {} |", function.signature, function.help)).collect();
     let found = rows("Page functions");
     assert_eq!(found, expected, "README should say\n{}", expected.join("\n"));
 }
