@@ -148,6 +148,15 @@ fn a_failing_include_is_reported_in_place_and_a_failing_page_instead_of_itself()
 }
 
 #[test]
+fn the_not_found_page_stands_in_for_pages_that_are_missing_and_names_them() {
+    site().lines("ErrorDocument 404 /missing.plua").run(|server| {
+        let page = server.get("/no%3Cscript%3E.html");
+        assert_eq!(page.status, 404);
+        assert!(page.text().contains("There is nothing at <code>/no&lt;script&gt;.html</code>"), "{}", page.text());
+    });
+}
+
+#[test]
 fn the_page_in_the_readme_greets() {
     let readme = include_str!("../README.md");
     let page = readme.split("```html\n").nth(1).unwrap().split("```").next().unwrap();
