@@ -269,6 +269,13 @@ end
 
 local function echo(...) slot.out:put(text(...)) end
 
+local function sleep(...)
+  local ok, cut_short = native.sleep(...)
+  if not ok then error(cut_short, 2) end
+  -- The time limit is over, or will be within a moment: let it strike here.
+  while cut_short do end
+end
+
 local NO_CASE = {
   __index = function(headers, name)
     if type(name) ~= "string" then return nil end
@@ -280,9 +287,9 @@ local NO_CASE = {
 }
 local get_env = page_function(native.getEnv)
 
-_G.echo, _G.print, _G.exit, _G.flush, _G.include = echo, echo, exit, flush, include
+_G.echo, _G.print, _G.exit, _G.flush, _G.include, _G.sleep = echo, echo, exit, flush, include, sleep
 _G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
-for _, name in next, { "header", "setContentType", "setReturnCode", "httpError", "sleep", "showErrors" } do
+for _, name in next, { "header", "setContentType", "setReturnCode", "httpError", "showErrors" } do
   _G[name] = page_procedure(native[name])
 end
 for _, name in next, { "parseGet", "clock", "compileTime" } do

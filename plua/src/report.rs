@@ -48,7 +48,7 @@ impl Report<'_> {
     pub fn html_block(&self) -> String {
         let mut html = format!(
             "<div style=\"margin:1em 0;padding:.8em 1em;border:1px solid #c33;border-left-width:6px;background:#fff6f5;\
-             color:#222;font:14px/1.45 ui-monospace,Menlo,Consolas,monospace;text-align:left\">\
+             color:#222;overflow-wrap:anywhere;font:14px/1.45 ui-monospace,Menlo,Consolas,monospace;text-align:left\">\
              <strong style=\"color:#b00\">{}</strong>: {}",
             self.0.kind.title(),
             encode_text(&self.0.message)

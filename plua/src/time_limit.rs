@@ -3,9 +3,9 @@
 //! A page that ends in time pays one atomic store when it starts and one when it ends. Once the deadline has passed,
 //! the watchdog sends a signal to the thread that runs the page, and the signal's handler sets LuaJIT's debug hook
 //! there; the build flag `LUAJIT_ENABLE_CHECKHOOK` makes compiled loops look at it. The hook is not set from the
-//! watchdog itself: `lua_sethook` is safe to call from a signal handler, but from another thread it loses races
-//! with LuaJIT's own changes of its dispatch table, and such a page then spins for ever. The signal is repeated until
-//! the page is out, because even in a handler the call may cut into such a change.
+//! watchdog itself: `lua_sethook` may be called from a signal handler of the running thread, but it changes
+//! the dispatch table and flag bits without a lock, so that a call from another thread races with LuaJIT's own changes
+//! of them. The signal is repeated until the page is out, because even a handler may cut into such a change.
 //!
 //! PUC Lua keeps hooks per coroutine, so there each state carries a counting hook from its start that looks at the
 //! deadline. Either way the hook raises again and again until the page is out: no `pcall` keeps a page alive.
@@ -34,9 +34,6 @@ const EXPIRED: u64 = 0;
 
 /// How often running states are looked at.
 const TICK: Duration = Duration::from_millis(5);
-
-/// How long after its deadline a page is stopped at the latest, unless it is in a function written in C.
-pub const NOTICE: Duration = TICK.saturating_mul(4);
 
 /// Ticks without any running state after which the watchdog sleeps until it is called.
 const IDLE_TICKS: u32 = 20;

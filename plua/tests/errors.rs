@@ -72,7 +72,8 @@ fn every_kind_of_error_object_is_an_error_with_a_place() {
         ("error('x:1: y')", "x:1: y"),
         ("error('plain', 0)", "plain"),
         ("echo(setmetatable({}, {__tostring = function() error('inside') end}))", "inside"),
-        ("coroutine.yield()", "attempt to yield from outside a coroutine"),
+        // 5.1 does not get that far: it cannot yield out of a protected call.
+        ("coroutine.yield()", "attempt to yield"),
         ("local function f() return 1 + f() end f()", "stack overflow"),
         ("require('nowhere')", "module 'nowhere' not found"),
     ] {

@@ -4,10 +4,9 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use html_escape::encode_quoted_attribute;
-use mlua::{IntoLua, Lua, MultiValue, Table};
+use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, NO_REQUEST, Native, refuse};
-use crate::time_limit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("clock", |lua, _, _| {
@@ -45,9 +44,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             None => return refuse(lua, NO_REQUEST),
         };
         let wanted = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        let longest = limit.map_or(LONGEST_SLEEP, |limit| limit + time_limit::NOTICE);
-        thread::sleep(wanted.min(longest));
-        true.into_lua(lua).map(|done| MultiValue::from_iter([done]))
+        let cut_short = limit.is_some_and(|limit| limit < wanted);
+        thread::sleep(wanted.min(limit.unwrap_or(Duration::MAX)).min(LONGEST_SLEEP));
+        (true, cut_short).into_lua_multi(lua)
     })?;
     native.table.raw_set("sleep", sleep)
 }
