@@ -9,7 +9,7 @@ local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
   error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
 local load, loadstring = load, loadstring
 local unpack = unpack or table.unpack
-local find, gsub, lower = string.find, string.gsub, string.lower
+local find, gsub, lower, match = string.find, string.gsub, string.lower, string.match
 local concat = table.concat
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local getinfo, metatable_of, sethook = debug.getinfo, debug.getmetatable, debug.sethook
@@ -123,21 +123,36 @@ local function exit()
   error(ENDING, 0)
 end
 
--- A function of the page written in Rust, with at most one result; its errors point at the line that called it.
-local function page_function(run)
-  return function(...)
-    local ok, result = run(...)
-    if not ok then error(result, 2) end
-    return result
-  end
-end
-
-local function page_procedure(run)
-  return function(...)
-    local ok, message = run(...)
-    if not ok then error(message, 2) end
-  end
-end
+-- Page functions written in Rust, by their number of results; their errors point at the line that called them.
+local page_functions = {
+  [0] = function(run)
+    return function(...)
+      local ok, message = run(...)
+      if not ok then error(message, 2) end
+    end
+  end,
+  function(run)
+    return function(...)
+      local ok, first = run(...)
+      if not ok then error(first, 2) end
+      return first
+    end
+  end,
+  function(run)
+    return function(...)
+      local ok, first, second = run(...)
+      if not ok then error(first, 2) end
+      return first, second
+    end
+  end,
+  function(run)
+    return function(...)
+      local ok, first, second, third = run(...)
+      if not ok then error(first, 2) end
+      return first, second, third
+    end
+  end,
+}
 
 -- The calls that were active in a thread, innermost first: { source, line, name, what } each. The engine's own
 -- functions and those written in C are left out.
@@ -285,16 +300,7 @@ local NO_CASE = {
     end
   end,
 }
-local get_env = page_function(native.getEnv)
-
-_G.echo, _G.print, _G.exit, _G.flush, _G.include, _G.sleep = echo, echo, exit, flush, include, sleep
-_G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
-for _, name in next, { "header", "setContentType", "setReturnCode", "httpError", "showErrors" } do
-  _G[name] = page_procedure(native[name])
-end
-for _, name in next, { "parseGet", "clock", "compileTime" } do
-  _G[name] = page_function(native[name])
-end
+local get_env = page_functions[1](native.getEnv)
 
 -- What would end, or change, the whole server process ends the page, or does nothing.
 local setlocale = os.setlocale
@@ -363,5 +369,18 @@ for library in next, ignored do
   package.preload[library] = nil
 end
 if ignored.package then _G.require, _G.module = nil, nil end
+
+-- After the libraries are left out, so that what page functions add to them is there in any case.
+for name, results in next, native.results do
+  local library, field = match(name, "^(%w+)%.(%w+)$")
+  local place = _G
+  if library then
+    _G[library] = _G[library] or {}
+    place = _G[library]
+  end
+  place[field or name] = page_functions[results](native[name])
+end
+_G.echo, _G.print, _G.exit, _G.flush, _G.include, _G.sleep = echo, echo, exit, flush, include, sleep
+_G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
 
 return run, fault, tidy, pages, page_texts

@@ -25,7 +25,20 @@ pub struct PageFunction {
     pub signature: &'static str,
     /// One line.
     pub help: &'static str,
+    /// Where it is written.
+    pub written: Written,
 }
+
+/// Where a page function is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// In the state's own Lua code.
+    InLua,
+    /// In Rust, under the same name, with that many results (0 to 3).
+    InRust(u8),
+}
+
+use Written::{InLua, InRust};
 
 /// Every function a page finds beside Lua's own.
 pub const FUNCTIONS: &[PageFunction] = &[
@@ -33,68 +46,86 @@ pub const FUNCTIONS: &[PageFunction] = &[
         name: "echo",
         signature: "echo(...)",
         help: "Puts the values into the response, nothing between them.",
+        written: InLua,
     },
-    PageFunction { name: "print", signature: "print(...)", help: "The same as echo." },
+    PageFunction { name: "print", signature: "print(...)", help: "The same as echo.", written: InLua },
     PageFunction {
         name: "exit",
         signature: "exit()",
         help: "Ends the page and sends what it has put out; no pcall catches it.",
+        written: InLua,
     },
     PageFunction {
         name: "flush",
         signature: "flush()",
         help: "Sends what is put out so far; status and headers are fixed from then on.",
+        written: InLua,
     },
     PageFunction {
         name: "sleep",
         signature: "sleep(seconds)",
         help: "Waits, fractions allowed; never longer than the time limit.",
+        written: InLua,
     },
     PageFunction {
         name: "header",
         signature: "header(name, value [, append])",
         help: "Sets a response header; with append true adds one more of that name; with value nil removes it.",
+        written: InRust(0),
     },
     PageFunction {
         name: "setContentType",
         signature: "setContentType(type)",
         help: "Sets the response's Content-Type; text/html otherwise.",
+        written: InRust(0),
     },
     PageFunction {
         name: "setReturnCode",
         signature: "setReturnCode(status)",
         help: "Sets the response's status, 200 to 599; 0 leaves it as it is.",
+        written: InRust(0),
     },
     PageFunction {
         name: "httpError",
         signature: "httpError(status)",
         help: "Discards the output in favour of the server's own page (ErrorDocument) for a status from 300 to 599.",
+        written: InRust(0),
     },
     PageFunction {
         name: "getEnv",
         signature: "getEnv() -> table",
         help: "Request headers, the server's variables and the facts of request and engine.",
+        written: InLua,
     },
     PageFunction {
         name: "parseGet",
         signature: "parseGet() -> table",
         help: "The query's fields; a repeated name is an array.",
+        written: InRust(1),
     },
     PageFunction {
         name: "include",
         signature: "include(file) -> boolean",
         help: "Runs another page or raw file in this place; false if it failed.",
+        written: InLua,
     },
-    PageFunction { name: "clock", signature: "clock() -> {seconds=, nanoseconds=}", help: "The time now." },
+    PageFunction {
+        name: "clock",
+        signature: "clock() -> {seconds=, nanoseconds=}",
+        help: "The time now.",
+        written: InRust(1),
+    },
     PageFunction {
         name: "compileTime",
         signature: "compileTime() -> {seconds=, nanoseconds=}",
         help: "The time the request was received.",
+        written: InRust(1),
     },
     PageFunction {
         name: "showErrors",
         signature: "showErrors(show)",
         help: "Whether this request's visitor sees error reports, whatever pLuaError says.",
+        written: InRust(0),
     },
 ];
 
@@ -111,6 +142,11 @@ pub fn native(lua: &Lua, slot: &Slot, loader: &Arc<Mutex<Option<Loader>>>) -> ml
     request::install(&native)?;
     script::install(&native)?;
     include::install(&native, loader)?;
+    let results = FUNCTIONS.iter().filter_map(|function| match function.written {
+        InRust(results) => Some((function.name, results)),
+        InLua => None,
+    });
+    native.table.raw_set("results", lua.create_table_from(results)?)?;
     Ok(native.table)
 }
 
