@@ -11,22 +11,45 @@ use parking_lot::Mutex;
 use crate::chunk::Stamp;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Answer, Exchange, Head, Level};
+use crate::loader::{self, LoadError};
 use crate::pool::{HostPool, Shape};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::state::Outcome;
 use crate::time_limit::{self, Watchdog};
-use crate::visit::{Response, Visit};
+use crate::visit::{Response, Visit, language};
 
 /// The file a request asks for.
 #[derive(Clone, Copy)]
 pub struct PageFile<'a> {
-    /// Absolute path.
+    /// Absolute path, if the page is to run.
     pub path: &'a Path,
     /// What the server's own `stat` of it said, if it made one for this request.
     pub stamp: Option<Stamp>,
     /// The settings that hold in the file's directory; the host's are in the [`Host`].
     pub settings: &'a Arc<Settings>,
+}
+
+impl PageFile<'_> {
+    /// Compiles the file and runs nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Read`] or [`ErrorKind::Compile`], the error a request for the page would report.
+    pub fn check(&self) -> Result<(), Error> {
+        loader::check(self.path, language(self.settings, self.path)).map_err(|error| self.error(error))
+    }
+
+    /// The Lua that the file becomes, line by line, whether it compiles or not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Read`].
+    pub fn translate(&self) -> Result<Vec<u8>, Error> {
+        loader::translate(self.path, language(self.settings, self.path)).map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: LoadError) -> Error {
+        error.into_error(self.path)
+    }
 }
 
 /// All hosts of one process. Cheap to make; threads share it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, Table};
+use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::cache::ChunkCache;
 use crate::chunk::{self, Chunk, Language, Stamp};
@@ -128,17 +128,8 @@ fn load(lua: &Lua, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Fu
 /// # Errors
 /// [`LoadError`].
 pub fn compile(lua: &Lua, path: &Path, language: Language) -> Result<(Chunk, Function), LoadError> {
-    let (source, stamp) = chunk::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => LoadError::Page(Error::new(ErrorKind::Read, error.to_string())),
-        _ => LoadError::Io(error),
-    })?;
-    let (code, texts) = match language {
-        Language::Page(syntax) => {
-            let lua = emit::emit(&source, syntax);
-            (lua.source, lua.texts)
-        }
-        Language::Raw => (emit::emit_raw(&source), Vec::new()),
-    };
+    let (source, stamp) = read(path)?;
+    let emit::Lua { source: code, texts } = translated(&source, language);
     let function = load(lua, path, &code, ChunkMode::Text).map_err(|error| {
         LoadError::Page(match error {
             mlua::Error::SyntaxError { message, .. } => compile_error(lua, path, &source, &code, message),
@@ -147,6 +138,37 @@ pub fn compile(lua: &Lua, path: &Path, language: Language) -> Result<(Chunk, Fun
     })?;
     let bytecode = function.dump(false);
     Ok((Chunk { stamp, language, source, bytecode, texts }, function))
+}
+
+/// Reads and compiles a file in a Lua of its own, to see whether it compiles.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn check(path: &Path, language: Language) -> Result<(), LoadError> {
+    let lua = Lua::new_with(StdLib::NONE, LuaOptions::new()).map_err(|error| LoadError::Page(engine_error(error)))?;
+    compile(&lua, path, language).map(|_| ())
+}
+
+/// Reads a file and gives the Lua it becomes.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn translate(path: &Path, language: Language) -> Result<Vec<u8>, LoadError> {
+    Ok(translated(&read(path)?.0, language).source)
+}
+
+fn translated(source: &[u8], language: Language) -> emit::Lua {
+    match language {
+        Language::Page(syntax) => emit::emit(source, syntax),
+        Language::Raw => emit::Lua { source: emit::emit_raw(source), texts: Vec::new() },
+    }
+}
+
+fn read(path: &Path) -> Result<(Vec<u8>, Stamp), LoadError> {
+    chunk::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => LoadError::Page(Error::new(ErrorKind::Read, error.to_string())),
+        _ => LoadError::Io(error),
+    })
 }
 
 /// Lua shortens long names in its messages, so the line is taken from a second try under a short one.
