@@ -1,0 +1,168 @@
+//! A request made on the command line, answered on the terminal.
+
+use std::io::{self, Write, stderr, stdout};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use plua::exchange::{Exchange, Head, HeaderChange, Level, Request};
+use plua::report::Report;
+
+/// What the command line says of the request.
+pub(crate) struct Asked {
+    /// Absolute path of the page.
+    pub(crate) page: PathBuf,
+    /// Without its `?`, still encoded.
+    pub(crate) query: Option<String>,
+    pub(crate) method: String,
+    pub(crate) headers: Vec<(String, String)>,
+    /// Whether status and headers of the response are shown.
+    pub(crate) show_head: bool,
+}
+
+/// How it ended.
+#[derive(Default)]
+pub(crate) struct Ended {
+    /// Of the response; 0 before there is one.
+    pub(crate) status: u16,
+    /// Whether anything was reported.
+    pub(crate) failed: bool,
+    /// Why the standard output took no more, unless its reader just left.
+    pub(crate) problem: Option<io::Error>,
+}
+
+/// The exchange of one request: the body goes to the standard output, reports go to the standard error output.
+pub(crate) struct TerminalExchange {
+    asked: Asked,
+    /// Microseconds since 1970.
+    received: i64,
+    ended: Arc<Mutex<Ended>>,
+}
+
+impl TerminalExchange {
+    /// An exchange, and where to see how it ended: the engine keeps the exchange.
+    pub(crate) fn new(asked: Asked) -> (TerminalExchange, Arc<Mutex<Ended>>) {
+        let ended = Arc::<Mutex<Ended>>::default();
+        let received = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
+        (TerminalExchange { asked, received, ended: ended.clone() }, ended)
+    }
+
+    /// The address a browser would have asked for, were the page's folder the document root.
+    fn uri(&self) -> Vec<u8> {
+        [b"/", self.asked.page.file_name().unwrap_or_default().as_bytes()].concat()
+    }
+
+    fn unparsed_uri(&self) -> Vec<u8> {
+        match &self.asked.query {
+            Some(query) => [&*self.uri(), b"?", query.as_bytes()].concat(),
+            None => self.uri(),
+        }
+    }
+
+    /// Takes the head; `length` is the body's, where that is known.
+    fn begin(&mut self, head: &Head, length: Option<usize>) -> io::Result<()> {
+        self.ended.lock().status = head.status;
+        if !self.asked.show_head {
+            return Ok(());
+        }
+        let length = length.map(|length| length.to_string());
+        let mut headers = vec![(&b"Content-Type"[..], &*head.content_type)];
+        headers.extend(length.iter().map(|length| (&b"Content-Length"[..], length.as_bytes())));
+        for change in &head.headers {
+            if let HeaderChange::Set(name, _) | HeaderChange::Remove(name) = change {
+                headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            }
+            if let HeaderChange::Set(name, value) | HeaderChange::Add(name, value) = change {
+                headers.push((name, value));
+            }
+        }
+        self.put(&head_bytes(head.status, headers))
+    }
+
+    /// Writes at once: the engine buffers already.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        stdout().write_all(bytes).and_then(|()| stdout().flush()).map_err(|error| {
+            let kind = error.kind();
+            if kind != io::ErrorKind::BrokenPipe {
+                self.ended.lock().problem = Some(error);
+            }
+            kind.into()
+        })
+    }
+}
+
+impl Exchange for TerminalExchange {
+    fn request(&self) -> Request<'_> {
+        let method = self.asked.method.as_bytes();
+        Request {
+            method: method.into(),
+            uri: self.uri().into(),
+            unparsed_uri: self.unparsed_uri().into(),
+            line: [method, b" ", &self.unparsed_uri(), b" HTTP/1.1"].concat().into(),
+            path_info: b"".into(),
+            query: self.asked.query.as_ref().map(|query| query.as_bytes().into()),
+            server_name: b"localhost".into(),
+            remote_address: b"127.0.0.1".into(),
+            received: self.received,
+            server_banner: concat!("plua/", env!("CARGO_PKG_VERSION")).as_bytes().into(),
+            server_version: env!("CARGO_PKG_VERSION").as_bytes().into(),
+        }
+    }
+
+    fn headers(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        for (name, value) in &self.asked.headers {
+            visit(name.as_bytes(), value.as_bytes());
+        }
+    }
+
+    fn variables(&mut self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        visit(b"REQUEST_METHOD", self.asked.method.as_bytes());
+        visit(b"QUERY_STRING", self.asked.query.as_deref().unwrap_or_default().as_bytes());
+        visit(b"REQUEST_URI", &self.unparsed_uri());
+        visit(b"SCRIPT_NAME", &self.uri());
+        visit(b"SCRIPT_FILENAME", self.asked.page.as_os_str().as_bytes());
+    }
+
+    fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
+        self.begin(head, Some(body.len()))?;
+        self.write(body)
+    }
+
+    fn send_head(&mut self, head: &Head) -> io::Result<()> {
+        self.begin(head, None)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.asked.method == "HEAD" {
+            return Ok(());
+        }
+        self.put(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn log(&mut self, level: Level, line: &str) {
+        self.ended.lock().failed |= level == Level::Error;
+        // Whoever closed the standard error output does not want to know.
+        let _ = writeln!(stderr(), "plua: {line}");
+    }
+
+    fn report(&mut self, report: Report<'_>) {
+        self.ended.lock().failed = true;
+        let _ = stderr().write_all(report.text().as_bytes());
+    }
+}
+
+/// Status line and headers as HTTP writes them. The status line's text is empty, as HTTP allows.
+pub(crate) fn head_bytes<'a>(status: u16, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {status} \r\n").into_bytes();
+    for (name, value) in headers {
+        head.extend([name, b": ", value, b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    head
+}

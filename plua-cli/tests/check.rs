@@ -1,0 +1,88 @@
+//! `plua check`: the reports, the count and the exit status.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod command;
+
+use command::Folder;
+
+#[test]
+fn a_page_that_compiles_is_counted_and_not_run() {
+    let folder = Folder::new(&[("fine.plua", "<? while true do end ?>")]);
+    let said = folder.plua(&["check", "fine.plua"]);
+    assert_eq!(said.all(), (Some(0), "1 file, 0 failed\n", ""));
+}
+
+#[test]
+fn a_syntax_error_names_file_and_line_and_the_others_are_still_checked() {
+    let folder = Folder::new(&[
+        ("a.plua", "<ul>\n<? x = = 1 ?>\n</ul>"),
+        ("b.plua", "<? local x = 1 ?>"),
+        ("c.plua", "\n\n<?= 1 + ?>"),
+    ]);
+    let said = folder.plua(&["check", "a.plua", "b.plua", "c.plua"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), "3 files, 2 failed\n"));
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert!(lines[0].starts_with("Compiler error: unexpected symbol near "), "{}", said.err);
+    assert!(said.err.contains("\n  --> a.plua:2\n"), "{}", said.err);
+    assert!(said.err.contains("\n  --> c.plua:3\n"), "{}", said.err);
+    assert!(said.err.contains("\n>     3 | <?= 1 + ?>\n"), "{}", said.err);
+    assert!(!said.err.contains("b.plua"), "{}", said.err);
+}
+
+#[test]
+fn folders_are_walked_for_pages_and_raw_files() {
+    let folder = Folder::new(&[
+        ("site/index.plua", "<? if ?>"),
+        ("site/deep/er/page.plua", "fine"),
+        ("site/lib/tool.lua", "return {\n"),
+        ("site/style.css", "<? if ?>"),
+    ]);
+    std::os::unix::fs::symlink(folder.path("site"), folder.path("site/deep/circle")).unwrap();
+    let said = folder.plua(&["check", "site"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), "2 files, 1 failed\n"));
+    assert!(said.err.contains("  --> site/index.plua:1\n"), "{}", said.err);
+
+    let said = folder.plua(&["check", "-d", "pLuaRaw=.lua", "site"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), "3 files, 2 failed\n"));
+    assert!(said.err.contains("  --> site/lib/tool.lua:"), "{}", said.err);
+}
+
+#[test]
+fn a_folder_without_pages_is_an_error() {
+    let folder = Folder::new(&[("empty/notes.txt", "")]);
+    let said = folder.plua(&["check", "empty"]);
+    assert_eq!(said.all(), (Some(1), "", "plua: no page in empty: none of its files ends in .plua\n"));
+}
+
+#[test]
+fn a_missing_file_has_failed() {
+    let said = Folder::new(&[]).plua(&["check", "no.plua"]);
+    assert_eq!(
+        said.all(),
+        (Some(1), "1 file, 1 failed\n", "Read error: no.plua: No such file or directory (os error 2)\n")
+    );
+}
+
+#[test]
+fn directives_change_what_a_page_is() {
+    let folder = Folder::new(&[("page.plua", "<? if ?>"), ("plain.lua", "return 1 < 2")]);
+    assert_eq!(folder.plua(&["check", "-d", "pluashorthand=off", "page.plua"]).status, Some(0));
+    assert_eq!(folder.plua(&["check", "--directive", "pLuaRaw=.lua", "plain.lua"]).status, Some(0));
+}
+
+#[test]
+fn a_wrong_directive_is_refused_with_the_engines_own_sentence() {
+    let folder = Folder::new(&[("page.plua", "")]);
+    for (directive, sentence) in [
+        ("pLuaTimeout", "write NAME=VALUE"),
+        ("pLuaTimeOff=1", "there is no directive pLuaTimeOff"),
+        ("pLuaTimeout=soon", "'soon' is not a number of seconds"),
+        ("pLuaTimeout=1 2", "takes one value"),
+        ("pLuaTimeout=", "takes a value"),
+    ] {
+        let said = folder.plua(&["check", "-d", directive, "page.plua"]);
+        assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
+        assert!(said.err.contains(&format!(": {sentence}\n")), "{}", said.err);
+    }
+}

@@ -1,0 +1,119 @@
+//! What `plua` says of itself.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod command;
+
+use command::Folder;
+
+/// Without the spaces that some lines end with.
+fn help(arguments: &[&str]) -> String {
+    let said = Folder::new(&[]).plua(arguments);
+    assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
+    said.out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[test]
+fn the_command_lists_its_commands() {
+    insta::assert_snapshot!(help(&["--help"]), @r"
+    Works with .plua pages: HTML with Lua in it
+
+    Usage: plua <COMMAND>
+
+    Commands:
+      check      Compile pages without running them, and report those that fail; exit status 1 if any does
+      translate  Show the Lua that a page becomes, line by line; nothing is compiled
+      run        Run a page and write its response's body to the standard output
+      serve      Show the pages of a folder in a browser, on this machine only
+      help       Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    ");
+}
+
+#[test]
+fn check_says_what_it_takes() {
+    insta::assert_snapshot!(help(&["check", "--help"]), @r"
+    Compile pages without running them, and report those that fail; exit status 1 if any does
+
+    Usage: plua check [OPTIONS] <FILES>...
+
+    Arguments:
+      <FILES>...  Pages, and folders in which every .plua file is one, and every file of an extension given to pLuaRaw
+
+    Options:
+      -d, --directive <NAME=VALUE>  A directive as in httpd's configuration, such as pLuaTimeout=5 or pLuaRaw=.lua; may be repeated
+      -h, --help                    Print help
+    ");
+}
+
+#[test]
+fn translate_says_what_it_takes() {
+    insta::assert_snapshot!(help(&["translate", "--help"]), @r"
+    Show the Lua that a page becomes, line by line; nothing is compiled
+
+    Usage: plua translate [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>  The page
+
+    Options:
+      -d, --directive <NAME=VALUE>  A directive as in httpd's configuration, such as pLuaTimeout=5 or pLuaRaw=.lua; may be repeated
+      -h, --help                    Print help
+    ");
+}
+
+#[test]
+fn run_says_what_it_takes() {
+    insta::assert_snapshot!(help(&["run", "--help"]), @r"
+    Run a page and write its response's body to the standard output.
+
+    What fails is reported on the standard error output; -d pLuaError=1 also writes what a visitor would see. The exit status is 1 if anything failed or the response's status is 500 or above.
+
+    Usage: plua run [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>
+              The page
+
+    Options:
+          --query <QUERY>
+              The request's query, what would follow ? in the address: a=1&b=2
+
+          --method <METHOD>
+              The request's method
+
+              [default: GET]
+
+          --header <NAME: VALUE>
+              A header of the request; may be repeated
+
+          --head
+              Write the response's status and headers before its body
+
+      -d, --directive <NAME=VALUE>
+              A directive as in httpd's configuration, such as pLuaTimeout=5 or pLuaRaw=.lua; may be repeated
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+}
+
+#[test]
+fn serve_says_what_it_takes() {
+    insta::assert_snapshot!(help(&["serve", "--help"]), @r"
+    Show the pages of a folder in a browser, on this machine only
+
+    Usage: plua serve [OPTIONS] <DIR>
+
+    Arguments:
+      <DIR>  The folder of pages
+
+    Options:
+          --port <PORT>      The port of 127.0.0.1 to answer on; 0 takes a free one [default: 8080]
+          --module <MODULE>  The httpd module, instead of the one beside this program or the installed one
+      -h, --help             Print help
+    ");
+}

@@ -1,0 +1,174 @@
+//! `plua run`: body, head, reports and exit status of one page.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod command;
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use command::Folder;
+
+#[test]
+fn the_body_is_what_the_page_puts_out_byte_for_byte() {
+    let folder = Folder::new(&[("page.plua", "A\r\n<? for i = 1, 3 do ?><?= i ?>,<? end ?>")]);
+    assert_eq!(folder.plua(&["run", "page.plua"]).all(), (Some(0), "A\r\n1,2,3,", ""));
+}
+
+#[test]
+fn query_method_and_headers_reach_the_page() {
+    let folder = Folder::new(&[(
+        "deep/page.plua",
+        "<? local env = getEnv() ?>
+<?= parseGet().a, ' ', env['Request-Method'], ' ', env['X-Name'], ' ', env.URI ?>
+
+<?= env['Unparsed-URI'], ' ', env.REQUEST_METHOD, ' ', env.Request ?>
+",
+    )]);
+    let arguments = ["run", "deep/page.plua", "--query", "a=b%20c&d", "--method", "PUT", "--header", "X-Name:  a: b "];
+    let request = "b c PUT a: b /page.plua\n/page.plua?a=b%20c&d PUT PUT /page.plua?a=b%20c&d HTTP/1.1";
+    assert_eq!(folder.plua(&arguments).all(), (Some(0), request, ""));
+}
+
+#[test]
+fn a_page_runs_in_its_own_folder() {
+    let folder = Folder::new(&[
+        ("site/page.plua", "<?= io.open('note.txt'):read('*a'), getEnv().Filename ?><? include('part.plua') ?>"),
+        ("site/note.txt", "note "),
+        ("site/part.plua", " part"),
+    ]);
+    assert_eq!(folder.plua(&["run", "site/page.plua"]).all(), (Some(0), "note site/page.plua part", ""));
+}
+
+#[test]
+fn the_head_comes_first_when_asked_for() {
+    let page = "<? setReturnCode(404) header('X-A', '1') header('X-A', '2', true) header('X-B', '3')
+        header('x-b', '4') header('X-C', '5') header('X-C', nil) setContentType('text/plain') ?>gone";
+    let folder = Folder::new(&[("page.plua", page), ("flushed.plua", "a<? flush() ?>b")]);
+    let head = "HTTP/1.1 404 \r\nContent-Type: text/plain\r\nContent-Length: 4\r\nX-A: 1\r\nX-A: 2\r\nx-b: 4\r\n\r\n";
+    let said = folder.plua(&["run", "--head", "page.plua"]);
+    assert_eq!(said.all(), (Some(0), format!("{head}gone").as_str(), ""));
+    let said = folder.plua(&["run", "--head", "--method", "HEAD", "page.plua"]);
+    assert_eq!(said.all(), (Some(0), head, ""));
+    let said = folder.plua(&["run", "--head", "flushed.plua"]);
+    assert_eq!(said.all(), (Some(0), "HTTP/1.1 200 \r\nContent-Type: text/html\r\n\r\nab", ""));
+}
+
+#[test]
+fn a_status_whose_page_the_server_makes_has_no_body() {
+    let folder = Folder::new(&[("page.plua", "half<? header('Location', '/x') httpError(302) ?>")]);
+    let said = folder.plua(&["run", "--head", "page.plua"]);
+    assert_eq!(said.all(), (Some(0), "HTTP/1.1 302 \r\nLocation: /x\r\n\r\n", ""));
+}
+
+#[test]
+fn a_failed_page_is_reported_in_full_and_its_half_page_thrown_away() {
+    let folder = Folder::new(&[("page.plua", "half\n<?\nlocal function f() error('broken') end\nf() ?>")]);
+    let said = folder.plua(&["run", "page.plua"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(said.err, @r"
+    Run-time error: broken
+      --> page.plua:3
+          1 | half
+          2 | <?
+    >     3 | local function f() error('broken') end
+          4 | f() ?>
+      in function 'f' at page.plua:3
+      in main page at page.plua:4
+    ");
+    let said = folder.plua(&["run", "--head", "-d", "pLuaError=1", "page.plua"]);
+    assert!(said.out.starts_with("HTTP/1.1 500 \r\n"), "{}", said.out);
+    assert!(said.out.contains("broken</div>") || said.out.contains(": broken<div>"), "{}", said.out);
+    assert!(said.err.contains("Run-time error: broken\n"), "{}", said.err);
+}
+
+#[test]
+fn a_page_that_does_not_compile_is_reported_with_file_and_line() {
+    let folder = Folder::new(&[("page.plua", "one\n<? x = = 1 ?>\n")]);
+    let said = folder.plua(&["run", "page.plua"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+    assert!(said.err.starts_with("Compiler error: unexpected symbol near "), "{}", said.err);
+    assert!(said.err.contains("\n  --> page.plua:2\n"), "{}", said.err);
+}
+
+#[test]
+fn an_included_files_error_has_its_chain_and_the_page_goes_on() {
+    let folder = Folder::new(&[
+        ("page.plua", "before\n<? include('part.plua') ?>after"),
+        ("part.plua", "<ul>\n<li>\n<? error('broken') ?>"),
+    ]);
+    let said = folder.plua(&["run", "page.plua"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), "before\n<ul>\n<li>\nafter"));
+    insta::assert_snapshot!(said.err, @r"
+    Run-time error: broken
+      --> part.plua:3
+          1 | <ul>
+          2 | <li>
+    >     3 | <? error('broken') ?>
+      in file at part.plua:3
+      in main page at page.plua:2
+    ");
+}
+
+#[test]
+fn a_status_of_the_servers_own_failing_is_exit_status_1() {
+    let folder = Folder::new(&[("page.plua", "<? setReturnCode(tonumber(parseGet().status)) ?>x")]);
+    assert_eq!(folder.plua(&["run", "page.plua", "--query", "status=499"]).all(), (Some(0), "x", ""));
+    assert_eq!(folder.plua(&["run", "page.plua", "--query", "status=500"]).all(), (Some(1), "x", ""));
+}
+
+#[test]
+fn a_time_limit_ends_the_page() {
+    let folder = Folder::new(&[("page.plua", "<? while true do end ?>")]);
+    let said = folder.plua(&["run", "-d", "pLuaTimeout=0.2", "page.plua"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+    assert!(said.err.starts_with("Time limit: The script took too long to execute"), "{}", said.err);
+}
+
+#[test]
+fn flushed_output_is_there_while_the_page_still_runs() {
+    let folder = Folder::new(&[("page.plua", "first<? flush() sleep(20) ?>")]);
+    let started = Instant::now();
+    let mut page = folder.command(&["run", "page.plua"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 5];
+    page.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    let running = page.try_wait().unwrap().is_none();
+    page.kill().unwrap();
+    page.wait().unwrap();
+    assert_eq!((&first, running), (b"first", true));
+    assert!(started.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_page_quietly() {
+    let folder = Folder::new(&[("page.plua", "<? while true do echo(('x'):rep(65536)) flush() end ?>")]);
+    let mut page = folder.command(&["run", "page.plua"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    page.stdout.take().unwrap().read_exact(&mut [0; 10]).unwrap();
+    let ended = page.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8(ended.stderr).unwrap().as_str()), (Some(0), ""));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_said() {
+    let folder = Folder::new(&[("page.plua", "text")]);
+    let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
+    for command in ["run", "check", "translate"] {
+        let ended = folder.command(&[command, "page.plua"]).stdout(full.try_clone().unwrap()).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(1), "plua: No space left on device (os error 28)\n"));
+    }
+}
+
+#[test]
+fn what_is_no_page_is_one_sentence() {
+    let folder = Folder::new(&[("folder/x", "")]);
+    let said = folder.plua(&["run", "no.plua"]);
+    assert_eq!(said.all(), (Some(1), "", "plua: cannot run no.plua: No such file or directory (os error 2)\n"));
+    let said = folder.plua(&["run", "folder"]);
+    assert_eq!(said.all(), (Some(1), "", "plua: cannot run folder: it is not a plain file\n"));
+    let said = folder.plua(&["run", "folder/x", "--header", "no colon"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
+    assert!(said.err.contains(": write NAME: VALUE\n"), "{}", said.err);
+}
