@@ -82,7 +82,9 @@ fn put_newlines(source: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn put_text(source: &mut Vec<u8>, text: &[u8]) {
-    source.extend_from_slice(b"do __plua.out:put(\"");
+    // `if true then` costs nothing and stands where only a statement may: with `do`, a `for` or `while` that lacks its
+    // own would take this one; with nothing, `x =` would take the call as its value.
+    source.extend_from_slice(b"if true then __plua.out:put(\"");
     for byte in text {
         match byte {
             b'\n' => source.extend_from_slice(b"\\\n"),
@@ -97,7 +99,7 @@ fn put_text(source: &mut Vec<u8>, text: &[u8]) {
 
 fn put_outside_text(source: &mut Vec<u8>, number: usize, text: &[u8]) {
     let (group, member) = (number / GROUP + 1, number % GROUP + 1);
-    source.extend_from_slice(format!("do __plua.out:put(__texts[{group}][{member}]").as_bytes());
+    source.extend_from_slice(format!("if true then __plua.out:put(__texts[{group}][{member}]").as_bytes());
     put_newlines(source, text);
     source.extend_from_slice(b") end ");
 }
@@ -126,9 +128,9 @@ fn put_echo(source: &mut Vec<u8>, inner: &[u8], escape: bool) {
         return put_newlines(source, inner);
     }
     source.extend_from_slice(if escape {
-        b"do __plua.out:put(__plua.html("
+        b"if true then __plua.out:put(__plua.html("
     } else {
-        b"do __plua.out:put(__plua.text("
+        b"if true then __plua.out:put(__plua.text("
     });
     match code.semicolon {
         Some(at) => {
@@ -199,12 +201,12 @@ mod tests {
     fn each_kind_of_segment_has_its_lua() {
         for (page, expected) in [
             ("", ""),
-            ("A", r#"do __plua.out:put("A") end "#),
-            ("\"\\\n\r\0[[", "do __plua.out:put(\"\\\"\\\\\\\n\\r\\000[[\") end "),
+            ("A", r#"if true then __plua.out:put("A") end "#),
+            ("\"\\\n\r\0[[", "if true then __plua.out:put(\"\\\"\\\\\\\n\\r\\000[[\") end "),
             ("<? f() ?>", "  f()  "),
             ("<? f() ?>\r\n", "  f()  \n"),
-            ("<?= a, b ?>", "do __plua.out:put(__plua.text( a, b )) end "),
-            ("<?& a ?>\n", "do __plua.out:put(__plua.html( a )) end \n"),
+            ("<?= a, b ?>", "if true then __plua.out:put(__plua.text( a, b )) end "),
+            ("<?& a ?>\n", "if true then __plua.out:put(__plua.html( a )) end \n"),
             ("<?# a\n-- ?>\n", "\n\n"),
         ] {
             assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
@@ -217,10 +219,10 @@ mod tests {
             ("<?f()-- note?>", " f() "),
             ("<?f()--[[a]]?>", " f()--[[a]] "),
             ("<?--a\nf()--b?>", " --a\nf() "),
-            ("<?=a;?>", "do __plua.out:put(__plua.text(a )) end "),
-            ("<?=a;\n--[[b]]-- c?>", "do __plua.out:put(__plua.text(a \n--[[b]])) end "),
-            ("<?=a-;--[[b]]?>", "do __plua.out:put(__plua.text(a- --[[b]])) end "),
-            ("<?=a;;?>", "do __plua.out:put(__plua.text(a; )) end "),
+            ("<?=a;?>", "if true then __plua.out:put(__plua.text(a )) end "),
+            ("<?=a;\n--[[b]]-- c?>", "if true then __plua.out:put(__plua.text(a \n--[[b]])) end "),
+            ("<?=a-;--[[b]]?>", "if true then __plua.out:put(__plua.text(a- --[[b]])) end "),
+            ("<?=a;;?>", "if true then __plua.out:put(__plua.text(a; )) end "),
             ("<?=\n;--[[\n]]--?>", "\n\n"),
             ("<?=?>", ""),
         ] {
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn a_string_left_open_is_broken_before_text_can_close_it() {
         assert_eq!(lua("<?a=\"b?>"), "local __plua=...  a=\"b?>\r ");
-        assert_eq!(lua("<?='b?>"), "local __plua=... do __plua.out:put(__plua.text('b?>\r)) end ");
+        assert_eq!(lua("<?='b?>"), "local __plua=... if true then __plua.out:put(__plua.text('b?>\r)) end ");
     }
 
     #[test]
@@ -255,8 +257,10 @@ mod tests {
         assert_eq!(lua.texts.len(), GROUP + 1);
         assert!(lua.texts.iter().all(|text| &page[text.clone()] == "a\nb"));
         let source = String::from_utf8(lua.source).unwrap();
-        assert!(source.starts_with("local __plua,__texts=... do __plua.out:put(__texts[1][1]\n) end  f() do "));
-        assert!(source.ends_with("do __plua.out:put(__texts[2][1]\n) end  f() "));
+        assert!(
+            source.starts_with("local __plua,__texts=... if true then __plua.out:put(__texts[1][1]\n) end  f() do ")
+        );
+        assert!(source.ends_with("if true then __plua.out:put(__texts[2][1]\n) end  f() "));
     }
 
     #[test]

@@ -48,6 +48,10 @@ fn a_syntax_error_names_the_pages_own_line_whatever_the_length_of_its_path() {
     for (text, line, message) in [
         ("one\ntwo <? x = = 1 ?>\nthree", 2, "unexpected symbol near '='"),
         ("<? if true then ?>\n\n", 3, "'end' expected (to close 'if' at line 1) near '<eof>'"),
+        ("a<? for i = 1, 3 ?>x", 1, "'do' expected near 'if'"),
+        ("a<? if b ?>x<? end ?>", 1, "'then' expected near 'if'"),
+        ("a<? while true ?><?= 1 ?>", 1, "'do' expected near 'if'"),
+        ("a<? b = ?>x", 1, "unexpected symbol near 'if'"),
         ("<?= 'a\n?>", 1, "unfinished string"),
         ("\r\n\r\n<? end ?>", 3, "'<eof>' expected near 'end'"),
     ] {
