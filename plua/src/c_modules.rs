@@ -162,6 +162,8 @@ mod forwarding {
 
     #[cfg(test)]
     mod tests {
+        use parking_lot::Mutex;
+
         use super::*;
 
         /// The addresses in the table of the forwarding library that C modules see.
@@ -173,8 +175,12 @@ mod forwarding {
             same
         }
 
+        /// Both tests load libraries for the whole process.
+        static LOADING: Mutex<()> = Mutex::new(());
+
         #[test]
         fn a_forwarding_library_left_by_an_unloaded_copy_is_filled_again() {
+            let _alone = LOADING.lock();
             start().unwrap();
             let library = object(find(libc::RTLD_DEFAULT, c"lua_gettop"));
             assert!(filled());
@@ -185,6 +191,7 @@ mod forwarding {
 
         #[test]
         fn where_memory_may_not_be_run_the_library_comes_from_a_file_that_does_not_stay() {
+            let _alone = LOADING.lock();
             let folder = tempfile::tempdir().unwrap();
             let library = load_from_file(folder.path()).unwrap();
             assert!(!find(library, TABLE).is_null());

@@ -258,7 +258,7 @@ mod tests {
         assert!(lua.texts.iter().all(|text| &page[text.clone()] == "a\nb"));
         let source = String::from_utf8(lua.source).unwrap();
         assert!(
-            source.starts_with("local __plua,__texts=... if true then __plua.out:put(__texts[1][1]\n) end  f() do ")
+            source.starts_with("local __plua,__texts=... if true then __plua.out:put(__texts[1][1]\n) end  f() if ")
         );
         assert!(source.ends_with("if true then __plua.out:put(__texts[2][1]\n) end  f() "));
     }
