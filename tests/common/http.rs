@@ -78,6 +78,18 @@ impl Connection {
         bytes
     }
 
+    /// Reads until these bytes have come, and returns all that came with them at the end.
+    pub fn until(&mut self, wanted: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(wanted) {
+            let mut byte = [0];
+            let read = self.0.read(&mut byte).unwrap();
+            assert_eq!(read, 1, "it ended before {:?}", String::from_utf8_lossy(wanted));
+            bytes.push(byte[0]);
+        }
+        bytes
+    }
+
     /// Reads the answer to a request of this method; interim answers (1xx) before it are passed over.
     pub fn response(&mut self, method: &str) -> Response {
         loop {
