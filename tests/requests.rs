@@ -167,9 +167,10 @@ fn empty_and_binary_pages_are_served_and_broken_ones_refused() {
 #[test]
 fn a_page_over_64_mb_is_refused_with_a_sentence() {
     with_httpd("", &[], |server| {
-        server.expect("bytes are more than the 67108864 a page may have");
+        server.expect("67108865 bytes are more than the 67108864 a page may have | in page ");
         File::create(server.docroot().join("large.plua")).unwrap().set_len((64 << 20) + 1).unwrap();
         assert_eq!(server.get("/large.plua").status, 500);
+        assert!(server.wait_for_log("67108865 bytes").contains("/large.plua"));
     });
 }
 

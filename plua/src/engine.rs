@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::chunk::Stamp;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::{Answer, Exchange, Head, Level};
 use crate::loader::{self, LoadError};
 use crate::pool::{HostPool, Shape};
@@ -100,6 +100,7 @@ impl Host {
         let mut state = match self.pool.lend(self.settings.state_wait()) {
             Ok(state) => state,
             Err(error) => {
+                let error = named(error, file.path);
                 exchange.report(Report(&error));
                 let seconds = self.settings.state_wait().as_secs().max(1);
                 return Answer::Status(error.kind.status(), vec![("Retry-After", seconds.to_string().into_bytes())]);
@@ -140,14 +141,14 @@ impl Host {
 fn conclude(visit: &mut Visit, outcome: Outcome<'_>) -> Answer {
     match outcome {
         Outcome::Done(body) => done(visit, body),
-        Outcome::Failed(error) => failed(visit, &error),
+        Outcome::Failed(error) => failed(visit, error),
         Outcome::Unreadable(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Answer::Status(404, Vec::new()),
             io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
                 visit.exchange.log(Level::Error, &format!("{}: {error}", visit.path.display()));
                 Answer::Status(403, Vec::new())
             }
-            _ => failed(visit, &Error::new(ErrorKind::Read, format!("{}: {error}", visit.path.display()))),
+            _ => failed(visit, Error::new(ErrorKind::Read, error.to_string())),
         },
     }
 }
@@ -167,7 +168,16 @@ fn done(visit: &mut Visit, body: &[u8]) -> Answer {
     Answer::Sent
 }
 
-fn failed(visit: &mut Visit, error: &Error) -> Answer {
+/// The error with the name of its page, if it has no place that tells it.
+fn named(mut error: Error, page: &Path) -> Error {
+    if error.place.is_none() && error.frames.is_empty() {
+        error.frames.push(Frame { what: format!("page {}", page.display()), at: None });
+    }
+    error
+}
+
+fn failed(visit: &mut Visit, error: Error) -> Answer {
+    let error = &named(error, &visit.path);
     visit.exchange.report(Report(error));
     let response = &visit.response;
     if response.head_sent {

@@ -59,6 +59,7 @@ fn a_page_over_its_memory_limit_ends_and_the_next_one_works() {
         let seen = site.get("page.plua");
         assert_eq!(seen.status, 500, "{code}");
         assert!(seen.log[0].starts_with("Memory limit: Memory limit reached!"), "{code}: {:?}", seen.log);
+        assert!(seen.log[0].contains("/page.plua"), "{code}: {:?}", seen.log);
         assert_eq!(site.get("next.plua").text(), "fine", "{code}");
     }
 }
