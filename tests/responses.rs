@@ -209,6 +209,28 @@ fn with_errors_hidden_httpd_makes_the_page_and_the_log_has_the_report() {
     });
 }
 
+#[test]
+fn an_error_page_that_fails_leaves_httpds_own() {
+    let pages = [("page.plua", "<? error('first') ?>"), ("error.plua", "<? error('second') ?>")];
+    with_httpd("pLuaError 0\nErrorDocument 500 /error.plua", &pages, |server| {
+        server.expect("first at ");
+        server.expect("second at ");
+        let answer = server.get("/page.plua");
+        assert_eq!(answer.status, 500);
+        assert!(answer.text().contains("Internal Server Error"), "{}", answer.text());
+    });
+}
+
+#[test]
+fn head_of_a_page_that_flushes_has_no_body() {
+    with_httpd("", &[("page.plua", "one<? flush() ?>two"), ("next.plua", "next")], |server| {
+        let mut connection = server.connect();
+        assert_eq!(connection.request("HEAD", "/page.plua", &[], b"").status, 200);
+        // A body would be read as the start of this answer.
+        assert_eq!(connection.request("GET", "/next.plua", &[], b"").text(), "next");
+    });
+}
+
 /// Asks for an endless page, reads the start of it, and goes away.
 fn leave_early(server: &Server, path: &str) {
     let mut connection = server.connect();
