@@ -121,7 +121,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         // A prefork child that is told to stop clears its pool inside the signal handler, with the page it interrupted
         // still on this thread's stack. Taking the engine from under it could hang or crash; the process ends anyway.
-        let interrupted = PAGES.get() > 0;
+        let interrupted = Serving::depth() > 0;
         for server in &mut self.servers {
             // SAFETY: the records outlive the child's pool, and no request looks at them any more.
             let server = unsafe { server.as_mut() };
@@ -150,6 +150,11 @@ impl Serving {
     pub(crate) fn begin() -> Serving {
         PAGES.set(PAGES.get() + 1);
         Serving(())
+    }
+
+    /// How many pages are being served on this thread, one inside the other.
+    pub(crate) fn depth() -> u32 {
+        PAGES.get()
     }
 }
 

@@ -8,7 +8,7 @@ use std::slice;
 
 use plua::exchange::{Exchange, Head, HeaderChange, Level, Request};
 
-use crate::child::Server;
+use crate::child::{Server, Serving};
 use crate::{ffi, pool};
 
 const SENT: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
@@ -146,6 +146,10 @@ impl Exchange for ApExchange {
 
     fn flush(&mut self) -> io::Result<()> {
         self.pass(&[], ffi::PLUA_FLUSH)
+    }
+
+    fn is_inside_another(&self) -> bool {
+        Serving::depth() > 1
     }
 
     fn log(&mut self, level: Level, line: &str) {

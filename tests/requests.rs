@@ -204,6 +204,33 @@ fn a_page_can_be_part_of_a_server_side_include() {
 }
 
 #[test]
+fn a_page_that_includes_a_page_through_httpd_waits_for_no_state_of_its_own_host() {
+    httpd()
+        .module("include")
+        .lines("pLuaStates 1\npLuaStateWait 0.3\n<Files outer.plua>\nSetOutputFilter INCLUDES\nOptions +Includes\n</Files>")
+        .pages(&[
+            ("outer.plua", "[<!--#include virtual=\"/count.plua\" -->]"),
+            ("count.plua", "<? n = (n or 0) + 1 ?><?= n ?>"),
+        ])
+        .run(|server| {
+            // The state made for the inner page is one too many afterwards, and does not stay.
+            let seen = ["/outer.plua", "/count.plua", "/outer.plua", "/count.plua"].map(|path| server.get(path).text());
+            assert_eq!(seen, ["[1]", "1", "[1]", "2"]);
+        });
+}
+
+#[test]
+fn a_page_goes_on_in_its_own_folder_after_httpd_ran_another_inside_it() {
+    let outer = "<!--#include virtual=\"/sub/inner.plua\" -->, <? flush() ?><?= io.open('note.txt'):read('*a') ?>";
+    httpd()
+        .module("include")
+        .lines("<Files outer.plua>\nSetOutputFilter INCLUDES\nOptions +Includes\n</Files>")
+        .pages(&[("outer.plua", outer), ("note.txt", "outer"), ("sub/note.txt", "inner")])
+        .pages(&[("sub/inner.plua", "<?= io.open('note.txt'):read('*a') ?>")])
+        .run(|server| assert_eq!(server.get("/outer.plua").text(), "inner, outer"));
+}
+
+#[test]
 fn a_page_as_error_document_keeps_the_error_and_knows_it() {
     let lines =
         "ErrorDocument 404 /error.plua\nErrorDocument 403 /error.plua\n<Location /no>\nRequire all denied\n</Location>";

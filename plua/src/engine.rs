@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::env;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +19,7 @@ use crate::settings::Settings;
 use crate::state::Outcome;
 use crate::time_limit::{self, Watchdog};
 use crate::visit::{Response, Visit, language};
+use crate::working_directory;
 
 /// The file a request asks for.
 #[derive(Clone, Copy)]
@@ -97,7 +99,9 @@ pub struct Host {
 impl Host {
     /// Runs a page and answers its request.
     pub fn serve(&self, file: PageFile<'_>, mut exchange: Box<dyn Exchange>) -> Answer {
-        let mut state = match self.pool.lend(self.settings.state_wait()) {
+        let inside = exchange.is_inside_another();
+        let wait = (!inside).then(|| self.settings.state_wait());
+        let mut state = match self.pool.lend(wait) {
             Ok(state) => state,
             Err(error) => {
                 let error = named(error, file.path);
@@ -122,7 +126,13 @@ impl Host {
             include_error: None,
             panic: None,
         });
-        state.run(visit, file.stamp, conclude)
+        // The page around this one goes on in its own folder.
+        let folder = if inside { env::current_dir().ok() } else { None };
+        let answer = state.run(visit, file.stamp, conclude);
+        if let Some(folder) = folder {
+            working_directory::enter(&folder);
+        }
+        answer
     }
 
     fn log_new_state(&self, number: u64, exchange: &mut dyn Exchange) {

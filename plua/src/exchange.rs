@@ -98,6 +98,10 @@ pub trait Exchange: Send {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Pushes out what was written.
     fn flush(&mut self) -> io::Result<()>;
+    /// Whether this request runs inside the answer of another page on the same thread, which waits for it.
+    fn is_inside_another(&self) -> bool {
+        false
+    }
     /// Writes one entry to the server's error log.
     fn log(&mut self, level: Level, line: &str);
     /// Tells whoever looks after the server that a page failed.

@@ -95,11 +95,12 @@ impl HostPool {
         }
     }
 
-    /// A state on loan. When all are out it waits for one, at most `wait`, in the order of asking.
+    /// A state on loan. When all are out it waits for one, at most `wait`, in the order of asking. With no time to
+    /// wait given it makes one more: for a page inside the answer of another, whose state is out until this one ends.
     ///
     /// # Errors
     /// [`ErrorKind::NoState`] when none came free, [`ErrorKind::Internal`] when none could be made.
-    pub fn lend(&self, wait: Duration) -> Result<StateGuard<'_>, Error> {
+    pub fn lend(&self, wait: Option<Duration>) -> Result<StateGuard<'_>, Error> {
         let turn = match self.settings.states() {
             0 => OWN.with_borrow_mut(|own| own.remove(&self.number)).map_or(Turn::Make, Turn::Take),
             most => self.turn(most, wait)?,
@@ -111,19 +112,22 @@ impl HostPool {
         Ok(StateGuard { pool: self, state: Some(state) })
     }
 
-    fn turn(&self, most: u32, wait: Duration) -> Result<Turn, Error> {
-        let waiter = {
+    fn turn(&self, most: u32, wait: Option<Duration>) -> Result<Turn, Error> {
+        let (waiter, wait) = {
             let mut states = self.states.lock();
             if let Some(state) = states.free.pop() {
                 return Ok(Turn::Take(state));
             }
-            if states.made < most {
-                states.made += 1;
-                return Ok(Turn::Make);
-            }
+            let wait = match wait {
+                Some(wait) if states.made >= most => wait,
+                _ => {
+                    states.made += 1;
+                    return Ok(Turn::Make);
+                }
+            };
             let waiter = Arc::new(Waiter::default());
             states.waiting.push_back(waiter.clone());
-            waiter
+            (waiter, wait)
         };
         let until = Instant::now() + wait;
         let mut turn = waiter.turn.lock();
@@ -168,6 +172,10 @@ impl HostPool {
             return;
         }
         let mut states = self.states.lock();
+        if states.made > self.settings.states() {
+            states.made -= 1;
+            return;
+        }
         match states.waiting.pop_front() {
             Some(waiter) => {
                 *waiter.turn.lock() = Some(state.map_or(Turn::Make, Turn::Take));
