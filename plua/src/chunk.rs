@@ -81,6 +81,7 @@ const READINGS: u32 = 50;
 /// [`io::ErrorKind::FileTooLarge`] beyond [`LARGEST_FILE`].
 pub fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
     let mut reading = 0;
+    let mut seen_empty = None;
     loop {
         reading += 1;
         // Opening a FIFO would wait for its other end.
@@ -98,7 +99,11 @@ pub fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
         let source = read_open(&mut file, before.len())?;
         let stamp = Stamp::from(&file.metadata()?);
         let same = stamp == Stamp::from(&before) && stamp.size == source.len() as u64;
-        let unsettled = unsettled_for(&before);
+        // While a file system empties a file, which waits for the disk, the file may keep its old time (ext4): it is
+        // empty with its blocks still there. An empty file counts once it was seen twice, and without blocks.
+        let seen_before = seen_empty.replace(stamp) == Some(stamp);
+        let emptied = source.is_empty() && (before.blocks() > 0 || !seen_before);
+        let unsettled = unsettled_for(&before).or(emptied.then_some(SETTLED));
         if reading >= READINGS || (same && unsettled.is_none()) {
             return Ok((source, stamp));
         }
@@ -138,6 +143,23 @@ mod tests {
             }
         });
         assert_eq!(read(&path).unwrap().0, b"half and half");
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn an_empty_file_that_looks_old_is_given_time_to_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page");
+        File::create(&path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        assert_eq!(read(&path).unwrap().0, b"");
+        let writer = thread::spawn({
+            let path = path.clone();
+            move || {
+                thread::sleep(Duration::from_millis(5));
+                fs::write(path, "whole").unwrap();
+            }
+        });
+        assert_eq!(read(&path).unwrap().0, b"whole");
         writer.join().unwrap();
     }
 
