@@ -325,14 +325,14 @@ impl Configuration {
     }
 
     /// The number of children is fixed, so that a measurement or a test does not depend on when httpd adds one. The room
-    /// beyond it is for children that a graceful restart lets finish.
+    /// beyond it is for children that a graceful restart lets finish. Prefork starts as many as it wants spare.
     fn write_children(&self, text: &mut String) {
         let (processes, threads) = (self.processes, self.threads);
         let room = processes + 4;
         let _ = match self.mpm {
             Mpm::Prefork => writeln!(
                 text,
-                "ServerLimit {room}\nStartServers {processes}\nMinSpareServers 1\nMaxSpareServers {processes}\n\
+                "ServerLimit {room}\nStartServers {processes}\nMinSpareServers {processes}\nMaxSpareServers {room}\n\
                  MaxRequestWorkers {processes}"
             ),
             Mpm::Event | Mpm::Worker => {
