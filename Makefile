@@ -3,6 +3,9 @@
 DIR ?= examples
 PORT ?= 8080
 PREFIX ?= /usr/local
+ROUNDS ?= 5
+SECONDS ?= 2
+PAGE ?=
 APXS ?= apxs
 CARGO ?= cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
@@ -11,7 +14,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 check install clean
+.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 bench bench-engine check install clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -43,6 +46,17 @@ test-lua54: ## Test engine and module with Lua 5.4
 test-lua51: ## Test the engine with Lua 5.1
 	scripts/deps test
 	$(CARGO) test -p plua --no-default-features --features lua51
+
+# A peer that cannot be installed is left out of the report.
+bench: ## Measure against a bare C handler, mod_php and mod_lua (ROUNDS=5 SECONDS=2 PAGE=all; installs them)
+	scripts/deps build
+	-scripts/deps bench
+	$(CARGO) build --release -p mod_plua -p bench
+	$(TARGET)/release/bench --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --page "$(PAGE)" --out "$(TARGET)/bench"
+
+bench-engine: ## Measure the parts of the engine
+	scripts/deps build
+	$(CARGO) bench -p plua --bench engine
 
 check: ## Check formatting and lints
 	$(CARGO) fmt --all --check

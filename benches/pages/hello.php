@@ -1,0 +1,3 @@
+<!doctype html>
+<title>Hi</title>
+<p>Hello, <?= "me" ?></p>

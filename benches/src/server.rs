@@ -1,0 +1,221 @@
+//! The servers that take turns: how each is configured, and what it answers.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use private_httpd::{Configuration, Httpd, Installation, Mpm};
+
+use crate::page::Page;
+
+/// Connections that ask at the same time; a prefork httpd needs a process for each.
+pub const CONNECTIONS: u32 = 16;
+
+/// What is to be measured against what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One call of httpd's with bytes that are already there.
+    Bare,
+    /// Our module with the configuration it is installed with.
+    Plua,
+    /// The same with a memory limit beside the time limit.
+    PluaLimits,
+    /// mod_lua at its fastest: states per thread, scripts never looked at again.
+    ModLua,
+    /// mod_php as Debian ships it, with opcache.
+    ModPhp,
+    /// httpd's own delivery of a file.
+    File,
+}
+
+impl Kind {
+    /// Its name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare C handler",
+            Self::Plua => "mod_plua",
+            Self::PluaLimits => "mod_plua, all limits",
+            Self::ModLua => "mod_lua",
+            Self::ModPhp => "mod_php with opcache",
+            Self::File => "static file",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Bare | Self::File => "html",
+            Self::Plua | Self::PluaLimits => "plua",
+            Self::ModLua => "lua",
+            Self::ModPhp => "php",
+        }
+    }
+}
+
+/// One httpd with one way of making pages.
+pub struct Server {
+    /// How it makes pages.
+    pub kind: Kind,
+    /// How it spreads requests.
+    pub mpm: Mpm,
+    httpd: Httpd,
+}
+
+/// The servers of a run; the first of each MPM is the bare handler. mod_php is not made for threads.
+pub const SERVERS: &[(Kind, Mpm)] = &[
+    (Kind::Bare, Mpm::Event),
+    (Kind::Plua, Mpm::Event),
+    (Kind::PluaLimits, Mpm::Event),
+    (Kind::ModLua, Mpm::Event),
+    (Kind::File, Mpm::Event),
+    (Kind::Bare, Mpm::Prefork),
+    (Kind::Plua, Mpm::Prefork),
+    (Kind::ModPhp, Mpm::Prefork),
+];
+
+/// The name of an MPM as httpd writes it.
+pub fn mpm_name(mpm: Mpm) -> &'static str {
+    match mpm {
+        Mpm::Event => "event",
+        Mpm::Worker => "worker",
+        Mpm::Prefork => "prefork",
+    }
+}
+
+impl Server {
+    /// Starts a server of these pages. A sentence if this machine lacks what it needs, or it does not start.
+    pub fn start(kind: Kind, mpm: Mpm, docroot: &Path, pages: &[Page], built: &Built) -> Result<Server, String> {
+        let installation = Installation::find().map_err(|error| error.to_string())?;
+        let peer = |file: Option<PathBuf>, wanted: &str| file.ok_or(format!("{wanted} is not installed"));
+        let base = Configuration::new(installation.clone())
+            .mpm(mpm)
+            .children(if mpm == Mpm::Prefork { CONNECTIONS } else { 1 }, 25)
+            .docroot(docroot)
+            .log_level("warn")
+            .without_access_log()
+            // wrk opens no second connection; httpd would close each after 100 requests.
+            .body("MaxKeepAliveRequests 0");
+        let plua = include_str!("../../apache-conf/plua.conf");
+        let configuration = match kind {
+            Kind::Bare => base.module_file("bare", &built.bare).body(bare_locations(docroot, pages)),
+            Kind::Plua => base.module_file("plua", &built.plua).body(plua),
+            Kind::PluaLimits => base.module_file("plua", &built.plua).body(plua).body("pLuaMemoryLimit 65536"),
+            Kind::ModLua => {
+                let file = installation.modules().join("mod_lua.so");
+                base.module_file("lua", peer(file.is_file().then_some(file), "mod_lua")?).body(
+                    "AddHandler lua-script .lua\nLuaScope thread\nLuaCodeCache forever\n\
+                     LuaPackagePath \"${DOCROOT}/?.lua\"",
+                )
+            }
+            Kind::ModPhp => base
+                .module_file("php", peer(php_module(installation.modules()), "mod_php")?)
+                .body("AddHandler application/x-httpd-php .php"),
+            Kind::File => base,
+        };
+        let httpd = configuration.start().map_err(|error| error.to_string())?;
+        Ok(Server { kind, mpm, httpd })
+    }
+
+    /// The address of a page.
+    pub fn url(&self, page: &Page) -> String {
+        format!("http://127.0.0.1:{}{}", self.httpd.port(), self.path(page))
+    }
+
+    /// Whether it is to be asked for this page: a static file is a peer only where nearly all of a page is text.
+    pub fn takes_part(&self, page: &Page) -> bool {
+        self.kind != Kind::File || page.name == "text"
+    }
+
+    /// Fetches a page once and compares it, for a fast wrong answer is none.
+    ///
+    /// # Errors
+    /// A sentence when the answer is not 200 with the page's bytes.
+    pub fn check(&self, page: &Page) -> Result<(), String> {
+        let answer = self.get(&self.path(page)).map_err(|error| format!("{}: {error}", self.url(page)))?;
+        let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| &answer[at + 4..]);
+        if answer.starts_with(b"HTTP/1.1 200 ") && body == Some(&page.body) {
+            return Ok(());
+        }
+        let shown = String::from_utf8_lossy(&answer[..answer.len().min(600)]).into_owned();
+        let log = self.httpd.error_log();
+        Err(format!("{} answers {} with other bytes than expected:\n{shown}\n{log}", self.kind.name(), self.url(page)))
+    }
+
+    /// The version of PHP, if opcache works in it.
+    ///
+    /// # Errors
+    /// A sentence when it does not.
+    pub fn php_version(&self, docroot: &Path) -> Result<String, String> {
+        let script = "<?= PHP_VERSION, function_exists('opcache_get_status') && opcache_get_status() ? ' on' : ' off';";
+        fs::write(docroot.join("version.php"), script).map_err(|error| error.to_string())?;
+        let answer = self.get("/version.php").map_err(|error| error.to_string())?;
+        let answer = String::from_utf8_lossy(&answer);
+        match answer.lines().last().and_then(|line| line.strip_suffix(" on")) {
+            Some(version) => Ok(version.to_owned()),
+            None => Err("opcache is not on; install the package php-opcache".to_owned()),
+        }
+    }
+
+    fn path(&self, page: &Page) -> String {
+        format!("/{}.{}{}", page.name, self.kind.extension(), page.query)
+    }
+
+    /// An HTTP/1.0 request: its answer comes in one piece, without chunks.
+    fn get(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.httpd.port()))?;
+        connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+        connection.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// The modules that were built for this run.
+pub struct Built {
+    bare: PathBuf,
+    plua: PathBuf,
+}
+
+impl Built {
+    /// Compiles the bare handler into `folder` and finds our module, built before, next to this program.
+    ///
+    /// # Errors
+    /// A sentence when either is not to be had.
+    pub fn make(folder: &Path) -> Result<Built, String> {
+        let plua = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("libmod_plua.so");
+        if !plua.is_file() {
+            return Err(format!("there is no {}: run make bench, which builds it", plua.display()));
+        }
+        // apxs puts what it makes next to the source.
+        let source = folder.join("mod_bare.c");
+        fs::write(&source, include_str!("../bare/mod_bare.c")).map_err(|error| error.to_string())?;
+        let apxs = std::env::var_os("APXS").unwrap_or_else(|| "apxs".into());
+        let made = Command::new(apxs)
+            .args(["-c", "-o", "mod_bare.so", "mod_bare.c"])
+            .current_dir(folder)
+            .output()
+            .map_err(|error| format!("apxs does not run: {error}"))?;
+        if !made.status.success() {
+            return Err(format!("apxs cannot build mod_bare: {}", String::from_utf8_lossy(&made.stderr)));
+        }
+        Ok(Built { bare: folder.join(".libs/mod_bare.so"), plua })
+    }
+}
+
+fn bare_locations(docroot: &Path, pages: &[Page]) -> String {
+    let location = |page: &Page| {
+        let name = page.name;
+        let file = docroot.join(name).with_extension("html");
+        format!("<Location /{name}.html>\nSetHandler bare\nBareBody \"{}\"\n</Location>\n", file.display())
+    };
+    pages.iter().map(location).collect()
+}
+
+fn php_module(modules: &Path) -> Option<PathBuf> {
+    let names = fs::read_dir(modules).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let newest = names.filter(|name| name.starts_with("libphp") && name.ends_with(".so")).max()?;
+    Some(modules.join(newest))
+}

@@ -1,0 +1,157 @@
+//! What the parts of the engine take: splitting, translating, compiling and loading a page, running it, echo.
+
+#![allow(missing_docs, reason = "criterion's macro makes a public function")]
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot start says why by panicking")]
+
+use std::fs;
+use std::hint::black_box;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mlua::Lua;
+use mlua::chunk::ChunkMode;
+use plua::chunk::Stamp;
+use plua::emit::emit;
+use plua::engine::{Engine, Host, PageFile};
+use plua::exchange::{Answer, Exchange, Head, Level, Request};
+use plua::page::{Syntax, split};
+use plua::settings::{DIRECTIVES, Settings};
+
+const SYNTAX: Syntax = Syntax { short_hand: true, auto_escape: false };
+
+/// Echoes of one run of an echo page.
+const ECHOES: u64 = 1000;
+
+/// The folder of the pages that `make bench` measures.
+const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/pages");
+
+/// A visitor who wants nothing but the length.
+#[derive(Clone, Copy)]
+struct Null;
+
+impl Exchange for Null {
+    fn request(&self) -> Request<'_> {
+        Request { query: Some(b"a=1&b=2".into()), ..Request::default() }
+    }
+
+    fn headers(&self, _: &mut dyn FnMut(&[u8], &[u8])) {}
+
+    fn variables(&mut self, _: &mut dyn FnMut(&[u8], &[u8])) {}
+
+    fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
+        assert_eq!(head.status, 200, "{}", String::from_utf8_lossy(body));
+        black_box(body.len());
+        Ok(())
+    }
+
+    fn send_head(&mut self, _: &Head) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn log(&mut self, _: Level, _: &str) {}
+}
+
+/// A host of these settings, and one of its pages with the `stat` that httpd makes for each request.
+struct Site {
+    host: Host,
+    settings: Arc<Settings>,
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+impl Site {
+    fn new(lines: &[(&str, &str)], path: PathBuf) -> Site {
+        let mut settings = Settings::default();
+        for (name, value) in lines {
+            let row = DIRECTIVES.iter().find(|row| row.name.to_str() == Ok(name)).unwrap();
+            row.set(&mut settings, &[value]).unwrap();
+        }
+        let stamp = Stamp::from(&fs::metadata(&path).unwrap());
+        Site { host: Engine::new().host("bench", &settings).unwrap(), settings: Arc::new(settings), path, stamp }
+    }
+
+    fn serve(&self) -> Answer {
+        let file = PageFile { path: &self.path, stamp: Some(self.stamp), settings: &self.settings };
+        self.host.serve(file, Box::new(Null))
+    }
+}
+
+fn table() -> Vec<u8> {
+    fs::read(Path::new(PAGES).join("table.plua")).unwrap()
+}
+
+/// A page of many tags: the parts are linear in them.
+fn long_page() -> Vec<u8> {
+    b"<li class=\"item\"><?= fields.name ?>: <? if fields.price then ?><b><?& fields.price ?></b><? end ?></li>\n"
+        .repeat(1000)
+}
+
+fn language(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("language");
+    for (name, page) in [("table", table()), ("5000 tags", long_page())] {
+        let lua = Lua::new();
+        let source = emit(&page, SYNTAX).source;
+        let bytecode = lua.load(&source).into_function().unwrap().dump(false);
+        group.throughput(Throughput::Bytes(page.len() as u64));
+        group.bench_function(format!("split {name}"), |bench| bench.iter(|| split(black_box(&page), SYNTAX)));
+        group.bench_function(format!("emit {name}"), |bench| bench.iter(|| emit(black_box(&page), SYNTAX)));
+        group.bench_function(format!("compile {name}"), |bench| {
+            bench.iter(|| lua.load(black_box(&source)).set_mode(ChunkMode::Text).into_function().unwrap());
+        });
+        group.bench_function(format!("load {name}"), |bench| {
+            bench.iter(|| lua.load(black_box(&bytecode)).set_mode(ChunkMode::Binary).into_function().unwrap());
+        });
+    }
+    group.finish();
+}
+
+fn run(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("run");
+    for name in ["hello", "table", "cpu"] {
+        for (limits, lines) in [
+            ("", &[][..]),
+            (", time limit", &[("pLuaTimeout", "30")][..]),
+            (", all limits", &[("pLuaTimeout", "30"), ("pLuaMemoryLimit", "65536")][..]),
+        ] {
+            let site = Site::new(lines, Path::new(PAGES).join(name).with_extension("plua"));
+            group.bench_function(format!("{name}{limits}"), |bench| bench.iter(|| site.serve()));
+        }
+    }
+    group.finish();
+}
+
+fn echo(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut group = criterion.benchmark_group("echo");
+    group.throughput(Throughput::Elements(ECHOES));
+    for (name, tag) in [
+        ("strings", "<?= names[i % 4 + 1] ?>"),
+        ("integers", "<?= i ?>"),
+        ("fractions", "<?= i + 0.25 ?>"),
+        ("escaped", "<?& names[i % 4 + 1] ?>"),
+        ("escaped markup", "<?& marked[i % 2 + 1] ?>"),
+        ("text", "text"),
+        ("calls of echo", "<? echo(names[i % 4 + 1]) ?>"),
+        ("nothing", "<? -- ?>"),
+    ] {
+        let path = folder.path().join(name).with_extension("plua");
+        let values = "local names, marked = { 'a', 'bc', 'def', 'ghij' }, { '<b>', 'a & b' }";
+        fs::write(&path, format!("<? {values} for i = 1, {ECHOES} do ?>{tag}<? end ?>")).unwrap();
+        let site = Site::new(&[], path);
+        group.bench_function(name, |bench| bench.iter(|| site.serve()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, language, run, echo);
+criterion_main!(benches);
