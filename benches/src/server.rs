@@ -95,8 +95,9 @@ impl Server {
             .docroot(docroot)
             .log_level("warn")
             .without_access_log()
-            // wrk opens no second connection; httpd would close each after 100 requests.
-            .body("MaxKeepAliveRequests 0");
+            // wrk keeps its connections, which httpd would close after 100 requests. Distributions look for no .htaccess
+            // above the sites; by itself httpd does.
+            .body("MaxKeepAliveRequests 0\n<Directory />\nAllowOverride None\n</Directory>");
         let plua = include_str!("../../apache-conf/plua.conf");
         let configuration = match kind {
             Kind::Bare => base.module_file("bare", &built.bare).body(bare_locations(docroot, pages)),
