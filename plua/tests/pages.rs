@@ -34,6 +34,19 @@ fn echo_shows_every_kind_of_value() {
 }
 
 #[test]
+fn a_number_looks_the_same_in_compiled_loops() {
+    let text = page(
+        "<? local values = { 0, -0.0, 7, -7, 0.5, 2147483647, 2147483648, -2147483648, -2147483649, 4294967297, 2^53, 1/0 }
+        local shown = {}
+        for i = 1, 200 do for j = 1, #values do ?><?= values[j] * 1 ?> <? end end ?>|<?
+        for j = 1, #values do shown[j] = tostring(values[j] * 1) .. ' ' end ?><?= table.concat(shown):rep(200) ?>",
+    )
+    .text();
+    let (echoed, expected) = text.split_once('|').unwrap();
+    assert_eq!(echoed, expected);
+}
+
+#[test]
 fn text_does_not_depend_on_what_the_page_makes_of_echo() {
     assert_eq!(page("<? local echo = 5; print = nil ?>a<?= 1 ?>").text(), "a1");
 }
