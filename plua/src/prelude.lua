@@ -294,6 +294,45 @@ end
 
 local function echo(...) slot.out:put(text(...)) end
 
+local function send_file(path)
+  local out = slot.out
+  local ok, bytes = native["file.send"](path, out ~= output)
+  if ok and bytes then
+    out:put(bytes)
+    return #bytes
+  end
+  if ok and bytes == nil then
+    ok, bytes = native.stream_file(path, contents(output))
+    if ok and bytes ~= false then output:reset() end
+    if ok and bytes == nil then
+      ending = "client gone"
+      error(ENDING, 0)
+    end
+  end
+  if not ok then error(bytes, 2) end
+  return bytes
+end
+
+local function redirect(...)
+  local ok, message = native.redirect(...)
+  if not ok then error(message, 2) end
+  exit()
+end
+
+-- One result when all is well, so that an echo of it shows no second.
+local function json_decode(...)
+  local ok, value, problem = native["json.decode"](...)
+  if not ok then error(value, 2) end
+  if value == nil then return nil, problem end
+  return value
+end
+
+local function json_array(items)
+  if items == nil then items = {} end
+  if type(items) ~= "table" then error("bad argument #1 to 'json.array' (table expected)", 2) end
+  return setmetatable(items, native.json_array)
+end
+
 local function sleep(...)
   local ok, cut_short = native.sleep(...)
   if not ok then error(cut_short, 2) end
@@ -391,6 +430,8 @@ for name, results in next, native.results do
   place[field or name] = page_functions[results](native[name])
 end
 _G.echo, _G.print, _G.exit, _G.flush, _G.include, _G.sleep = echo, echo, exit, flush, include, sleep
+_G.redirect, file.send = redirect, send_file
+json.array, json.decode, json.null = json_array, json_decode, native.json_null
 _G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
 
 return run, fault, tidy, pages, page_texts

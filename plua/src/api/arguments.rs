@@ -85,6 +85,45 @@ impl Arguments {
         self.value(position).as_boolean().ok_or_else(|| self.expected(position, "boolean"))
     }
 
+    /// A value that is a number.
+    #[must_use]
+    pub fn number_of(value: &Value) -> Option<f64> {
+        match value {
+            Value::Integer(integer) => Some(*integer as f64),
+            Value::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A whole number within these bounds.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument.
+    pub fn whole(&self, position: usize, least: u32, most: u32) -> Result<u32, String> {
+        let number = self.number(position)?;
+        let fits = number.fract() == 0.0 && (f64::from(least)..=f64::from(most)).contains(&number);
+        fits.then_some(number as u32)
+            .ok_or_else(|| self.bad(position, &format!("a whole number from {least} to {most} expected")))
+    }
+
+    /// The fields of a table of options; none for nil.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument; a field's name that is no text.
+    pub fn options(&self, position: usize) -> Result<Option<Vec<(String, Value)>>, String> {
+        let table = match self.value(position) {
+            Value::Nil => return Ok(None),
+            Value::Table(table) => table,
+            _ => return Err(self.expected(position, "table")),
+        };
+        let fields = table.pairs::<Value, Value>().map(|field| match field {
+            Ok((Value::String(name), value)) => Ok((name.to_string_lossy(), value)),
+            Ok((name, _)) => Err(self.bad(position, &format!("options have names, got a {}", name.type_name()))),
+            Err(error) => Err(error.to_string()),
+        });
+        fields.collect::<Result<_, String>>().map(Some)
+    }
+
     /// Whether a value other than nil and false was given.
     #[must_use]
     pub fn is_true(&self, position: usize) -> bool {

@@ -1,10 +1,16 @@
 //! The functions pages call: the one table of them, and how those written in Rust reach the request.
 
 mod arguments;
+mod cookie;
+mod digest;
+mod file;
 mod include;
+mod json;
 mod request;
 mod response;
 mod script;
+mod secret;
+mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -127,6 +133,210 @@ pub const FUNCTIONS: &[PageFunction] = &[
         help: "Whether this request's visitor sees error reports, whatever pLuaError says.",
         written: InRust(0),
     },
+    PageFunction {
+        name: "escapeHtml",
+        signature: "escapeHtml(text) -> string",
+        help: "Text safe in HTML and in quoted attributes, as <?& ?> makes it.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "escapeUrl",
+        signature: "escapeUrl(text) -> string",
+        help: "Text safe as a part of a URL: all but letters, digits and -._~ becomes %XX.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "unescapeUrl",
+        signature: "unescapeUrl(text) -> string",
+        help: "Undoes escapeUrl; a + stays a +.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.explode",
+        signature: "string.explode(text, delimiter) -> table",
+        help: "The pieces between the delimiters; an empty last piece is left out.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.encode64",
+        signature: "string.encode64(text) -> string",
+        help: "Base64, in one line.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.decode64",
+        signature: "string.decode64(text) -> string or nil",
+        help: "Undoes base64; padding, spaces and line breaks do not matter.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.encode64url",
+        signature: "string.encode64url(text) -> string",
+        help: "Base64 with the alphabet for URLs, without padding.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.decode64url",
+        signature: "string.decode64url(text) -> string or nil",
+        help: "Undoes base64 with the alphabet for URLs.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.encodeHex",
+        signature: "string.encodeHex(text) -> string",
+        help: "Two lower-case hexadecimal digits for each byte.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.decodeHex",
+        signature: "string.decodeHex(text) -> string or nil",
+        help: "Undoes hexadecimal, in upper or lower case.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.SHA256",
+        signature: "string.SHA256(text) -> string",
+        help: "SHA-256 in lower-case hexadecimal.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.SHA512",
+        signature: "string.SHA512(text) -> string",
+        help: "SHA-512 in lower-case hexadecimal.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.SHA1",
+        signature: "string.SHA1(text) -> string",
+        help: "SHA-1 in lower-case hexadecimal, for old protocols.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.md5",
+        signature: "string.md5(text) -> string",
+        help: "MD5 in lower-case hexadecimal, for old protocols.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "string.crc32",
+        signature: "string.crc32(text) -> number",
+        help: "The CRC-32 of zip and gzip.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "hmac",
+        signature: "hmac(algorithm, key, text [, raw]) -> string",
+        help: "Keyed digest by sha256, sha512, sha1 or md5; hexadecimal, or bytes with raw true.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "randomBytes",
+        signature: "randomBytes(count) -> string",
+        help: "Bytes nobody can guess, 1048576 at most.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "hashEquals",
+        signature: "hashEquals(one, other) -> boolean",
+        help: "Whether two texts are the same, in a time that does not tell where they differ.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "passwordHash",
+        signature: "passwordHash(password [, options]) -> string",
+        help: "Argon2id hash to keep; options memory (KiB), passes and lanes set its cost.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "passwordVerify",
+        signature: "passwordVerify(password, hash) -> boolean",
+        help: "Whether a hash of Argon2 or bcrypt is of that password.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "httpDate",
+        signature: "httpDate([seconds]) -> string",
+        help: "A time in seconds since 1970, or now, as HTTP headers write it.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "parseHttpDate",
+        signature: "parseHttpDate(text) -> number or nil",
+        help: "Seconds since 1970 of a date in an HTTP header.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "json.encode",
+        signature: "json.encode(value) -> string",
+        help: "JSON of a value, members sorted by name, safe in a script element.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "json.decode",
+        signature: "json.decode(text) -> value or nil, message",
+        help: "The value of a JSON text; null is json.null.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "json.array",
+        signature: "json.array([table]) -> table",
+        help: "Marks a table as an array, so that it is [] in JSON even when empty.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "file.exists",
+        signature: "file.exists(path) -> boolean",
+        help: "Whether a file or folder is there and can be read.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "file.stat",
+        signature: "file.stat(path) -> table or nil",
+        help: "size, created, modified and accessed (seconds since 1970) and mode.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "file.rename",
+        signature: "file.rename(from, to) -> boolean",
+        help: "Gives a file another name; whether that worked.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "file.unlink",
+        signature: "file.unlink(path) -> boolean",
+        help: "Removes a file; whether that worked.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "file.send",
+        signature: "file.send(path) -> bytes or false",
+        help: "Puts a file into the response in this place; false if it cannot be read.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "getCookie",
+        signature: "getCookie(name) -> string or nil",
+        help: "A cookie of the request, as it came.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "getCookies",
+        signature: "getCookies() -> table",
+        help: "All cookies of the request by name, percent-decoded.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "setCookie",
+        signature: "setCookie(name, value [, seconds [, path]])",
+        help: "Sends a cookie as given, for so many seconds or the browser's session; setCookie{name=, value=, ...} encodes it.",
+        written: InRust(0),
+    },
+    PageFunction {
+        name: "redirect",
+        signature: "redirect(address [, status])",
+        help: "Ends the page and sends the visitor elsewhere; 302, or 301, 303, 307 or 308.",
+        written: InLua,
+    },
 ];
 
 /// What a function that finds no request says.
@@ -141,6 +351,12 @@ pub fn native(lua: &Lua, slot: &Slot, loader: &Arc<Mutex<Option<Loader>>>) -> ml
     response::install(&native)?;
     request::install(&native)?;
     script::install(&native)?;
+    cookie::install(&native)?;
+    digest::install(&native)?;
+    file::install(&native)?;
+    json::install(&native)?;
+    secret::install(&native)?;
+    text::install(&native)?;
     include::install(&native, loader)?;
     let results = FUNCTIONS.iter().filter_map(|function| match function.written {
         InRust(results) => Some((function.name, results)),

@@ -54,6 +54,28 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         visit.response.server_page = Some(status);
         Ok(())
     })?;
+    native.add("redirect", |_, visit, arguments| {
+        let address = arguments.string(1)?.as_bytes().to_vec();
+        if address.iter().any(u8::is_ascii_control) {
+            return Err(arguments.bad(1, "an address holds no line break and no other control character"));
+        }
+        let status = match arguments.value(2) {
+            Value::Nil => 302,
+            _ => match arguments.whole(2, 300, 399) {
+                Ok(status @ (301 | 302 | 303 | 307 | 308)) => status as u16,
+                _ => return Err(arguments.bad(2, "a redirect is 301, 302, 303, 307 or 308")),
+            },
+        };
+        let response = &mut visit.response;
+        if response.head_sent {
+            return Err("redirect comes too late: the response is being sent".into());
+        }
+        response.head.status = status;
+        response.status_chosen = true;
+        response.server_page = None;
+        response.head.headers.push(HeaderChange::Set(b"Location".to_vec(), address));
+        Ok(())
+    })?;
     native.add("flush", |_, visit, arguments| {
         let sent = output::with_contents(&[arguments.value(1).clone(), arguments.value(2).clone()], |bytes| {
             visit.stream(bytes)?;
@@ -66,7 +88,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
 }
 
 /// The characters of a header's name (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
+pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

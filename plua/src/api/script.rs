@@ -1,9 +1,8 @@
-//! Page functions about the script itself: time, waiting, errors, escaping.
+//! Page functions about the script itself: time, waiting, errors.
 
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use html_escape::encode_quoted_attribute;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, NO_REQUEST, Native, refuse};
@@ -21,10 +20,6 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         visit.show_errors = arguments.boolean(1)?;
         Ok(())
     })?;
-    native.table.raw_set(
-        "escape_html",
-        native.lua.create_function(|lua, text: mlua::LuaString| lua.create_string(escape_html(&text.as_bytes())))?,
-    )?;
     let slot = native.slot.clone();
     let has_time_limit = native
         .lua
@@ -56,27 +51,4 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
 
 fn time(lua: &Lua, seconds: i64, nanoseconds: i64) -> Result<Table, String> {
     lua.create_table_from([("seconds", seconds), ("nanoseconds", nanoseconds)]).map_err(|error| error.to_string())
-}
-
-/// Text safe in HTML and in quoted attributes. Bytes that are no UTF-8 stay as they are.
-fn escape_html(text: &[u8]) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(text.len() + text.len() / 4);
-    for piece in text.utf8_chunks() {
-        escaped.extend_from_slice(encode_quoted_attribute(piece.valid()).as_bytes());
-        escaped.extend_from_slice(piece.invalid());
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_character_special_in_html_is_escaped_and_other_bytes_stay() {
-        assert_eq!(
-            escape_html(b"<a b=\"c\" d='e'>&\xff</a>"),
-            b"&lt;a b=&quot;c&quot; d=&#x27;e&#x27;&gt;&amp;\xff&lt;/a&gt;"
-        );
-    }
 }

@@ -71,9 +71,15 @@ impl Site {
 
     /// Fetches `page.plua?query`.
     pub fn get(&self, url: &str) -> Seen {
+        self.get_with(url, &[])
+    }
+
+    /// Fetches `page.plua?query` with further request headers.
+    pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Seen {
         let (name, query) = url.split_once('?').map_or((url, None), |(name, query)| (name, Some(query)));
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let exchange = Recorded { query: query.map(str::to_string), seen: seen.clone(), client_gone: false };
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let exchange = Recorded { query: query.map(str::to_string), headers, seen: seen.clone(), client_gone: false };
         let path = self.path(name);
         let answer =
             self.host.serve(PageFile { path: &path, stamp: None, settings: &self.settings }, Box::new(exchange));
@@ -99,6 +105,7 @@ pub fn page(text: &str) -> Seen {
 
 struct Recorded {
     query: Option<String>,
+    headers: Vec<(String, String)>,
     seen: Arc<Mutex<Seen>>,
     client_gone: bool,
 }
@@ -119,6 +126,9 @@ impl Exchange for Recorded {
         visit(b"host", b"test");
         visit(b"X-Twice", b"1");
         visit(b"x-twice", b"2");
+        for (name, value) in &self.headers {
+            visit(name.as_bytes(), value.as_bytes());
+        }
     }
 
     fn variables(&mut self, visit: &mut dyn FnMut(&[u8], &[u8])) {

@@ -1,0 +1,106 @@
+//! The page functions `file.*`. Relative paths start at the folder of the page asked for.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use mlua::Value;
+use nix::unistd::{AccessFlags, access};
+
+use super::{Arguments, Native};
+use crate::output;
+use crate::visit::Visit;
+
+/// Files up to this size, in bytes, become part of the output; larger ones are streamed.
+const LARGEST_BUFFERED: u64 = 1 << 20;
+
+/// Bytes of a streamed file that are in memory at once.
+const CHUNK: usize = 64 << 10;
+
+/// Largest file, in bytes, that becomes part of an output that cannot be streamed.
+const LARGEST_CAPTURED: u64 = 256 << 20;
+
+pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    native.add("file.exists", |_, visit, arguments| {
+        Ok(access(&path(visit, &arguments, 1)?, AccessFlags::R_OK).is_ok())
+    })?;
+    native.add("file.rename", |_, visit, arguments| {
+        Ok(fs::rename(path(visit, &arguments, 1)?, path(visit, &arguments, 2)?).is_ok())
+    })?;
+    native.add("file.unlink", |_, visit, arguments| Ok(fs::remove_file(path(visit, &arguments, 1)?).is_ok()))?;
+    native.add("file.stat", |lua, visit, arguments| {
+        let Ok(found) = fs::metadata(path(visit, &arguments, 1)?) else { return Ok(None) };
+        let facts = lua.create_table_from([
+            ("size", found.len() as i64),
+            ("created", found.ctime()),
+            ("modified", found.mtime()),
+            ("accessed", found.atime()),
+            ("mode", found.mode().into()),
+        ]);
+        facts.map(Some).map_err(|error| error.to_string())
+    })?;
+    // file.send(path, whether the output is captured) -> the bytes, or false, or nil for a file to be streamed.
+    native.add("file.send", |lua, visit, arguments| {
+        let Ok((file, size)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
+        let captured = arguments.is_true(2);
+        if captured && size > LARGEST_CAPTURED {
+            return Err(arguments.bad(1, "the file is too large for output that is not sent at once"));
+        }
+        if !captured && size > LARGEST_BUFFERED {
+            return Ok(Value::Nil);
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        match file.take(size).read_to_end(&mut bytes) {
+            Ok(_) => lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string()),
+            Err(_) => Ok(Value::Boolean(false)),
+        }
+    })?;
+    // stream_file(path, contents of the output) -> bytes sent, or false if the file cannot be read, or nil if the
+    // client is gone.
+    native.add("stream_file", |_, visit, arguments| {
+        let Ok((file, size)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
+        let before = [arguments.value(2).clone(), arguments.value(3).clone()];
+        let sent = output::with_contents(&before, |bytes| visit.stream(bytes))?.and_then(|()| {
+            let sent = stream(visit, file.take(size))?;
+            visit.exchange.flush()?;
+            Ok(sent)
+        });
+        Ok(sent.map_or(Value::Nil, |sent| Value::Integer(sent as i64)))
+    })
+}
+
+fn path(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBuf, String> {
+    let name = arguments.string(position)?.as_bytes();
+    if name.contains(&0) {
+        return Err(arguments.bad(position, "a path holds no NUL"));
+    }
+    Ok(visit.folder().join(OsStr::from_bytes(&name)))
+}
+
+/// A file to be sent and its size; 0 for a device, which has no end. A folder is an error.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    // A pipe that nobody writes to must not hold the page.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    match found.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok((file, if found.is_file() { found.len() } else { 0 })),
+    }
+}
+
+/// Sends a file piece by piece, until its end or the page's time limit; what cannot be read is its end.
+fn stream(visit: &mut Visit, mut file: impl Read) -> io::Result<u64> {
+    let mut chunk = vec![0; CHUNK];
+    let mut sent = 0;
+    loop {
+        let length = file.read(&mut chunk).unwrap_or(0);
+        if length == 0 || visit.time_left().is_some_and(|left| left.is_zero()) {
+            return Ok(sent);
+        }
+        visit.exchange.write(&chunk[..length])?;
+        sent += length as u64;
+    }
+}

@@ -1,0 +1,299 @@
+//! JSON: the page functions `json.encode` and `json.decode`, and how Lua's values and JSON's stand for each other.
+//!
+//! Arrays that were decoded, or marked by `json.array`, share a metatable: without it an empty table is an object.
+//! `null` is the light userdata that C modules such as cjson use too.
+
+use std::ffi::c_void;
+use std::fmt::{self, Write};
+
+use mlua::{Lua, Table, Value};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::Native;
+
+/// How deep arrays and objects nest at most, in both directions: what serde_json reads without a stack of its own.
+const DEEPEST: usize = 127;
+
+/// Where a state keeps the metatable of arrays.
+const ARRAY: &str = "plua.json.array";
+
+pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    let array = native.lua.create_table()?;
+    native.lua.set_named_registry_value(ARRAY, &array)?;
+    native.table.raw_set("json_array", array)?;
+    native.table.raw_set("json_null", Value::NULL)?;
+    native.add("json.encode", |lua, _, arguments| {
+        let text = encode(lua, arguments.value(1)).map_err(|problem| arguments.bad(1, &problem))?;
+        lua.create_string(text).map(Value::String).map_err(|error| error.to_string())
+    })?;
+    native.add("json.decode", |lua, _, arguments| {
+        match decode(lua, &arguments.string(1)?.as_bytes()) {
+            Ok(value) => Ok((value, None)),
+            // Not the text's fault: the page ends as it does wherever its memory runs out.
+            Err(problem) if problem.contains("not enough memory") => Err(problem),
+            Err(problem) => Ok((Value::Nil, Some(problem))),
+        }
+    })
+}
+
+/// The Lua value of a JSON text.
+///
+/// # Errors
+/// What is wrong with it, with line and column.
+pub fn decode(lua: &Lua, text: &[u8]) -> Result<Value, String> {
+    let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
+    let mut text = serde_json::Deserializer::from_slice(text);
+    let decoded = Decoder { lua, array: &array }.deserialize(&mut text);
+    decoded.and_then(|value| text.end().map(|()| value)).map_err(|error| error.to_string())
+}
+
+#[derive(Clone, Copy)]
+struct Decoder<'a> {
+    lua: &'a Lua,
+    array: &'a Table,
+}
+
+impl<'de> DeserializeSeed<'de> for Decoder<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Decoder<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::NULL)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Boolean(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Number(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        match is_exact(value.into()) {
+            true => Ok(Value::Integer(value)),
+            false => self.visit_str(&value.to_string()),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        match i64::try_from(value) {
+            Ok(value) => self.visit_i64(value),
+            Err(_) if is_exact(value.into()) => Ok(Value::Number(value as f64)),
+            Err(_) => self.visit_str(&value.to_string()),
+        }
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.lua.create_string(value).map(Value::String).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let table = self.lua.create_table().map_err(A::Error::custom)?;
+        let mut position = 0;
+        while let Some(item) = items.next_element_seed(self)? {
+            position += 1;
+            table.raw_set(position, item).map_err(A::Error::custom)?;
+        }
+        table.set_metatable(Some(self.array.clone())).map_err(A::Error::custom)?;
+        Ok(Value::Table(table))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let table = self.lua.create_table().map_err(A::Error::custom)?;
+        while let Some(name) = members.next_key_seed(self)? {
+            table.raw_set(name, members.next_value_seed(self)?).map_err(A::Error::custom)?;
+        }
+        Ok(Value::Table(table))
+    }
+}
+
+/// Whether a number of this Lua can be that integer.
+fn is_exact(integer: i128) -> bool {
+    if cfg!(feature = "lua54") && i64::try_from(integer).is_ok() {
+        return true;
+    }
+    integer as f64 as i128 == integer
+}
+
+/// The JSON text of a Lua value, objects' members in the order of their names. `<` is written `\u003c`, so that the
+/// text may stand in a `<script>`.
+///
+/// # Errors
+/// What JSON cannot hold, and where in the value it is.
+pub fn encode(lua: &Lua, value: &Value) -> Result<Vec<u8>, String> {
+    let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
+    let mut encoder = Encoder { array, text: Vec::new(), path: Vec::new(), tables: Vec::new() };
+    match encoder.value(value) {
+        Ok(()) => Ok(encoder.text),
+        Err(problem) => Err(match encoder.place() {
+            place if place.is_empty() => problem,
+            place => format!("{problem}, at {place}"),
+        }),
+    }
+}
+
+struct Encoder {
+    array: Table,
+    text: Vec<u8>,
+    /// Names and positions that lead to the value at hand; after an error, to the one that failed.
+    path: Vec<Step>,
+    /// The tables that hold the value at hand.
+    tables: Vec<*const c_void>,
+}
+
+enum Step {
+    Name(Vec<u8>),
+    Position(usize),
+}
+
+/// What a table is in JSON.
+enum Shape {
+    Array(Vec<Value>),
+    Object(Vec<(Vec<u8>, Value)>),
+}
+
+impl Encoder {
+    fn value(&mut self, value: &Value) -> Result<(), String> {
+        match value {
+            Value::Nil => self.text.extend_from_slice(b"null"),
+            value if *value == Value::NULL => self.text.extend_from_slice(b"null"),
+            Value::Boolean(truth) => self.text.extend_from_slice(if *truth { b"true" } else { b"false" }),
+            Value::Integer(integer) => self.text.extend_from_slice(integer.to_string().as_bytes()),
+            Value::Number(number) => self.number(*number)?,
+            Value::String(string) => self.string(&string.as_bytes())?,
+            Value::Table(table) => self.table(table)?,
+            other => return Err(format!("a {} has no JSON", other.type_name())),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, number: f64) -> Result<(), String> {
+        // Doubles below this are written as integers, as Lua without integers means them.
+        const LARGEST: f64 = 9_223_372_036_854_775_808.0;
+        if !number.is_finite() {
+            return Err(format!("{} has no JSON", if number.is_nan() { "NaN" } else { "infinity" }));
+        }
+        if number.fract() == 0.0 && number.abs() < LARGEST {
+            self.text.extend_from_slice((number as i64).to_string().as_bytes());
+            return Ok(());
+        }
+        serde_json::to_writer(&mut self.text, &number).map_err(|error| error.to_string())
+    }
+
+    fn string(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| format!("text that is not UTF-8 (byte {}) has no JSON", error.valid_up_to() + 1))?;
+        let start = self.text.len();
+        serde_json::to_writer(&mut self.text, text).map_err(|error| error.to_string())?;
+        if memchr::memchr(b'<', bytes).is_some() {
+            let written = self.text.split_off(start);
+            for (number, piece) in written.split(|byte| *byte == b'<').enumerate() {
+                if number > 0 {
+                    self.text.extend_from_slice(b"\\u003c");
+                }
+                self.text.extend_from_slice(piece);
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, table: &Table) -> Result<(), String> {
+        let pointer = table.to_pointer();
+        if self.tables.contains(&pointer) {
+            return Err("a table that holds itself has no JSON".into());
+        }
+        if self.tables.len() == DEEPEST {
+            self.path.clear();
+            return Err(format!("tables nest more than {DEEPEST} deep"));
+        }
+        self.tables.push(pointer);
+        match self.shape(table)? {
+            Shape::Array(items) => {
+                self.text.push(b'[');
+                for (number, item) in items.iter().enumerate() {
+                    if number > 0 {
+                        self.text.push(b',');
+                    }
+                    self.path.push(Step::Position(number + 1));
+                    self.value(item)?;
+                    self.path.pop();
+                }
+                self.text.push(b']');
+            }
+            Shape::Object(members) => {
+                self.text.push(b'{');
+                for (number, (name, value)) in members.into_iter().enumerate() {
+                    if number > 0 {
+                        self.text.push(b',');
+                    }
+                    self.path.push(Step::Name(name.clone()));
+                    self.string(&name)?;
+                    self.text.push(b':');
+                    self.value(&value)?;
+                    self.path.pop();
+                }
+                self.text.push(b'}');
+            }
+        }
+        self.tables.pop();
+        Ok(())
+    }
+
+    fn shape(&self, table: &Table) -> Result<Shape, String> {
+        let (mut items, mut members) = (Vec::new(), Vec::new());
+        table
+            .for_each(|key: Value, value: Value| {
+                match key {
+                    Value::String(name) => members.push((name.as_bytes().to_vec(), value)),
+                    key => items.push((position(&key), value)),
+                }
+                Ok(())
+            })
+            .map_err(|error| error.to_string())?;
+        let marked = table.metatable().is_some_and(|metatable| metatable == self.array);
+        if items.is_empty() && !marked {
+            members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            return Ok(Shape::Object(members));
+        }
+        items.sort_unstable_by_key(|(position, _)| *position);
+        let is_array = items.iter().enumerate().all(|(number, (position, _))| *position == Some(number + 1));
+        match is_array && members.is_empty() {
+            true => Ok(Shape::Array(items.into_iter().map(|(_, value)| value).collect())),
+            false => Err("a table whose keys are neither all text nor 1, 2, 3 without a gap has no JSON".into()),
+        }
+    }
+
+    fn place(&self) -> String {
+        let mut place = String::new();
+        for step in &self.path {
+            let dot = if place.is_empty() { "" } else { "." };
+            // Writing to a String cannot fail.
+            let _ = match step {
+                Step::Name(name) => write!(place, "{dot}{}", String::from_utf8_lossy(name)),
+                Step::Position(position) => write!(place, "[{position}]"),
+            };
+        }
+        place
+    }
+}
+
+/// The position in an array that a key is, if it is one.
+fn position(key: &Value) -> Option<usize> {
+    match key {
+        Value::Integer(integer) => usize::try_from(*integer).ok(),
+        Value::Number(number) if number.fract() == 0.0 && *number >= 1.0 => Some(*number as usize),
+        _ => None,
+    }
+}
