@@ -20,6 +20,9 @@ const MOST_PASSES: u32 = 100;
 /// Most lanes of that memory.
 const MOST_LANES: u32 = 16;
 
+/// Most doublings of bcrypt's work: each one more takes twice as long, this one seconds, 31 days.
+const MOST_BCRYPT_COST: u32 = 16;
+
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("randomBytes", |lua, _, arguments| {
         let mut bytes = vec![0; arguments.whole(1, 0, MOST_RANDOM_BYTES)? as usize];
@@ -64,7 +67,8 @@ fn cost(arguments: &Arguments) -> Result<Params, String> {
 /// Whether a hash, of Argon2 or of bcrypt as PHP made it, is of that password. A hash of neither kind is of none.
 fn verify(password: &[u8], hash: &str) -> bool {
     if hash.starts_with("$2") {
-        return bcrypt::verify(password, hash).unwrap_or(false);
+        let cost = hash.get(4..6).and_then(|cost| cost.parse::<u32>().ok());
+        return cost.is_some_and(|cost| cost <= MOST_BCRYPT_COST) && bcrypt::verify(password, hash).unwrap_or(false);
     }
     let Ok(hash) = PasswordHash::new(hash) else { return false };
     let affordable = Params::try_from(&hash)
