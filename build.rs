@@ -66,6 +66,7 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .allowlist_type("module|command_rec|cmd_parms|request_rec|server_rec|apr_table_entry_t|ap_version_t")
         .allowlist_var("MODULE_MAGIC_(COOKIE|NUMBER_MAJOR|NUMBER_MINOR)")
         .allowlist_var("(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|OK|HTTP_INTERNAL_SERVER_ERROR")
+        .allowlist_var("HTTP_(REQUEST_ENTITY_TOO_LARGE|REQUEST_TIME_OUT)")
         .allowlist_var("APLOG_(CRIT|ERR|NOTICE|WARNING)|APR_(OS_START_ERROR|SUCCESS)|AP_MODULE_FLAG_ALWAYS_MERGE")
         .allowlist_var("APR_FINFO_(CTIME|DEV|INODE|MTIME|SIZE)")
         // The record is ours to define.

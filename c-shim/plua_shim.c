@@ -53,17 +53,86 @@ void plua_register_hooks(apr_pool_t *pool)
     ap_hook_handler(plua_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
-/* The one brigade of a request: a brigade's memory goes only with the request's pool, so a page that writes for hours
- * must not make one for each piece. */
+/* What a request needs between calls. A brigade's memory goes only with the request's pool, so a page that writes or
+ * reads for hours must not make one for each piece. */
+typedef struct {
+    apr_bucket_brigade *out; /* NULL until something was passed */
+    apr_bucket_brigade *in;  /* read from the client, not yet handed over */
+    int in_ended;
+} plua_request;
+
+static plua_request *plua_request_of(request_rec *r)
+{
+    plua_request *request = ap_get_module_config(r->request_config, &plua_module);
+
+    if (!request) {
+        request = apr_pcalloc(r->pool, sizeof *request);
+        ap_set_module_config(r->request_config, &plua_module, request);
+    }
+    return request;
+}
+
+int plua_read_body(request_rec *r, char *into, apr_size_t *length)
+{
+    plua_request *request = plua_request_of(r);
+    apr_size_t wanted = *length;
+
+    *length = 0;
+    if (r->main) {
+        return OK; /* the body is the main request's */
+    }
+    if (!request->in) {
+        request->in = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    }
+    while (!request->in_ended && !*length) {
+        apr_status_t status = APR_SUCCESS;
+        apr_bucket *bucket;
+
+        if (APR_BRIGADE_EMPTY(request->in)) {
+            status = ap_get_brigade(r->input_filters, request->in, AP_MODE_READBYTES, APR_BLOCK_READ, wanted);
+            if (status == APR_SUCCESS && APR_BRIGADE_EMPTY(request->in)) {
+                status = APR_EOF;
+            }
+        }
+        if (status == APR_SUCCESS) {
+            bucket = APR_BRIGADE_FIRST(request->in);
+            if (APR_BUCKET_IS_EOS(bucket)) {
+                request->in_ended = 1;
+            }
+            else if (!APR_BUCKET_IS_METADATA(bucket)) {
+                const char *bytes;
+                apr_size_t available;
+
+                status = apr_bucket_read(bucket, &bytes, &available, APR_BLOCK_READ);
+                if (status == APR_SUCCESS) {
+                    if (available > wanted) {
+                        apr_bucket_split(bucket, wanted);
+                        available = wanted;
+                    }
+                    memcpy(into, bytes, available);
+                    *length = available;
+                }
+            }
+            apr_bucket_delete(bucket);
+        }
+        if (status != APR_SUCCESS) {
+            /* What is left of the body cannot be told from a next request. */
+            r->connection->keepalive = AP_CONN_CLOSE;
+            request->in_ended = 1;
+            return ap_map_http_request_error(status, HTTP_BAD_REQUEST);
+        }
+    }
+    return OK;
+}
+
 static apr_bucket_brigade *plua_brigade(request_rec *r)
 {
-    apr_bucket_brigade *brigade = ap_get_module_config(r->request_config, &plua_module);
+    plua_request *request = plua_request_of(r);
 
-    if (!brigade) {
-        brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-        ap_set_module_config(r->request_config, &plua_module, brigade);
+    if (!request->out) {
+        request->out = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     }
-    return brigade;
+    return request->out;
 }
 
 static apr_status_t plua_pass_brigade(request_rec *r, apr_bucket_brigade *brigade)
@@ -99,7 +168,7 @@ apr_status_t plua_pass(request_rec *r, const char *bytes, apr_size_t length, plu
 int plua_break_off(request_rec *r)
 {
     apr_bucket_alloc_t *buckets = r->connection->bucket_alloc;
-    apr_bucket_brigade *brigade = ap_get_module_config(r->request_config, &plua_module);
+    apr_bucket_brigade *brigade = plua_request_of(r)->out;
 
     if (!brigade) {
         return 0;

@@ -33,6 +33,11 @@ typedef enum {
 /* Registers every hook; the record's register_hooks. */
 void plua_register_hooks(apr_pool_t *pool);
 
+/* Reads the next of the request's body, at most *length bytes, and sets *length to how many; 0 is its end. Waits for the
+ * client, and asks it to go on if it waits for that (Expect: 100-continue). OK, or the status that answers what is
+ * wrong: 413 over LimitRequestBody, 408 for a silent client, 400 for one that left or a broken transfer coding. */
+int plua_read_body(request_rec *r, char *into, apr_size_t *length);
+
 /* Passes a piece of the response to httpd's filters. They have copied or sent `bytes` when this returns.
  * APR_SUCCESS, APR_ECONNABORTED once the client is gone, or what the filters say. */
 apr_status_t plua_pass(request_rec *r, const char *bytes, apr_size_t length, plua_tail tail);

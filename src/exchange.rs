@@ -125,6 +125,19 @@ impl Exchange for ApExchange {
         }
     }
 
+    fn read_body(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut length = into.len() as ffi::apr_size_t;
+        // SAFETY: promised to `new`; the shim writes no more than `length` bytes and keeps nothing.
+        let status = unsafe { ffi::plua_read_body(self.r.as_ptr(), into.as_mut_ptr().cast(), &raw mut length) } as u32;
+        let kind = match status {
+            ffi::OK => return Ok(length as usize),
+            ffi::HTTP_REQUEST_ENTITY_TOO_LARGE => io::ErrorKind::FileTooLarge,
+            ffi::HTTP_REQUEST_TIME_OUT => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::InvalidData,
+        };
+        Err(io::Error::new(kind, format!("httpd answers {status}")))
+    }
+
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
         self.take_head(head);
         if self.has_body {

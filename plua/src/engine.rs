@@ -18,7 +18,7 @@ use crate::report::Report;
 use crate::settings::Settings;
 use crate::state::Outcome;
 use crate::time_limit::{self, Watchdog};
-use crate::visit::{Response, Visit, language};
+use crate::visit::{Visit, language};
 use crate::working_directory;
 
 /// The file a request asks for.
@@ -113,19 +113,8 @@ impl Host {
         if state.runs() == 0 && self.settings.log_level() >= 2 {
             self.log_new_state(state.number(), &mut *exchange);
         }
-        let visit = Box::new(Visit {
-            exchange,
-            path: file.path.to_path_buf(),
-            settings: file.settings.clone(),
-            host: self.settings.clone(),
-            response: Response::default(),
-            show_errors: file.settings.show_errors(),
-            state: 0,
-            run: 0,
-            deadline: None,
-            include_error: None,
-            panic: None,
-        });
+        let visit =
+            Box::new(Visit::new(exchange, file.path.to_path_buf(), file.settings.clone(), self.settings.clone()));
         // The page around this one goes on in its own folder.
         let folder = if inside { env::current_dir().ok() } else { None };
         let answer = state.run(visit, file.stamp, conclude);

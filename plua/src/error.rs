@@ -16,6 +16,10 @@ pub enum ErrorKind {
     TimeLimit,
     /// The page needed more memory than `pLuaMemoryLimit`.
     MemoryLimit,
+    /// The request is larger than a directive allows.
+    TooLarge,
+    /// The request's body is broken or not whole.
+    BadRequest,
     /// No state of the host came free in time.
     NoState,
     /// A fault of the engine itself.
@@ -32,6 +36,8 @@ impl ErrorKind {
             ErrorKind::Runtime => "Run-time error",
             ErrorKind::TimeLimit => "Time limit",
             ErrorKind::MemoryLimit => "Memory limit",
+            ErrorKind::TooLarge => "Request too large",
+            ErrorKind::BadRequest => "Bad request",
             ErrorKind::NoState => "No free state",
             ErrorKind::Internal => "Internal error",
         }
@@ -41,6 +47,8 @@ impl ErrorKind {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
+            ErrorKind::TooLarge => 413,
+            ErrorKind::BadRequest => 400,
             ErrorKind::NoState => 503,
             _ => 500,
         }

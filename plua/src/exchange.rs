@@ -90,6 +90,17 @@ pub trait Exchange: Send {
     fn headers(&self, visit: &mut dyn FnMut(&[u8], &[u8]));
     /// Calls `visit(name, value)` for each variable of the server's environment: `SetEnv`, CGI variables.
     fn variables(&mut self, visit: &mut dyn FnMut(&[u8], &[u8]));
+    /// Reads the next bytes of the request's body, free of any transfer coding; 0 at its end and without one.
+    ///
+    /// # Errors
+    /// [`FileTooLarge`](io::ErrorKind::FileTooLarge) when the server's own limit does not allow so much,
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the client left before the end,
+    /// [`TimedOut`](io::ErrorKind::TimedOut) when it sent nothing for too long,
+    /// [`InvalidData`](io::ErrorKind::InvalidData) when the transfer coding is broken.
+    fn read_body(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let _ = into;
+        Ok(0)
+    }
     /// Sends a whole response. A `HEAD` request gets the same head, with the body's length, and no body.
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()>;
     /// Sends status and headers of a response whose length is not known.

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod api;
+mod body;
 pub mod c_modules;
 mod cache;
 pub mod chunk;
@@ -11,8 +12,10 @@ pub mod engine;
 pub mod error;
 pub mod exchange;
 mod fault;
+mod form;
 mod lexer;
 mod loader;
+mod multipart;
 mod output;
 pub mod page;
 mod pool;

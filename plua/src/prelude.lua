@@ -351,6 +351,39 @@ local NO_CASE = {
 }
 local get_env = page_functions[1](native.getEnv)
 
+local function get_request_body(...)
+  local ok, body, size = native.getRequestBody(...)
+  if not ok then error(body, 2) end
+  if size then return body, size end
+  return body
+end
+
+-- Uploaded files as objects; the path of each is what Rust knows it by.
+local upload = {}
+upload.__index = upload
+for _, method in next, { "save", "read" } do
+  local run = native["upload:" .. method]
+  upload[method] = function(file, ...)
+    if type(file) ~= "table" then error("call " .. method .. " with a colon: file:" .. method .. "()", 2) end
+    local ok, result, message
+    if method == "save" then
+      ok, result, message = run((...), file.path)
+    else
+      ok, result, message = run(file.path)
+    end
+    if not ok then error(result, 2) end
+    if message then return nil, message end
+    return result
+  end
+end
+
+local function uploads()
+  local ok, files = native.uploads()
+  if not ok then error(files, 2) end
+  for i = 1, #files do setmetatable(files[i], upload) end
+  return files
+end
+
 -- What would end, or change, the whole server process ends the page, or does nothing.
 local setlocale = os.setlocale
 os.exit = function() exit() end
@@ -432,6 +465,7 @@ end
 _G.echo, _G.print, _G.exit, _G.flush, _G.include, _G.sleep = echo, echo, exit, flush, include, sleep
 _G.redirect, file.send = redirect, send_file
 json.array, json.decode, json.null = json_array, json_decode, native.json_null
+_G.getRequestBody, _G.uploads = get_request_body, uploads
 _G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
 
 return run, fault, tidy, pages, page_texts

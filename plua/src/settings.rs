@@ -1,6 +1,8 @@
 //! Settings: the one table of directives, their values, and how an inner place overrides an outer one.
 
+use std::env;
 use std::ffi::CStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where a directive may stand.
@@ -149,6 +151,39 @@ pub const DIRECTIVES: &[Directive] = &[
         help: c"Seconds a request waits for a free state before it is answered 503, fractions allowed",
         set: |settings, value| put(&mut settings.state_wait, seconds(value)),
     },
+    Directive {
+        name: c"pLuaFields",
+        scope: Scope::Host,
+        list: false,
+        default: "10000",
+        help: c"Fields of a query or form at most, files included, 1 to 10000000; more are answered 413",
+        set: |settings, value| put(&mut settings.fields, whole(value, 1, 10_000_000)),
+    },
+    Directive {
+        name: c"pLuaUploads",
+        scope: Scope::Host,
+        list: false,
+        default: "20",
+        help: c"Files of a form at most, 0 to 10000; more are answered 413",
+        set: |settings, value| put(&mut settings.uploads, whole(value, 0, 10_000)),
+    },
+    Directive {
+        name: c"pLuaUploadSize",
+        scope: Scope::Host,
+        list: false,
+        default: "65536",
+        help:
+            c"Kilobytes of one uploaded file, and of all a form's other fields, 0 to 1073741824; 0 is no limit of ours",
+        set: |settings, value| put(&mut settings.upload_size, whole(value, 0, 1 << 30)),
+    },
+    Directive {
+        name: c"pLuaUploadFolder",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Absolute path of the folder for uploaded files and large bodies; otherwise the system's temporary one",
+        set: |settings, value| put(&mut settings.upload_folder, absolute(value)),
+    },
 ];
 
 /// Libraries that `pLuaIgnoreLibrary` knows.
@@ -170,6 +205,10 @@ pub struct Settings {
     log_level: Option<u32>,
     auto_escape: Option<bool>,
     state_wait: Option<Duration>,
+    fields: Option<u32>,
+    uploads: Option<u32>,
+    upload_size: Option<u32>,
+    upload_folder: Option<PathBuf>,
 }
 
 impl Settings {
@@ -190,6 +229,10 @@ impl Settings {
             log_level: inner.log_level.or(self.log_level),
             auto_escape: inner.auto_escape.or(self.auto_escape),
             state_wait: inner.state_wait.or(self.state_wait),
+            fields: inner.fields.or(self.fields),
+            uploads: inner.uploads.or(self.uploads),
+            upload_size: inner.upload_size.or(self.upload_size),
+            upload_folder: inner.upload_folder.clone().or_else(|| self.upload_folder.clone()),
         }
     }
 
@@ -263,6 +306,30 @@ impl Settings {
         self.log_level.unwrap_or(1)
     }
 
+    /// Fields of a query or form at most.
+    #[must_use]
+    pub fn fields(&self) -> usize {
+        self.fields.unwrap_or(10_000) as usize
+    }
+
+    /// Files of a form at most.
+    #[must_use]
+    pub fn uploads(&self) -> usize {
+        self.uploads.unwrap_or(20) as usize
+    }
+
+    /// Kilobytes of one uploaded file at most, and of all other fields of a form; 0 is no limit.
+    #[must_use]
+    pub fn upload_size(&self) -> u32 {
+        self.upload_size.unwrap_or(65_536)
+    }
+
+    /// The folder for uploaded files and large bodies.
+    #[must_use]
+    pub fn upload_folder(&self) -> PathBuf {
+        self.upload_folder.clone().unwrap_or_else(env::temp_dir)
+    }
+
     /// Whether `<?=` escapes HTML.
     #[must_use]
     pub fn auto_escape(&self) -> bool {
@@ -301,6 +368,14 @@ fn seconds(value: &str) -> Result<Duration, String> {
         Ok(number) if (0.0..=1_000_000.0).contains(&number) => Ok(Duration::from_secs_f64(number)),
         Ok(_) => Err(format!("{value} is out of range: give seconds from 0 to 1000000")),
         Err(_) => Err(format!("'{value}' is not a number of seconds")),
+    }
+}
+
+fn absolute(value: &str) -> Result<PathBuf, String> {
+    let path = Path::new(value);
+    match path.is_absolute() {
+        true => Ok(path.to_path_buf()),
+        false => Err(format!("'{value}' is not an absolute path")),
     }
 }
 
@@ -360,6 +435,7 @@ mod tests {
                         (settings.states(), settings.runs(), settings.files(), settings.memory_limit()),
                         (settings.short_hand(), settings.timeout(), settings.show_errors(), settings.multi_domain()),
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
+                        (settings.fields(), settings.uploads(), settings.upload_size()),
                     )
                 )
             };
@@ -394,6 +470,7 @@ mod tests {
             ("pLuaRuns", "ten", "'ten' is not a whole number from 0 to 1000000000"),
             ("pLuaTimeout", "NaN", "NaN is out of range: give seconds from 0 to 1000000"),
             ("pLuaError", "2", "'2' is neither On (or 1) nor Off (or 0)"),
+            ("pLuaUploadFolder", "uploads", "'uploads' is not an absolute path"),
             ("pLuaRaw", "lua", "'lua' is not an extension with its dot: write '.lua'"),
         ] {
             assert_eq!(given(name, &[value]).unwrap_err(), sentence);

@@ -211,6 +211,8 @@ impl State {
         } else if self.memory.is_some() && error.message.contains("not enough memory") {
             error.kind = ErrorKind::MemoryLimit;
             error.message = "Memory limit reached!".into();
+        } else if let Some(visit) = visit.as_ref() {
+            visit.classify(&mut error);
         }
         error
     }

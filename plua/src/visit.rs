@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::body::Body;
 use crate::chunk::Language;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, Head, HeaderChange};
+use crate::form::Form;
 use crate::page::Syntax;
 use crate::settings::Settings;
 
@@ -45,9 +47,90 @@ pub struct Visit {
     pub include_error: Option<Error>,
     /// Text of a panic in a page function.
     pub panic: Option<String>,
+    /// The request's body, or why there is none, once it was asked for.
+    pub body: Option<Result<Body, Error>>,
+    /// The form in the body, once it was asked for. Its files go with it.
+    pub form: Option<Form>,
+    /// Why a page function refused the request last.
+    pub refusal: Option<Error>,
 }
 
 impl Visit {
+    /// A visit of which nothing has happened.
+    #[must_use]
+    pub fn new(exchange: Box<dyn Exchange>, path: PathBuf, settings: Arc<Settings>, host: Arc<Settings>) -> Visit {
+        Visit {
+            exchange,
+            path,
+            show_errors: settings.show_errors(),
+            settings,
+            host,
+            response: Response::default(),
+            state: 0,
+            run: 0,
+            deadline: None,
+            include_error: None,
+            panic: None,
+            body: None,
+            form: None,
+            refusal: None,
+        }
+    }
+
+    /// The request's body, read when it is first asked for.
+    ///
+    /// # Errors
+    /// What [`Body::read`] said then.
+    pub fn body(&mut self) -> Result<&mut Body, Error> {
+        let (exchange, host, deadline) = (&mut *self.exchange, &self.host, self.deadline);
+        let body = self.body.get_or_insert_with(|| Body::read(exchange, &host.upload_folder(), deadline));
+        body.as_mut().map_err(|error| error.clone())
+    }
+
+    /// The form in the body, read when it is first asked for; an empty one when the body holds none.
+    ///
+    /// # Errors
+    /// What [`Form::read`] says.
+    pub fn form(&mut self) -> Result<&mut Form, Error> {
+        let form = match self.form.take() {
+            Some(form) => form,
+            None => {
+                let content_type = self.content_type();
+                let host = self.host.clone();
+                Form::read(&content_type, &host, || self.body())?
+            }
+        };
+        Ok(self.form.insert(form))
+    }
+
+    /// The request's `Content-Type`, or empty.
+    fn content_type(&self) -> Vec<u8> {
+        let mut found = None;
+        self.exchange.headers(&mut |name, value| {
+            if name.eq_ignore_ascii_case(b"Content-Type") {
+                found.get_or_insert_with(|| value.to_vec());
+            }
+        });
+        found.unwrap_or_default()
+    }
+
+    /// Keeps in mind why the request is refused; the message for the page.
+    pub fn refuse(&mut self, error: Error) -> String {
+        let message = error.message.clone();
+        self.refusal = Some(error);
+        message
+    }
+
+    /// An error of the page is of the kind of the refusal it reports.
+    pub fn classify(&self, error: &mut Error) {
+        if let Some(refusal) = &self.refusal
+            && error.kind == ErrorKind::Runtime
+            && error.message.ends_with(&refusal.message)
+        {
+            error.kind = refusal.kind;
+        }
+    }
+
     /// The folder of the page asked for.
     #[must_use]
     pub fn folder(&self) -> &Path {

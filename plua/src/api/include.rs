@@ -54,7 +54,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
     // could not be loaded.
     native.add("include_failed", move |lua, visit, arguments| {
         let frames = fault::frames(arguments.value(2), &visit.path);
-        let error = match visit.include_error.take() {
+        let mut error = match visit.include_error.take() {
             Some(mut error) => {
                 error.frames = frames;
                 error
@@ -65,6 +65,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
                 fault::error(&message, frames, |path| loader.as_ref().and_then(|loader| loader.source(path)))
             }
         };
+        visit.classify(&mut error);
         visit.exchange.report(Report(&error));
         Ok(match visit.show_errors {
             true => Value::String(lua.create_string(Report(&error).html_block()).map_err(|error| error.to_string())?),

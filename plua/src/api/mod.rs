@@ -4,6 +4,7 @@ mod arguments;
 mod cookie;
 mod digest;
 mod file;
+mod form;
 mod include;
 mod json;
 mod request;
@@ -337,6 +338,24 @@ pub const FUNCTIONS: &[PageFunction] = &[
         help: "Ends the page and sends the visitor elsewhere; 302, or 301, 303, 307 or 308.",
         written: InLua,
     },
+    PageFunction {
+        name: "parsePost",
+        signature: "parsePost() -> table",
+        help: "The fields of a POSTed form, once; a repeated name is an array, a file {name, contents}.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "uploads",
+        signature: "uploads() -> array",
+        help: "The files of a form: field, name, type, size, path, :save(file), :read().",
+        written: InLua,
+    },
+    PageFunction {
+        name: "getRequestBody",
+        signature: "getRequestBody([file]) -> body, size",
+        help: "The request's body, or nil without one; with a file writes it there and returns the size, or false.",
+        written: InLua,
+    },
 ];
 
 /// What a function that finds no request says.
@@ -357,6 +376,7 @@ pub fn native(lua: &Lua, slot: &Slot, loader: &Arc<Mutex<Option<Loader>>>) -> ml
     json::install(&native)?;
     secret::install(&native)?;
     text::install(&native)?;
+    form::install(&native)?;
     include::install(&native, loader)?;
     let results = FUNCTIONS.iter().filter_map(|function| match function.written {
         InRust(results) => Some((function.name, results)),

@@ -6,34 +6,16 @@ use std::os::unix::ffi::OsStrExt;
 use mlua::{Lua, Table};
 
 use super::Native;
-use crate::query;
+use super::form::query_fields;
 use crate::visit::Visit;
 
 /// The level of mod_pLua's page functions that these follow, times 100.
 const PAGE_FUNCTIONS_VERSION: u32 = 53;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    native.add("parseGet", |lua, visit, _| {
-        let request = visit.exchange.request();
-        fields(lua, request.query.as_deref().unwrap_or_default()).map_err(|error| error.to_string())
-    })?;
+    native.add("parseGet", |lua, visit, _| query_fields(lua, visit))?;
     native.add("getEnv", |lua, visit, _| environment(lua, visit).map_err(|error| error.to_string()))?;
     Ok(())
-}
-
-/// The fields of a query; a name that is repeated has an array of its values in order.
-fn fields(lua: &Lua, query: &[u8]) -> mlua::Result<Table> {
-    let fields = lua.create_table()?;
-    for (name, value) in query::pairs(query) {
-        let name = lua.create_string(name)?;
-        let value = lua.create_string(value)?;
-        match fields.raw_get::<mlua::Value>(&name)? {
-            mlua::Value::Nil => fields.raw_set(name, value)?,
-            mlua::Value::Table(values) => values.raw_push(value)?,
-            first => fields.raw_set(name, lua.create_sequence_from([first, mlua::Value::String(value)])?)?,
-        }
-    }
-    Ok(fields)
 }
 
 fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {

@@ -4,7 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -71,15 +71,34 @@ impl Site {
 
     /// Fetches `page.plua?query`.
     pub fn get(&self, url: &str) -> Seen {
-        self.get_with(url, &[])
+        self.send(url, Sent::default())
     }
 
     /// Fetches `page.plua?query` with further request headers.
     pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Seen {
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        self.send(url, Sent { headers, ..Sent::default() })
+    }
+
+    /// Posts a body of this type.
+    pub fn post(&self, url: &str, content_type: &str, body: impl AsRef<[u8]>) -> Seen {
+        let body = Box::new(io::Cursor::new(body.as_ref().to_vec()));
+        self.send(url, Sent { method: "POST", content_type: Some(content_type), body, ..Sent::default() })
+    }
+
+    /// Sends a request of any method and body.
+    pub fn send(&self, url: &str, sent: Sent<'_>) -> Seen {
         let (name, query) = url.split_once('?').map_or((url, None), |(name, query)| (name, Some(query)));
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let exchange = Recorded { query: query.map(str::to_string), headers, seen: seen.clone(), client_gone: false };
+        let exchange = Recorded {
+            query: query.map(str::to_string),
+            headers: sent.headers,
+            method: sent.method.to_string(),
+            content_type: sent.content_type.map(str::to_string),
+            request_body: sent.body,
+            seen: seen.clone(),
+            client_gone: false,
+        };
         let path = self.path(name);
         let answer =
             self.host.serve(PageFile { path: &path, stamp: None, settings: &self.settings }, Box::new(exchange));
@@ -103,9 +122,26 @@ pub fn page(text: &str) -> Seen {
     Site::new("", &[("page.plua", text)]).get("page.plua")
 }
 
+/// A request as its client sends it. An error of the body's is the server's.
+pub struct Sent<'a> {
+    pub method: &'a str,
+    pub content_type: Option<&'a str>,
+    pub body: Box<dyn Read + Send>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Default for Sent<'_> {
+    fn default() -> Self {
+        Sent { method: "GET", content_type: None, body: Box::new(io::empty()), headers: Vec::new() }
+    }
+}
+
 struct Recorded {
     query: Option<String>,
     headers: Vec<(String, String)>,
+    method: String,
+    content_type: Option<String>,
+    request_body: Box<dyn Read + Send>,
     seen: Arc<Mutex<Seen>>,
     client_gone: bool,
 }
@@ -113,7 +149,7 @@ struct Recorded {
 impl Exchange for Recorded {
     fn request(&self) -> Request<'_> {
         Request {
-            method: b"GET".into(),
+            method: self.method.as_bytes().into(),
             uri: b"/page.plua".into(),
             query: self.query.as_deref().map(|query| query.as_bytes().into()),
             server_name: b"test".into(),
@@ -124,6 +160,9 @@ impl Exchange for Recorded {
 
     fn headers(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         visit(b"host", b"test");
+        if let Some(content_type) = &self.content_type {
+            visit(b"content-type", content_type.as_bytes());
+        }
         visit(b"X-Twice", b"1");
         visit(b"x-twice", b"2");
         for (name, value) in &self.headers {
@@ -133,6 +172,10 @@ impl Exchange for Recorded {
 
     fn variables(&mut self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         visit(b"REQUEST_METHOD", b"GET");
+    }
+
+    fn read_body(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.request_body.read(into)
     }
 
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {

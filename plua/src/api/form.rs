@@ -1,0 +1,163 @@
+//! Page functions for the request's body: as it is, as a form, and as uploaded files.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use mlua::{Lua, LuaString, Table, Value};
+
+use super::{Arguments, Native};
+use crate::form::{self, Upload};
+use crate::query;
+use crate::visit::Visit;
+
+pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    native.add("getRequestBody", |lua, visit, arguments| {
+        let file = match arguments.value(1) {
+            Value::Nil => None,
+            _ => Some(path(visit, &arguments, 1)?),
+        };
+        let expects_body = matches!(&*visit.exchange.request().method, b"POST" | b"PUT" | b"PATCH");
+        let body = match visit.body() {
+            Ok(body) => body,
+            Err(error) => return Err(visit.refuse(error)),
+        };
+        let size = body.size();
+        if size == 0 && !expects_body {
+            return Ok((Value::Nil, Value::Nil));
+        }
+        let Some(file) = file else {
+            let bytes = body.bytes().map_err(|error| error.to_string())?;
+            return Ok((string(lua, &bytes)?, Value::Integer(size as i64)));
+        };
+        let copied = File::create(file).and_then(|mut file| body.copy_to(&mut file));
+        Ok((copied.map_or(Value::Boolean(false), |()| Value::Integer(size as i64)), Value::Nil))
+    })?;
+    native.add("parsePost", |lua, visit, _| {
+        let fields = lua.create_table().map_err(|error| error.to_string())?;
+        if &*visit.exchange.request().method != b"POST" {
+            return Ok(fields);
+        }
+        let form = match visit.form() {
+            Ok(form) => form,
+            Err(error) => return Err(visit.refuse(error)),
+        };
+        // They are handed out once.
+        for (name, value) in std::mem::take(&mut form.fields) {
+            match value {
+                form::Value::Text(text) => add(lua, &fields, &name, &[&text]),
+                form::Value::File(number) => {
+                    let Some(upload) = form.uploads.get_mut(number) else { continue };
+                    let content = upload.read().map_err(|error| format!("an uploaded file cannot be read: {error}"))?;
+                    add(lua, &fields, &name, &[&upload.file_name, &content])
+                }
+            }
+            .map_err(|error| error.to_string())?;
+        }
+        Ok(fields)
+    })?;
+    // uploads() -> array of { field=, name=, type=, size=, path= }
+    native.add("uploads", |lua, visit, _| {
+        let form = match visit.form() {
+            Ok(form) => form,
+            Err(error) => return Err(visit.refuse(error)),
+        };
+        let uploads = form.uploads.iter().map(|upload| describe(lua, upload)).collect::<mlua::Result<Vec<_>>>();
+        uploads.and_then(|uploads| lua.create_sequence_from(uploads)).map_err(|error| error.to_string())
+    })?;
+    // upload:save(file, path of the upload) -> true, nil | nil, message
+    native.add("upload:save", |lua, visit, arguments| {
+        let target = path(visit, &arguments, 1)?;
+        let saved = match upload(visit, arguments.value(2)) {
+            Some(upload) => upload.save(&target).map_err(|error| format!("{}: {error}", target.display())),
+            None => Err(GONE.to_string()),
+        };
+        match saved {
+            Ok(()) => Ok((Value::Boolean(true), Value::Nil)),
+            Err(message) => Ok((Value::Nil, string(lua, message.as_bytes())?)),
+        }
+    })?;
+    // upload:read(path of the upload) -> contents, nil | nil, message
+    native.add("upload:read", |lua, visit, arguments| {
+        let read = match upload(visit, arguments.value(1)) {
+            Some(upload) => upload.read().map_err(|error| error.to_string()),
+            None => Err(GONE.to_string()),
+        };
+        match read {
+            Ok(bytes) => Ok((string(lua, &bytes)?, Value::Nil)),
+            Err(message) => Ok((Value::Nil, string(lua, message.as_bytes())?)),
+        }
+    })
+}
+
+const GONE: &str = "no file of this request: uploads go with the request they came with";
+
+fn string(lua: &Lua, bytes: &[u8]) -> Result<Value, String> {
+    lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string())
+}
+
+/// Puts the values of a field into a table; a name that is repeated, or a file, has an array of them in order.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+pub fn add(lua: &Lua, fields: &Table, name: &[u8], values: &[&[u8]]) -> mlua::Result<()> {
+    let name = lua.create_string(name)?;
+    let values: Vec<LuaString> = values.iter().map(|value| lua.create_string(value)).collect::<mlua::Result<_>>()?;
+    match (fields.raw_get::<Value>(&name)?, values.as_slice()) {
+        (Value::Nil, [value]) => fields.raw_set(name, value),
+        (Value::Nil, values) => fields.raw_set(name, lua.create_sequence_from(values)?),
+        (Value::Table(known), values) => values.iter().try_for_each(|value| known.raw_push(value)),
+        (first, values) => {
+            let all = lua.create_sequence_from([first])?;
+            values.iter().try_for_each(|value| all.raw_push(value))?;
+            fields.raw_set(name, all)
+        }
+    }
+}
+
+fn describe(lua: &Lua, upload: &Upload) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    for (key, text) in [
+        ("field", upload.field.as_slice()),
+        ("name", upload.base_name()),
+        ("type", &upload.content_type),
+        ("path", upload.path.as_os_str().as_bytes()),
+    ] {
+        table.raw_set(key, lua.create_string(text)?)?;
+    }
+    table.raw_set("size", upload.size as i64)?;
+    Ok(table)
+}
+
+/// The upload with this temporary path.
+fn upload<'v>(visit: &'v mut Visit, path: &Value) -> Option<&'v mut Upload> {
+    let path = path.as_string()?.as_bytes().to_vec();
+    visit.form.as_mut()?.uploads.iter_mut().find(|upload| upload.path.as_os_str().as_bytes() == path)
+}
+
+/// A path from the page's folder.
+fn path(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBuf, String> {
+    let text = arguments.string(position)?.as_bytes().to_vec();
+    if text.is_empty() || text.contains(&0) {
+        return Err(arguments.bad(position, "a path is not empty and holds no NUL"));
+    }
+    Ok(visit.folder().join(OsStr::from_bytes(&text)))
+}
+
+/// The fields of a query.
+///
+/// # Errors
+/// The message for a page whose query has too many.
+pub fn query_fields(lua: &Lua, visit: &mut Visit) -> Result<Table, String> {
+    let fields = lua.create_table().map_err(|error| error.to_string())?;
+    let query = visit.exchange.request().query.map(|query| query.into_owned()).unwrap_or_default();
+    for (count, (name, value)) in query::pairs(&query).enumerate() {
+        if count == visit.host.fields() {
+            let error = form::too_many_fields("query", &visit.host);
+            return Err(visit.refuse(error));
+        }
+        add(lua, &fields, &name, &[&value]).map_err(|error| error.to_string())?;
+    }
+    Ok(fields)
+}

@@ -1,0 +1,214 @@
+//! The form in a request's body: its fields in order, and its files on disk until the request ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::body::{Body, unwritable};
+use crate::error::{Error, ErrorKind};
+use crate::multipart::{self, Multipart};
+use crate::query;
+use crate::settings::Settings;
+
+/// What a form holds.
+#[derive(Default)]
+pub struct Form {
+    /// Names and values in the order sent.
+    pub fields: Vec<(Vec<u8>, Value)>,
+    /// Its files in the order sent.
+    pub uploads: Vec<Upload>,
+}
+
+/// The value of a field.
+pub enum Value {
+    /// What was typed.
+    Text(Vec<u8>),
+    /// A file, by its place among the uploads.
+    File(usize),
+}
+
+/// An uploaded file. It is removed when this is dropped, unless it was saved.
+pub struct Upload {
+    /// Name of the field.
+    pub field: Vec<u8>,
+    /// Name of the file as the client sent it: it can hold folders.
+    pub file_name: Vec<u8>,
+    /// Its `Content-Type` as sent, or empty.
+    pub content_type: Vec<u8>,
+    /// Bytes.
+    pub size: u64,
+    /// Where it is until it is saved.
+    pub path: PathBuf,
+    file: File,
+    temporary: Option<TempPath>,
+}
+
+impl Form {
+    /// Reads the form of a body with this `Content-Type`. A form of no known type is empty and leaves the body unread,
+    /// as is one whose boundary is nowhere.
+    ///
+    /// # Errors
+    /// The body's own, [`ErrorKind::TooLarge`] over a limit of the settings, [`ErrorKind::BadRequest`] for a body that
+    /// ends inside a part or a file name with NUL, [`ErrorKind::Read`] when files cannot be written.
+    pub fn read<'b>(
+        content_type: &[u8],
+        settings: &Settings,
+        body: impl FnOnce() -> Result<&'b mut Body, Error>,
+    ) -> Result<Form, Error> {
+        match multipart::media_type(content_type).as_slice() {
+            b"application/x-www-form-urlencoded" => urlencoded(body()?, settings),
+            b"multipart/form-data" => match multipart::parameter(content_type, "boundary") {
+                None | Some([]) => Ok(Form::default()),
+                Some(boundary) => Form::of_parts(body()?, boundary, settings),
+            },
+            _ => Ok(Form::default()),
+        }
+    }
+
+    fn of_parts(body: &mut Body, boundary: &[u8], settings: &Settings) -> Result<Form, Error> {
+        let mut form = Form::default();
+        let mut parts = Multipart::new(body.reader().map_err(|error| broken(&error))?, boundary);
+        let mut text_size = 0;
+        while let Some(part) = parts.next_part().map_err(|error| broken(&error))? {
+            if form.fields.len() == settings.fields() {
+                return Err(too_many_fields("form", settings));
+            }
+            let value = match part.file_name {
+                None => Value::Text(text(&mut parts, &mut text_size, settings)?),
+                // What a browser sends when no file was chosen.
+                Some(name) if name.is_empty() => Value::Text(text(&mut parts, &mut text_size, settings)?),
+                Some(name) => {
+                    if name.contains(&0) {
+                        return Err(Error::new(ErrorKind::BadRequest, "the name of an uploaded file holds a NUL"));
+                    }
+                    if form.uploads.len() == settings.uploads() {
+                        let limit = settings.uploads();
+                        let message = format!("the form has more than {limit} files (pLuaUploads)");
+                        return Err(Error::new(ErrorKind::TooLarge, message));
+                    }
+                    form.uploads.push(upload(&mut parts, part.name.clone(), name, part.content_type, settings)?);
+                    Value::File(form.uploads.len() - 1)
+                }
+            };
+            form.fields.push((part.name, value));
+        }
+        Ok(form)
+    }
+}
+
+/// What a query or form with too many fields is answered.
+#[must_use]
+pub fn too_many_fields(what: &str, settings: &Settings) -> Error {
+    let limit = settings.fields();
+    Error::new(ErrorKind::TooLarge, format!("the {what} has more than {limit} fields (pLuaFields)"))
+}
+
+fn broken(error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Error::new(ErrorKind::BadRequest, format!("the request's form is not whole: {error}"))
+        }
+        _ => Error::new(ErrorKind::Read, format!("the request's form cannot be read: {error}")),
+    }
+}
+
+fn check_size(size: u64, what: &str, settings: &Settings) -> Result<(), Error> {
+    match settings.upload_size() {
+        0 => Ok(()),
+        limit if size <= u64::from(limit) * 1024 => Ok(()),
+        limit => Err(Error::new(ErrorKind::TooLarge, format!("{what} larger than {limit} KB (pLuaUploadSize)"))),
+    }
+}
+
+const TEXT: &str = "the form's fields without its files are";
+
+fn urlencoded(body: &mut Body, settings: &Settings) -> Result<Form, Error> {
+    check_size(body.size(), TEXT, settings)?;
+    let bytes = body.bytes().map_err(|error| broken(&error))?;
+    let mut form = Form::default();
+    for (name, value) in query::pairs(&bytes) {
+        if form.fields.len() == settings.fields() {
+            return Err(too_many_fields("form", settings));
+        }
+        form.fields.push((name, Value::Text(value)));
+    }
+    Ok(form)
+}
+
+/// The content of a part that is no file; `total` counts that of all of them.
+fn text<R: Read>(parts: &mut Multipart<R>, total: &mut u64, settings: &Settings) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
+        *total += piece.len() as u64;
+        check_size(*total, TEXT, settings)?;
+        text.extend_from_slice(piece);
+    }
+    Ok(text)
+}
+
+fn upload<R: Read>(
+    parts: &mut Multipart<R>,
+    field: Vec<u8>,
+    file_name: Vec<u8>,
+    content_type: Vec<u8>,
+    settings: &Settings,
+) -> Result<Upload, Error> {
+    let folder = settings.upload_folder();
+    let failed = |error| unwritable(&folder, &error);
+    let mut file = NamedTempFile::with_prefix_in("plua-upload-", &folder).map_err(failed)?;
+    let mut size = 0;
+    while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
+        size += piece.len() as u64;
+        check_size(size, "an uploaded file is", settings)?;
+        file.write_all(piece).map_err(failed)?;
+    }
+    let (file, path) = file.into_parts();
+    Ok(Upload { field, file_name, content_type, size, path: path.to_path_buf(), file, temporary: Some(path) })
+}
+
+impl Upload {
+    /// The file's name without folders of any system; empty where nothing is left that names a file.
+    #[must_use]
+    pub fn base_name(&self) -> &[u8] {
+        match self.file_name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next().unwrap_or_default() {
+            b"." | b".." => &[],
+            name => name,
+        }
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
+        self.file.rewind()?;
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Puts it in the place of `target`: by moving it where that can be done, else as a copy. It can be saved again.
+    ///
+    /// # Errors
+    /// The file system's; then it is where it was.
+    pub fn save(&mut self, target: &Path) -> io::Result<()> {
+        // Uploads are private. The saved file gets the permissions any new file of the page gets, or those of the one
+        // it replaces.
+        let mut place = OpenOptions::new().write(true).create(true).truncate(false).open(target)?;
+        if let Some(temporary) = self.temporary.take() {
+            let private = self.file.metadata()?.permissions();
+            self.file.set_permissions(place.metadata()?.permissions())?;
+            match temporary.persist(target) {
+                Ok(()) => return Ok(()),
+                // Another file system.
+                Err(error) => self.temporary = Some(error.path),
+            }
+            fs::set_permissions(&self.path, private)?;
+        }
+        self.file.rewind()?;
+        place.set_len(0)?;
+        io::copy(&mut self.file, &mut place).map(drop)
+    }
+}
