@@ -72,6 +72,40 @@ static plua_request *plua_request_of(request_rec *r)
     return request;
 }
 
+/* Stands in for the request's output filters while its body is read: httpd's input filter answers a body it refuses by
+ * itself, with an error bucket, before the page could. Keeps the status instead. */
+static apr_status_t plua_hear_refusal(ap_filter_t *filter, apr_bucket_brigade *brigade)
+{
+    apr_bucket *bucket;
+
+    for (bucket = APR_BRIGADE_FIRST(brigade); bucket != APR_BRIGADE_SENTINEL(brigade);
+         bucket = APR_BUCKET_NEXT(bucket)) {
+        if (AP_BUCKET_IS_ERROR(bucket)) {
+            *(int *)filter->ctx = ((ap_bucket_error *)bucket->data)->status;
+        }
+    }
+    apr_brigade_cleanup(brigade);
+    return AP_FILTER_ERROR;
+}
+
+static ap_filter_rec_t plua_refusal_record = {
+    .name = "PLUA_REFUSAL", .filter_func.out_func = plua_hear_refusal, .ftype = AP_FTYPE_CONTENT_SET
+};
+
+static apr_status_t plua_get_brigade(request_rec *r, apr_bucket_brigade *in, apr_size_t wanted, int *refused)
+{
+    ap_filter_t hearing = { .frec = &plua_refusal_record, .ctx = refused, .r = r, .c = r->connection };
+    ap_filter_t *output = r->output_filters;
+    int eos_sent = r->eos_sent;
+    apr_status_t status;
+
+    r->output_filters = &hearing;
+    status = ap_get_brigade(r->input_filters, in, AP_MODE_READBYTES, APR_BLOCK_READ, wanted);
+    r->output_filters = output;
+    r->eos_sent = eos_sent;
+    return status;
+}
+
 int plua_read_body(request_rec *r, char *into, apr_size_t *length)
 {
     plua_request *request = plua_request_of(r);
@@ -87,9 +121,10 @@ int plua_read_body(request_rec *r, char *into, apr_size_t *length)
     while (!request->in_ended && !*length) {
         apr_status_t status = APR_SUCCESS;
         apr_bucket *bucket;
+        int refused = HTTP_BAD_REQUEST;
 
         if (APR_BRIGADE_EMPTY(request->in)) {
-            status = ap_get_brigade(r->input_filters, request->in, AP_MODE_READBYTES, APR_BLOCK_READ, wanted);
+            status = plua_get_brigade(r, request->in, wanted, &refused);
             if (status == APR_SUCCESS && APR_BRIGADE_EMPTY(request->in)) {
                 status = APR_EOF;
             }
@@ -119,7 +154,7 @@ int plua_read_body(request_rec *r, char *into, apr_size_t *length)
             /* What is left of the body cannot be told from a next request. */
             r->connection->keepalive = AP_CONN_CLOSE;
             request->in_ended = 1;
-            return ap_map_http_request_error(status, HTTP_BAD_REQUEST);
+            return status == AP_FILTER_ERROR ? refused : ap_map_http_request_error(status, refused);
         }
     }
     return OK;

@@ -135,6 +135,10 @@ fn refused(error: &io::Error) -> Error {
         io::ErrorKind::TimedOut => {
             Error::new(ErrorKind::BadRequest, "the request's body is not whole: the client stopped sending it")
         }
-        _ => Error::new(ErrorKind::BadRequest, format!("the request's body cannot be read: {error}")),
+        // httpd does not tell these apart.
+        _ => Error::new(
+            ErrorKind::BadRequest,
+            format!("the request's body is broken, or the client left before its end: {error}"),
+        ),
     }
 }

@@ -168,7 +168,9 @@ impl State {
             unreachable!("only State::run empties the slot");
         };
         let panicked = visit.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic));
-        let failed = panicked.or(failed);
+        // A page that caught it may have ended before the watchdog came.
+        let overdue = visit.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit);
+        let failed = panicked.or(failed).or(overdue);
         self.spoiled = expired || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
         if let Some(error) = failed {
             return conclude(&mut visit, Outcome::Failed(error));

@@ -258,7 +258,11 @@ fn a_body_the_server_refuses_is_an_error_at_the_pages_line_with_the_right_status
         (io::ErrorKind::FileTooLarge, 413, "Request too large: the request's body is larger than the server allows"),
         (io::ErrorKind::UnexpectedEof, 400, "Bad request: the request's body is not whole: the client left"),
         (io::ErrorKind::TimedOut, 400, "Bad request: the request's body is not whole: the client stopped"),
-        (io::ErrorKind::InvalidData, 400, "Bad request: the request's body cannot be read"),
+        (
+            io::ErrorKind::InvalidData,
+            400,
+            "Bad request: the request's body is broken, or the client left before its end",
+        ),
     ] {
         let site =
             Site::new("", &[("page.plua", "\n\n<? parsePost() ?>"), ("body.plua", "\n\n<? getRequestBody('f') ?>")]);
