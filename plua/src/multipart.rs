@@ -1,6 +1,6 @@
 //! The parts of a `multipart/form-data` body (RFC 7578), one after another, as its bytes come in.
 //!
-//! A part's content ends at a line that holds the boundary and nothing else; text that merely looks like it stays content.
+//! A part's content ends at a line that holds the boundary and nothing else; what merely looks like one stays content.
 
 use std::io::{self, Read};
 
@@ -29,7 +29,8 @@ pub struct Part {
     pub content_type: Vec<u8>,
 }
 
-/// A body in parts. Parts without a name, without a blank line after their headers, or with endless headers are passed over.
+/// A body in parts. Those without a name, without a blank line after their headers, or with endless headers are
+/// passed over.
 pub struct Multipart<R> {
     source: R,
     /// CRLF, two hyphens and the boundary.

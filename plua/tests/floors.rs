@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 /// The engine's modules, the ground floor first.
 const FLOORS: &[&[&str]] = &[
     // The page language and what is said of it: bytes in, text out.
-    &["page", "emit", "lexer", "query", "error", "report"],
+    &["page", "emit", "lexer", "query", "multipart", "error", "report"],
     // What one request, one file or one state needs.
     &[
         "settings",
         "exchange",
+        "body",
+        "form",
         "chunk",
         "cache",
         "time_limit",
