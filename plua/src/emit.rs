@@ -20,8 +20,9 @@ const BROKEN_STRING: &[u8] = b"?>\r";
 /// What a page is to Lua.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lua {
-    /// The source of the chunk. It is called with the slot table (`out`, a writer with `put`; `text` and `html`,
-    /// functions from values to what `put` takes) and, if `texts` is not empty, a table of groups of texts:
+    /// The source of the chunk. It is called with the slot table (`put`, a function that puts out a text; `echo` and
+    /// `escape`, which take the text that follows and the values before it, and put out the values, then the text)
+    /// and, if `texts` is not empty, a table of groups of texts:
     /// text number `i`, counted from 0, is `groups[i / GROUP + 1][i % GROUP + 1]`.
     pub source: Vec<u8>,
     /// The texts that travel outside the chunk, as ranges of the page; empty for all but very long pages.
@@ -43,17 +44,28 @@ pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
     let prologue: &[u8] = if texts.is_empty() { b"local __plua=... " } else { b"local __plua,__texts=... " };
     let mut source = Vec::with_capacity(page.len() + 40 * segments.len() + prologue.len());
     source.extend_from_slice(prologue);
-    let mut text_number = 0;
-    for segment in &segments {
+    let mut numbers = (!texts.is_empty()).then_some(0..);
+    let mut segments = segments.iter().peekable();
+    while let Some(segment) = segments.next() {
         let inner = &page[segment.inner.clone()];
         match segment.kind {
-            Kind::Text if texts.is_empty() => put_text(&mut source, inner),
-            Kind::Text => {
-                put_outside_text(&mut source, text_number, inner);
-                text_number += 1;
-            }
+            Kind::Text => put_text(&mut source, inner, numbers.as_mut().and_then(Iterator::next)),
             Kind::Code => put_code(&mut source, inner),
-            Kind::Echo { escape } => put_echo(&mut source, inner, escape),
+            Kind::Echo { escape } => {
+                let code = Code::read(inner);
+                if code.last.is_none() {
+                    put_newlines(&mut source, inner);
+                } else {
+                    // The text behind an echo goes into its call: fewer instructions, of which Lua limits a loop's.
+                    let text = segments.next_if(|next| next.kind == Kind::Text);
+                    let text = text.map_or(&b""[..], |text| &page[text.inner.clone()]);
+                    let number = if text.is_empty() { None } else { numbers.as_mut().and_then(Iterator::next) };
+                    put_echo(&mut source, &code, escape, text, number);
+                    put_newlines(&mut source, after(page, segment));
+                    put_newlines(&mut source, text);
+                    continue;
+                }
+            }
             Kind::Note => put_newlines(&mut source, inner),
         }
         put_newlines(&mut source, after(page, segment));
@@ -81,26 +93,43 @@ fn put_newlines(source: &mut Vec<u8>, bytes: &[u8]) {
     source.extend(bytes.iter().filter(|byte| **byte == b'\n'));
 }
 
-fn put_text(source: &mut Vec<u8>, text: &[u8]) {
-    // `if true then` costs nothing and stands where only a statement may: with `do`, a `for` or `while` that lacks its
-    // own would take this one; with nothing, `x =` would take the call as its value.
-    source.extend_from_slice(b"if true then __plua.out:put(\"");
+/// A text as a string constant, whose line breaks are `line_break`.
+fn put_constant(source: &mut Vec<u8>, text: &[u8], line_break: &[u8]) {
+    source.push(b'"');
     for byte in text {
         match byte {
-            b'\n' => source.extend_from_slice(b"\\\n"),
+            b'\n' => source.extend_from_slice(line_break),
             b'\r' => source.extend_from_slice(b"\\r"),
             b'\0' => source.extend_from_slice(b"\\000"),
             b'"' | b'\\' => source.extend_from_slice(&[b'\\', *byte]),
             _ => source.push(*byte),
         }
     }
-    source.extend_from_slice(b"\") end ");
+    source.push(b'"');
 }
 
-fn put_outside_text(source: &mut Vec<u8>, number: usize, text: &[u8]) {
+/// A text that travels outside the chunk, by its number.
+fn put_outside(source: &mut Vec<u8>, number: usize) {
     let (group, member) = (number / GROUP + 1, number % GROUP + 1);
-    source.extend_from_slice(format!("if true then __plua.out:put(__texts[{group}][{member}]").as_bytes());
-    put_newlines(source, text);
+    source.extend_from_slice(format!("__texts[{group}][{member}]").as_bytes());
+}
+
+/// Opens the statement of a text or an echo; ` end` closes it.
+///
+/// `if true then` costs nothing and stands where only a statement may: with `do`, a `for` or `while` that lacks its
+/// own would take this one; with nothing, `x =` would take the call as its value.
+const STATEMENT: &[u8] = b"if true then __plua.";
+
+fn put_text(source: &mut Vec<u8>, text: &[u8], number: Option<usize>) {
+    source.extend_from_slice(STATEMENT);
+    source.extend_from_slice(b"put(");
+    match number {
+        Some(number) => {
+            put_outside(source, number);
+            put_newlines(source, text);
+        }
+        None => put_constant(source, text, b"\\\n"),
+    }
     source.extend_from_slice(b") end ");
 }
 
@@ -122,16 +151,16 @@ fn put_code(source: &mut Vec<u8>, inner: &[u8]) {
     source.push(b' ');
 }
 
-fn put_echo(source: &mut Vec<u8>, inner: &[u8], escape: bool) {
-    let code = Code::read(inner);
-    if code.last.is_none() {
-        return put_newlines(source, inner);
+/// An echo and the text behind it. The text stands before the values, for the last of them may be several; its lines
+/// come later.
+fn put_echo(source: &mut Vec<u8>, code: &Code, escape: bool, text: &[u8], number: Option<usize>) {
+    source.extend_from_slice(STATEMENT);
+    source.extend_from_slice(if escape { b"escape(" } else { b"echo(" });
+    match number {
+        Some(number) => put_outside(source, number),
+        None => put_constant(source, text, b"\\n"),
     }
-    source.extend_from_slice(if escape {
-        b"if true then __plua.out:put(__plua.html("
-    } else {
-        b"if true then __plua.out:put(__plua.text("
-    });
+    source.push(b',');
     match code.semicolon {
         Some(at) => {
             source.extend_from_slice(&code.lua[..at]);
@@ -141,7 +170,7 @@ fn put_echo(source: &mut Vec<u8>, inner: &[u8], escape: bool) {
         None => source.extend_from_slice(code.lua),
     }
     source.extend_from_slice(code.ending);
-    source.extend_from_slice(b")) end ");
+    source.extend_from_slice(b") end ");
 }
 
 /// The Lua of a tag, looked at from its end, where something else will follow on the same line.
@@ -201,12 +230,16 @@ mod tests {
     fn each_kind_of_segment_has_its_lua() {
         for (page, expected) in [
             ("", ""),
-            ("A", r#"if true then __plua.out:put("A") end "#),
-            ("\"\\\n\r\0[[", "if true then __plua.out:put(\"\\\"\\\\\\\n\\r\\000[[\") end "),
+            ("A", r#"if true then __plua.put("A") end "#),
+            ("\"\\\n\r\0[[", "if true then __plua.put(\"\\\"\\\\\\\n\\r\\000[[\") end "),
             ("<? f() ?>", "  f()  "),
             ("<? f() ?>\r\n", "  f()  \n"),
-            ("<?= a, b ?>", "if true then __plua.out:put(__plua.text( a, b )) end "),
-            ("<?& a ?>\n", "if true then __plua.out:put(__plua.html( a )) end \n"),
+            ("<?= a, b ?>", "if true then __plua.echo(\"\", a, b ) end "),
+            (
+                "<?= a\n?>\r\n\"b\"\nc<?!d?>e",
+                "if true then __plua.echo(\"\\\"b\\\"\\nc\", a\n) end \n\nif true then __plua.echo(\"e\",d) end ",
+            ),
+            ("<?& a ?>\n", "if true then __plua.escape(\"\", a ) end \n"),
             ("<?# a\n-- ?>\n", "\n\n"),
         ] {
             assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
@@ -219,10 +252,10 @@ mod tests {
             ("<?f()-- note?>", " f() "),
             ("<?f()--[[a]]?>", " f()--[[a]] "),
             ("<?--a\nf()--b?>", " --a\nf() "),
-            ("<?=a;?>", "if true then __plua.out:put(__plua.text(a )) end "),
-            ("<?=a;\n--[[b]]-- c?>", "if true then __plua.out:put(__plua.text(a \n--[[b]])) end "),
-            ("<?=a-;--[[b]]?>", "if true then __plua.out:put(__plua.text(a- --[[b]])) end "),
-            ("<?=a;;?>", "if true then __plua.out:put(__plua.text(a; )) end "),
+            ("<?=a;?>", "if true then __plua.echo(\"\",a ) end "),
+            ("<?=a;\n--[[b]]-- c?>", "if true then __plua.echo(\"\",a \n--[[b]]) end "),
+            ("<?=a-;--[[b]]?>", "if true then __plua.echo(\"\",a- --[[b]]) end "),
+            ("<?=a;;?>", "if true then __plua.echo(\"\",a; ) end "),
             ("<?=\n;--[[\n]]--?>", "\n\n"),
             ("<?=?>", ""),
         ] {
@@ -247,7 +280,7 @@ mod tests {
     #[test]
     fn a_string_left_open_is_broken_before_text_can_close_it() {
         assert_eq!(lua("<?a=\"b?>"), "local __plua=...  a=\"b?>\r ");
-        assert_eq!(lua("<?='b?>"), "local __plua=... if true then __plua.out:put(__plua.text('b?>\r)) end ");
+        assert_eq!(lua("<?='b?>"), "local __plua=... if true then __plua.echo(\"\",'b?>\r) end ");
     }
 
     #[test]
@@ -257,10 +290,8 @@ mod tests {
         assert_eq!(lua.texts.len(), GROUP + 1);
         assert!(lua.texts.iter().all(|text| &page[text.clone()] == "a\nb"));
         let source = String::from_utf8(lua.source).unwrap();
-        assert!(
-            source.starts_with("local __plua,__texts=... if true then __plua.out:put(__texts[1][1]\n) end  f() if ")
-        );
-        assert!(source.ends_with("if true then __plua.out:put(__texts[2][1]\n) end  f() "));
+        assert!(source.starts_with("local __plua,__texts=... if true then __plua.put(__texts[1][1]\n) end  f() if "));
+        assert!(source.ends_with("if true then __plua.put(__texts[2][1]\n) end  f() "));
     }
 
     #[test]

@@ -106,8 +106,12 @@ impl Host {
             Err(error) => {
                 let error = named(error, file.path);
                 exchange.report(Report(&error));
-                let seconds = self.settings.state_wait().as_secs().max(1);
-                return Answer::Status(error.kind.status(), vec![("Retry-After", seconds.to_string().into_bytes())]);
+                let mut headers = Vec::new();
+                if error.kind == ErrorKind::NoState {
+                    let seconds = self.settings.state_wait().as_secs().max(1);
+                    headers.push(("Retry-After", seconds.to_string().into_bytes()));
+                }
+                return Answer::Status(error.kind.status(), headers);
             }
         };
         if state.runs() == 0 && self.settings.log_level() >= 2 {

@@ -24,6 +24,9 @@ pub struct Shape {
     files: usize,
     memory_limit: u32,
     ignored_libraries: Vec<&'static str>,
+    package_path: Option<String>,
+    package_cpath: Option<String>,
+    init: Option<String>,
 }
 
 impl From<&Settings> for Shape {
@@ -34,6 +37,9 @@ impl From<&Settings> for Shape {
             files: settings.files(),
             memory_limit: settings.memory_limit(),
             ignored_libraries: settings.ignored_libraries().to_vec(),
+            package_path: settings.package_path().map(str::to_string),
+            package_cpath: settings.package_cpath().map(str::to_string),
+            init: settings.init().map(str::to_string),
         }
     }
 }
@@ -99,7 +105,8 @@ impl HostPool {
     /// wait given it makes one more: for a page inside the answer of another, whose state is out until this one ends.
     ///
     /// # Errors
-    /// [`ErrorKind::NoState`] when none came free, [`ErrorKind::Internal`] when none could be made.
+    /// [`ErrorKind::NoState`] when none came free, [`ErrorKind::Internal`] when none could be made, and what
+    /// `pLuaInit` failed with.
     pub fn lend(&self, wait: Option<Duration>) -> Result<StateGuard<'_>, Error> {
         let turn = match self.settings.states() {
             0 => OWN.with_borrow_mut(|own| own.remove(&self.number)).map_or(Turn::Make, Turn::Take),
@@ -154,7 +161,9 @@ impl HostPool {
         };
         let number = next_number();
         self.first_state.get_or_init(|| number);
-        State::new(number, &self.settings, self.cache.clone(), watchdog).map(Box::new)
+        let mut state = State::new(number, &self.settings, self.cache.clone(), watchdog)?;
+        state.initialise(&self.settings)?;
+        Ok(Box::new(state))
     }
 
     /// Whether the state of that number was the first one made here.

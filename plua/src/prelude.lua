@@ -19,95 +19,21 @@ local getinfo, metatable_of, sethook = debug.getinfo, debug.getmetatable, debug.
 local ending
 local ENDING = setmetatable({}, { __tostring = function() return "the page has ended" end })
 
--- The output buffer. LuaJIT's own buffer lets echo stay inside compiled code; elsewhere a table does.
-local new_buffer, contents
--- A number as `put` takes it fastest.
-local number_for_put = function(number) return number end
-local has_buffer, string_buffer = pcall(require, "string.buffer")
-if has_buffer then
-  local ffi = require("ffi")
-  local cast, address = ffi.cast, ffi.typeof("uintptr_t")
-  local tonumber = tonumber
-  local tobit = require("bit").tobit
-  -- Compiled code knows of `i * i` only that it is a number, and formats that as slowly as a fraction.
-  function number_for_put(number)
-    local whole = tobit(number)
-    if whole == number and (whole ~= 0 or 1 / number > 0) then return whole end
-    return number
-  end
-  new_buffer = string_buffer.new
-  function contents(buffer)
-    local pointer, length = buffer:ref()
-    return tonumber(cast(address, pointer)), length
-  end
-else
-  local buffer = {}
-  buffer.__index = buffer
-  function new_buffer() return setmetatable({ n = 0 }, buffer) end
-  function buffer:put(...)
-    local n = self.n
-    for i = 1, select("#", ...) do
-      n = n + 1
-      self[n] = (select(i, ...))
-    end
-    self.n = n
-  end
-  function buffer:reset()
-    for i = self.n, 1, -1 do self[i] = nil end
-    self.n = 0
-  end
-  function contents(self) return concat(self, "", 1, self.n) end
-end
+local output = native.output(native)
+local slot, level, unwind = output.slot, output.level, output.unwind
 
--- The table compiled pages know as `__plua`: where text goes, and what `<?= ?>` and `<?& ?>` make of values.
-local slot = { out = new_buffer() }
-
--- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
-local function describe(value)
-  local kind = type(value)
-  if kind == "string" or kind == "number" then return value end
-  local shown = tostring(value)
-  if kind == "nil" or kind == "boolean" then return shown end
-  local metatable = metatable_of(value)
-  if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then return shown end
-  return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))
-end
-
-local function text(...)
-  local count = select("#", ...)
-  if count == 1 then
-    local value = ...
-    local kind = type(value)
-    if kind == "string" then return value end
-    if kind == "number" then return number_for_put(value) end
-    return describe(value)
-  end
-  local values = { ... }
-  for i = 1, count do values[i] = describe(values[i]) end
-  return unpack(values, 1, count)
-end
-slot.text = text
-
-local function html_of(value)
-  value = describe(value)
-  if type(value) == "string" and find(value, "[&<>\"']") then return native.escape_html(value) end
-  return value
-end
-
-function slot.html(...)
-  local count = select("#", ...)
-  if count == 1 then return html_of((...)) end
-  local values = { ... }
-  for i = 1, count do values[i] = html_of(values[i]) end
-  return unpack(values, 1, count)
-end
-
-local function leave(...)
+local function check_ending()
   if ending then error(ENDING, 0) end
-  return ...
 end
 
-_G.pcall = function(...) return leave(pcall(...)) end
+-- After a protected call: `open` buffers were open before it.
+local function leave(open, ok, ...)
+  if ending then error(ENDING, 0) end
+  if not ok then unwind(open) end
+  return ok, ...
+end
+
+_G.pcall = function(...) return leave(level(), pcall(...)) end
 
 -- LuaJIT and 5.4 hand extra arguments to the function; 5.1 does not, so a closure carries them.
 local passes_arguments = select(2, xpcall(function(...) return select("#", ...) end, tostring, 1)) == 1
@@ -120,13 +46,13 @@ end
 -- A handler runs where the error is raised. For the time limit that is inside the hook, where no hook stops it any
 -- more, so it gets no say there.
 _G.xpcall = function(run, handler, ...)
-  return leave(call_with_handler(run, function(problem)
+  return leave(level(), call_with_handler(run, function(problem)
     if ending or problem == TIME_LIMIT then return problem end
     return handler(problem)
   end, ...))
 end
 
-coroutine.resume = function(...) return leave(co_resume(...)) end
+coroutine.resume = function(...) return leave(level(), co_resume(...)) end
 
 local function exit()
   ending = "exit"
@@ -197,70 +123,70 @@ end
 -- Pages as compiled functions, by number, with the texts of those too long to hold them.
 local pages, page_texts = {}, {}
 
-local DEEPEST_INCLUDE = 100
-local depth = 0
-
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
 local function described(problem)
   if ending or problem == TIME_LIMIT then return problem end
   return { message_of(problem), frames(nil, 3) }
 end
 
-local function include(file)
-  if depth >= DEEPEST_INCLUDE then error("include is nested more than " .. DEEPEST_INCLUDE .. " deep", 2) end
-  local ok, page, failed = native.include(file, depth > 0 and getinfo(2, "S").source or nil)
-  if not ok then error(page, 2) end
-  local problem
-  if page then
-    depth = depth + 1
-    local fine
-    fine, problem = call_with_handler(pages[page], described, slot, page_texts[page])
-    depth = depth - 1
-    if ending then error(ENDING, 0) end
-    if fine then return true end
-    if type(problem) ~= "table" then problem = { message_of(problem), {} } end
-  elseif failed then
-    problem = { nil, frames(nil, 2) }
-  end
-  if problem then
-    local _, shown = native.include_failed(problem[1], problem[2])
-    if shown then slot.out:put(shown) end
-  end
-  return false
-end
+local composition = native.composition(
+  native, output, pages, page_texts, call_with_handler, described, message_of, frames, check_ending)
 
-local output = slot.out
 local DONE = {}
 local worker, failure
 local hooked = false
 
 -- Body of the coroutine pages run in. It serves page after page until one yields where nobody waits, or the time
 -- limit ends it.
-local function work(page, texts)
+local function work(body, argument)
   while true do
-    page, texts = co_yield(DONE, call_with_handler(page, described, slot, texts))
+    body, argument = co_yield(DONE, call_with_handler(body, described, slot, argument))
   end
 end
 
-local function run(number)
-  ending, failure, depth = nil, nil, 0
-  if hooked then
-    hooked = false
-    sethook()
-  end
-  output:reset()
-  slot.out = output
+-- Whether a function ran to its end; if it did not and the page is not ending, `failure` says why.
+local function step(body, argument)
   worker = worker or co_create(work)
-  local ok, outcome, fine, problem = co_resume(worker, pages[number], page_texts[number])
+  local ok, outcome, fine, problem = co_resume(worker, body, argument)
   if not ok or outcome ~= DONE then
     problem = not ok and outcome or { "attempt to yield from outside a coroutine", frames(worker, 0) }
     worker, fine = nil, false
   end
-  if not fine and not ending then
-    failure = problem
+  if not fine then failure = problem end
+  return fine
+end
+
+-- Puts together what the page left: false when a block is still open.
+local function settle()
+  local block = not ending and output.unended_block()
+  if block then
+    local message = "block '" .. block[1] .. "' is still open at the end of the page: endBlock() is missing"
+    failure = { message, { { block[2], block[3], "", "main" } } }
     return false
   end
-  return true, contents(output)
+  output.settle()
+  return true
+end
+
+local run_prepended, run_appended = composition.runner("pLuaPrepend"), composition.runner("pLuaAppend")
+
+-- Runs a page, between the files `prepend` and `append` if they are given, and the layouts it names.
+local function run(number, prepend, append)
+  ending, failure = nil, nil
+  if hooked then
+    hooked = false
+    sethook()
+  end
+  output.reset()
+  composition.reset()
+  local fine = (not prepend or step(run_prepended, prepend))
+    and step(pages[number], page_texts[number])
+    and (level() == 0 or settle())
+    and (not composition.has_layout() or step(composition.run_layouts))
+    and (not append or step(run_appended, append))
+  if not fine and not ending then return false end
+  if level() > 0 and not settle() then return false end
+  return true, output.contents()
 end
 
 -- Message and frames of the page that failed last.
@@ -273,18 +199,9 @@ local function fault()
   return message_of(problem), {}
 end
 
--- A large page's memory is not kept for the small ones that follow.
-local LARGEST_KEPT = 1048576
-local function tidy()
-  if has_buffer and #output > LARGEST_KEPT then
-    output = new_buffer()
-    slot.out = output
-  end
-end
-
 local function flush()
-  local ok, sent = native.flush(contents(output))
-  output:reset()
+  local ok, sent = native.flush(output.contents())
+  output.sent()
   if not ok then error(sent, 2) end
   if not sent then
     ending = "client gone"
@@ -292,18 +209,18 @@ local function flush()
   end
 end
 
+local text = output.text
 local function echo(...) slot.out:put(text(...)) end
 
 local function send_file(path)
-  local out = slot.out
-  local ok, bytes = native["file.send"](path, out ~= output)
+  local ok, bytes = native["file.send"](path, level() > 0)
   if ok and bytes then
-    out:put(bytes)
+    slot.out:put(bytes)
     return #bytes
   end
   if ok and bytes == nil then
-    ok, bytes = native.stream_file(path, contents(output))
-    if ok and bytes ~= false then output:reset() end
+    ok, bytes = native.stream_file(path, output.contents())
+    if ok and bytes ~= false then output.sent() end
     if ok and bytes == nil then
       ending = "client gone"
       error(ENDING, 0)
@@ -422,7 +339,7 @@ if next(ignored) then
     handle:close()
     return as_text(gsub(source, "^#[^\n]*", "", 1), "@" .. file, ...)
   end
-  _G.load = function(chunk, name, ...) return leave(as_text(chunk, name or "=(load)", ...)) end
+  _G.load = function(chunk, name, ...) return leave(level(), as_text(chunk, name or "=(load)", ...)) end
   _G.loadstring = loadstring and function(chunk, name, ...) return as_text(chunk, name or chunk, ...) end
   _G.loadfile = file_as_text
   _G.dofile = function(file)
@@ -431,11 +348,34 @@ if next(ignored) then
     return chunk()
   end
 else
-  _G.load = function(...) return leave(load(...)) end
+  _G.load = function(...) return leave(level(), load(...)) end
 end
 
 _G.ffi = nil
 local package = package
+-- Modules beside the page come first; where threads have no working directory of their own, "." is not the page's
+-- folder, so templates that are relative are given it while the searchers look.
+if find(package.path, "./?.lua;", 1, true) ~= 1 then package.path = "./?.lua;" .. package.path end
+for _, field in next, { "path", "cpath" } do
+  local first = native["package_" .. field]
+  if first then package[field] = first .. ";" .. package[field] end
+end
+local searchers = package.searchers or package.loaders
+for position, field in next, { [2] = "path", [3] = "cpath", [4] = "cpath" } do
+  local search = searchers[position]
+  searchers[position] = function(name)
+    local templates, folder = package[field], native.folder()
+    if not folder or type(templates) ~= "string" then return search(name) end
+    package[field] = gsub(templates, "[^;]+", function(template)
+      if find(template, "^/") then return nil end
+      return folder .. "/" .. gsub(template, "^%./", "")
+    end)
+    local ok, found, more = pcall(search, name)
+    package[field] = templates
+    if not ok then error(found, 0) end
+    return found, more
+  end
+end
 for library in next, ignored do
   if library == "string" then
     for name in next, string do string[name] = nil end
@@ -462,10 +402,13 @@ for name, results in next, native.results do
   end
   place[field or name] = page_functions[results](native[name])
 end
-_G.echo, _G.print, _G.exit, _G.flush, _G.include, _G.sleep = echo, echo, exit, flush, include, sleep
+_G.echo, _G.print, _G.exit, _G.flush, _G.sleep = echo, echo, exit, flush, sleep
+for _, functions in next, { output.ob, composition.functions } do
+  for name, run in next, functions do _G[name] = run end
+end
 _G.redirect, file.send = redirect, send_file
 json.array, json.decode, json.null = json_array, json_decode, native.json_null
 _G.getRequestBody, _G.uploads = get_request_body, uploads
 _G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
 
-return run, fault, tidy, pages, page_texts
+return run, fault, output.tidy, pages, page_texts

@@ -182,7 +182,47 @@ pub const DIRECTIVES: &[Directive] = &[
         list: false,
         default: "none",
         help: c"Absolute path of the folder for uploaded files and large bodies; otherwise the system's temporary one",
-        set: |settings, value| put(&mut settings.upload_folder, absolute(value)),
+        set: |settings, value| put(&mut settings.upload_folder, absolute(value).map(PathBuf::from)),
+    },
+    Directive {
+        name: c"pLuaPackagePath",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Templates put before package.path, separated by semicolons; relative ones start at the page's folder",
+        set: |settings, value| put(&mut settings.package_path, templates(value)),
+    },
+    Directive {
+        name: c"pLuaPackageCPath",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Templates put before package.cpath, in the same way",
+        set: |settings, value| put(&mut settings.package_cpath, templates(value)),
+    },
+    Directive {
+        name: c"pLuaInit",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Absolute path of a Lua file that each new state runs before its first page",
+        set: |settings, value| put(&mut settings.init, absolute(value)),
+    },
+    Directive {
+        name: c"pLuaPrepend",
+        scope: Scope::Directory,
+        list: false,
+        default: "none",
+        help: c"File that runs before each page; none for no file",
+        set: |settings, value| put(&mut settings.prepend, file(value)),
+    },
+    Directive {
+        name: c"pLuaAppend",
+        scope: Scope::Directory,
+        list: false,
+        default: "none",
+        help: c"File that runs after each page that has not called exit(); none for no file",
+        set: |settings, value| put(&mut settings.append, file(value)),
     },
 ];
 
@@ -209,6 +249,11 @@ pub struct Settings {
     uploads: Option<u32>,
     upload_size: Option<u32>,
     upload_folder: Option<PathBuf>,
+    package_path: Option<String>,
+    package_cpath: Option<String>,
+    init: Option<String>,
+    prepend: Option<String>,
+    append: Option<String>,
 }
 
 impl Settings {
@@ -233,6 +278,11 @@ impl Settings {
             uploads: inner.uploads.or(self.uploads),
             upload_size: inner.upload_size.or(self.upload_size),
             upload_folder: inner.upload_folder.clone().or_else(|| self.upload_folder.clone()),
+            package_path: inner.package_path.as_ref().or(self.package_path.as_ref()).cloned(),
+            package_cpath: inner.package_cpath.as_ref().or(self.package_cpath.as_ref()).cloned(),
+            init: inner.init.as_ref().or(self.init.as_ref()).cloned(),
+            prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
+            append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
         }
     }
 
@@ -341,7 +391,40 @@ impl Settings {
     pub fn state_wait(&self) -> Duration {
         self.state_wait.unwrap_or(Duration::from_secs(10))
     }
+
+    /// Templates put before `package.path`.
+    #[must_use]
+    pub fn package_path(&self) -> Option<&str> {
+        self.package_path.as_deref()
+    }
+
+    /// Templates put before `package.cpath`.
+    #[must_use]
+    pub fn package_cpath(&self) -> Option<&str> {
+        self.package_cpath.as_deref()
+    }
+
+    /// Absolute path of the Lua file that each new state runs.
+    #[must_use]
+    pub fn init(&self) -> Option<&str> {
+        self.init.as_deref()
+    }
+
+    /// File that runs before each page.
+    #[must_use]
+    pub fn prepend(&self) -> Option<&str> {
+        self.prepend.as_deref().filter(|file| *file != NO_FILE)
+    }
+
+    /// File that runs after each page.
+    #[must_use]
+    pub fn append(&self) -> Option<&str> {
+        self.append.as_deref().filter(|file| *file != NO_FILE)
+    }
 }
+
+/// Takes back what an outer place says of `pLuaPrepend` or `pLuaAppend`.
+const NO_FILE: &str = "none";
 
 fn union<T: Clone + Ord>(outer: &[T], inner: &[T]) -> Vec<T> {
     let mut all = [outer, inner].concat();
@@ -371,19 +454,34 @@ fn seconds(value: &str) -> Result<Duration, String> {
     }
 }
 
-fn absolute(value: &str) -> Result<PathBuf, String> {
-    let path = Path::new(value);
-    match path.is_absolute() {
-        true => Ok(path.to_path_buf()),
-        false => Err(format!("'{value}' is not an absolute path")),
-    }
-}
-
 fn switch(value: &str) -> Result<bool, String> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "on" => Ok(true),
         "0" | "off" => Ok(false),
         _ => Err(format!("'{value}' is neither On (or 1) nor Off (or 0)")),
+    }
+}
+
+fn templates(value: &str) -> Result<String, String> {
+    let templates: Vec<&str> = value.split(';').filter(|template| !template.is_empty()).collect();
+    match templates.iter().find(|template| !template.contains('?')) {
+        _ if templates.is_empty() => Err("names no template such as /srv/lua/?.lua".into()),
+        Some(template) => Err(format!("'{template}' has no ? where the module's name goes, as in /srv/lua/?.lua")),
+        None => Ok(templates.join(";")),
+    }
+}
+
+fn absolute(value: &str) -> Result<String, String> {
+    match value.starts_with('/') {
+        true => Ok(value.into()),
+        false => Err(format!("'{value}' is not an absolute path: it starts with a slash")),
+    }
+}
+
+fn file(value: &str) -> Result<String, String> {
+    match value.is_empty() {
+        true => Err(format!("names no file: write {NO_FILE} for none")),
+        false => Ok(value.into()),
     }
 }
 
@@ -456,6 +554,13 @@ mod tests {
     }
 
     #[test]
+    fn none_takes_back_the_file_of_an_outer_place() {
+        let outer = given("pLuaPrepend", &["top.plua"]).unwrap();
+        assert_eq!(outer.merged(&Settings::default()).prepend(), Some("top.plua"));
+        assert_eq!(outer.merged(&given("pLuaPrepend", &["none"]).unwrap()).prepend(), None);
+    }
+
+    #[test]
     fn libraries_are_whole_names_and_accumulate() {
         let settings = given("pLuaIgnoreLibrary", &["os debug", "io,os"]).unwrap();
         assert_eq!(settings.ignored_libraries(), ["debug", "io", "os"]);
@@ -470,7 +575,11 @@ mod tests {
             ("pLuaRuns", "ten", "'ten' is not a whole number from 0 to 1000000000"),
             ("pLuaTimeout", "NaN", "NaN is out of range: give seconds from 0 to 1000000"),
             ("pLuaError", "2", "'2' is neither On (or 1) nor Off (or 0)"),
-            ("pLuaUploadFolder", "uploads", "'uploads' is not an absolute path"),
+            ("pLuaUploadFolder", "uploads", "'uploads' is not an absolute path: it starts with a slash"),
+            ("pLuaPackagePath", "/a/?.lua;/b", "'/b' has no ? where the module's name goes, as in /srv/lua/?.lua"),
+            ("pLuaPackageCPath", ";", "names no template such as /srv/lua/?.lua"),
+            ("pLuaInit", "init.lua", "'init.lua' is not an absolute path: it starts with a slash"),
+            ("pLuaAppend", "", "names no file: write none for none"),
             ("pLuaRaw", "lua", "'lua' is not an extension with its dot: write '.lua'"),
         ] {
             assert_eq!(given(name, &[value]).unwrap_err(), sentence);

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::api;
 use crate::c_modules;
 use crate::cache::ChunkCache;
-use crate::chunk::Stamp;
+use crate::chunk::{Language, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::loader::{LoadError, Loader};
@@ -84,24 +84,61 @@ impl State {
         let limit = watchdog.limit(&lua);
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
+        let native = api::native(&lua, &slot, &loader)?;
+        native.raw_set("package_path", settings.package_path())?;
+        native.raw_set("package_cpath", settings.package_cpath())?;
         let ignored = lua.create_table_from(settings.ignored_libraries().iter().map(|name| (*name, true)))?;
         let (run, fault, tidy, pages, texts): (Function, Function, Function, Table, Table) = lua
             .load(PRELUDE)
             .set_name("=plua")
             .set_mode(ChunkMode::Text)
-            .call((api::native(&lua, &slot, &loader)?, ignored, lua.create_string(time_limit::MESSAGE.to_bytes())?))?;
+            .call((native, ignored, lua.create_string(time_limit::MESSAGE.to_bytes())?))?;
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         *loader.lock() = Some(Loader::new(cache, files, pages, texts));
-        let memory = match settings.memory_limit() {
-            0 => None,
-            kilobytes => {
-                lua.gc_collect()?;
-                let memory = MemoryLimit { fresh: lua.used_memory(), allowed: kilobytes as usize * 1024 };
-                lua.set_memory_limit(memory.fresh + memory.allowed)?;
-                Some(memory)
+        Ok(State { limit, number, runs: 0, spoiled: false, memory: None, slot, loader, run, fault, tidy, lua })
+    }
+
+    /// Runs the file of `pLuaInit`, if there is one, and begins to count memory. To be called once, before the first
+    /// page; a state that fails here must not run any.
+    ///
+    /// # Errors
+    /// What the file failed with.
+    pub fn initialise(&mut self, settings: &Settings) -> Result<(), Error> {
+        if let Some(file) = settings.init() {
+            let path = Path::new(file);
+            let loaded = match self.loader.lock().as_mut() {
+                Some(loader) => loader.load(&self.lua, path, None, Language::Raw),
+                None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
+            };
+            let page = loaded.map_err(|error| error.into_error(path))?;
+            working_directory::enter(path.parent().unwrap_or(Path::new("/")));
+            let timeout = settings.timeout();
+            if !timeout.is_zero() {
+                self.limit.start(timeout);
             }
-        };
-        Ok(State { limit, number, runs: 0, spoiled: false, memory, slot, loader, run, fault, tidy, lua })
+            let ran = self.run.call::<(bool, Value, Value)>(page);
+            let stopped = if timeout.is_zero() { None } else { self.limit.stop() };
+            match &ran {
+                Ok((true, ..)) if stopped.is_none() => {}
+                Err(error) => return Err(self.failure(Some(error), stopped)),
+                Ok(_) => return Err(self.failure(None, stopped)),
+            }
+        }
+        self.memory = self
+            .limit_memory(settings.memory_limit())
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the memory limit could not be set: {error}")))?;
+        Ok(())
+    }
+
+    /// Allows pages so many kilobytes beyond what is in use now; 0 is no limit.
+    fn limit_memory(&self, kilobytes: u32) -> mlua::Result<Option<MemoryLimit>> {
+        if kilobytes == 0 {
+            return Ok(None);
+        }
+        self.lua.gc_collect()?;
+        let memory = MemoryLimit { fresh: self.lua.used_memory(), allowed: kilobytes as usize * 1024 };
+        self.lua.set_memory_limit(memory.fresh + memory.allowed)?;
+        Ok(Some(memory))
     }
 
     /// Its number among all states of the process.
@@ -155,8 +192,9 @@ impl State {
             visit.deadline = Some(Instant::now() + timeout);
             self.limit.start(timeout);
         }
+        let settings = visit.settings.clone();
         *self.slot.lock() = Some(visit);
-        let ran = self.run.call::<(bool, Value, Value)>(page);
+        let ran = self.run.call::<(bool, Value, Value)>((page, settings.prepend(), settings.append()));
         let stopped = if timeout.is_zero() { None } else { self.limit.stop() };
         let expired = stopped.is_some();
         let failed = match &ran {
@@ -195,7 +233,11 @@ impl State {
         self.limit.start(FAULT_TIME);
         let described = self.fault.call::<(LuaString, Value)>(());
         self.limit.stop();
-        let visit = self.slot.lock();
+        let mut visit = self.slot.lock();
+        let load_error = match (&described, visit.as_mut()) {
+            (Ok((message, _)), Some(visit)) => visit.take_load_error(Some(&message.as_bytes())),
+            _ => None,
+        };
         let page = visit.as_ref().map_or(Path::new(""), |visit| &visit.path);
         let (message, mut frames) = match (&described, error) {
             (Ok((_, frames)), Some(error)) => (error.to_string().into_bytes(), fault::frames(frames, page)),
@@ -206,7 +248,11 @@ impl State {
             frames = fault::stopped_frames(calls, page);
         }
         let loader = self.loader.lock();
-        let mut error = fault::error(&message, frames, |path| loader.as_ref().and_then(|loader| loader.source(path)));
+        let source = |path: &Path| loader.as_ref().and_then(|loader| loader.source(path));
+        let mut error = match load_error {
+            Some(error) => Error { frames, ..error },
+            None => fault::error(&message, frames, source),
+        };
         if stopped.is_some() {
             error.kind = ErrorKind::TimeLimit;
             error.message = time_limit::MESSAGE.to_string_lossy().into_owned();

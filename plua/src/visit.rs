@@ -1,6 +1,7 @@
 //! One request being answered by a page: all that page functions know of it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -43,8 +44,10 @@ pub struct Visit {
     pub run: u32,
     /// When the page must have ended.
     pub deadline: Option<Instant>,
-    /// What opening the last included file came to, until it is reported with its chain of includes.
-    pub include_error: Option<Error>,
+    /// The last file that could not be loaded for the page: what its code was told, and the whole of it.
+    pub load_error: Option<(String, Error)>,
+    /// Device and inode of each file the page has included.
+    pub included: HashSet<(u64, u64)>,
     /// Text of a panic in a page function.
     pub panic: Option<String>,
     /// The request's body, or why there is none, once it was asked for.
@@ -69,7 +72,8 @@ impl Visit {
             state: 0,
             run: 0,
             deadline: None,
-            include_error: None,
+            load_error: None,
+            included: HashSet::new(),
             panic: None,
             body: None,
             form: None,
@@ -156,6 +160,14 @@ impl Visit {
             return Ok(());
         }
         self.exchange.write(bytes)
+    }
+
+    /// The error of the last file that could not be loaded, if that is what the message is about; with no message,
+    /// it is.
+    #[must_use]
+    pub fn take_load_error(&mut self, message: Option<&[u8]>) -> Option<Error> {
+        let (text, error) = self.load_error.take()?;
+        message.is_none_or(|message| message == text.as_bytes()).then_some(error)
     }
 
     /// How a file becomes Lua in this directory.

@@ -1,12 +1,15 @@
-//! The page function `include`: finding the file, and the report of one that failed.
+//! Files that pages are made of: finding and loading them, and the report of one that failed.
 
 use std::ffi::OsStr;
-use std::io::ErrorKind::{InvalidInput, NotFound};
+use std::io::{
+    self,
+    ErrorKind::{InvalidInput, NotFound},
+};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mlua::{MultiValue, Value};
+use mlua::{IntoLuaMulti, Lua, MultiValue, Value};
 use parking_lot::Mutex;
 
 use super::{Arguments, NO_REQUEST, Native, refuse};
@@ -18,7 +21,8 @@ use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
     let (slot, loading) = (native.slot.clone(), loader.clone());
-    // include(file, including) -> true, number | true, nil, whether there is a failure to report | false, message
+    // include(file, including, once) -> true, number | true, nil, what is wrong with the file | true, nil, nil, whether
+    // it is left out because it was included before | false, message
     let include = native.lua.create_function(move |lua, arguments: MultiValue| {
         let mut visit = slot.lock();
         let Some(visit) = visit.as_mut() else {
@@ -30,37 +34,39 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             Err(message) => return refuse(lua, &message),
         };
         let including = arguments.value(2).as_string().map(|source| source.as_bytes().to_vec());
-        let outcome = find(visit, &file, including.as_deref()).and_then(|(path, stamp)| {
-            let language = visit.language(&path);
-            let mut loader = loading.lock();
-            let Some(loader) = loader.as_mut() else { return Ok(None) };
-            loader.load(lua, &path, Some(stamp), language).map(Some).map_err(|error| (path, error))
-        });
-        let (number, failed) = match outcome {
-            Ok(number) => (number, false),
-            Err((_, LoadError::Io(error))) if matches!(error.kind(), NotFound | InvalidInput) => (None, false),
-            Err((path, error)) => {
-                visit.include_error = Some(error.into_error(&path));
-                (None, true)
-            }
+        let (path, stamp) = match find(visit, &file, including.as_deref()) {
+            Ok(found) => found,
+            Err((path, error)) => return failed(lua, visit, &path, LoadError::Io(error)),
         };
-        let number = number.map_or(Value::Nil, |number| Value::Number(number.into()));
-        Ok(MultiValue::from_iter([Value::Boolean(true), number, Value::Boolean(failed)]))
+        if !visit.included.insert((stamp.device, stamp.inode)) && arguments.is_true(3) {
+            return (true, Value::Nil, Value::Nil, true).into_lua_multi(lua);
+        }
+        let language = visit.language(&path);
+        let mut loader = loading.lock();
+        let Some(loader) = loader.as_mut() else { return (true, Value::Nil).into_lua_multi(lua) };
+        match loader.load(lua, &path, Some(stamp), language) {
+            Ok(number) => (true, number).into_lua_multi(lua),
+            Err(error) => failed(lua, visit, &path, error),
+        }
     })?;
     native.table.raw_set("include", include)?;
 
     let loading = loader.clone();
-    // include_failed(message, frames) -> true, HTML to show in place or nil; without a message for a file that
-    // could not be loaded.
+    // include_failed(message, frames) -> true, HTML to show in place or nil; without a message for the file that
+    // could not be loaded just now.
     native.add("include_failed", move |lua, visit, arguments| {
         let frames = fault::frames(arguments.value(2), &visit.path);
-        let mut error = match visit.include_error.take() {
+        let message = match arguments.value(1) {
+            Value::Nil => None,
+            _ => Some(arguments.text(1)?),
+        };
+        let mut error = match visit.take_load_error(message.as_deref()) {
             Some(mut error) => {
                 error.frames = frames;
                 error
             }
             None => {
-                let message = arguments.text(1)?;
+                let message = message.unwrap_or_default();
                 let loader = loading.lock();
                 fault::error(&message, frames, |path| loader.as_ref().and_then(|loader| loader.source(path)))
             }
@@ -71,11 +77,33 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             true => Value::String(lua.create_string(Report(&error).html_block()).map_err(|error| error.to_string())?),
             false => Value::Nil,
         })
-    })
+    })?;
+
+    // folder() -> the folder of the page asked for, nil between requests
+    let slot = native.slot.clone();
+    let folder = native.lua.create_function(move |lua, ()| {
+        slot.lock().as_ref().map(|visit| lua.create_string(visit.folder().as_os_str().as_bytes())).transpose()
+    })?;
+    native.table.raw_set("folder", folder)
+}
+
+/// A file that is not there is none; one that is there and of no use is kept to be reported.
+fn failed(lua: &Lua, visit: &mut Visit, path: &Path, error: LoadError) -> mlua::Result<MultiValue> {
+    if matches!(&error, LoadError::Io(error) if matches!(error.kind(), NotFound | InvalidInput)) {
+        return (true, Value::Nil).into_lua_multi(lua);
+    }
+    let error = error.into_error(path);
+    let text = match &error.place {
+        Some(place) => format!("{}:{}: {}", place.file, place.line, error.message),
+        None => error.message.clone(),
+    };
+    let told = lua.create_string(&text)?;
+    visit.load_error = Some((text, error));
+    (true, Value::Nil, told).into_lua_multi(lua)
 }
 
 /// A relative path is looked up in the requested page's folder, then in the including file's own.
-fn find(visit: &Visit, file: &Path, including: Option<&[u8]>) -> Result<(PathBuf, Stamp), (PathBuf, LoadError)> {
+fn find(visit: &Visit, file: &Path, including: Option<&[u8]>) -> Result<(PathBuf, Stamp), (PathBuf, io::Error)> {
     let asked = visit.folder().join(file);
     let beside = including
         .and_then(|source| source.strip_prefix(b"@"))
@@ -90,13 +118,13 @@ fn find(visit: &Visit, file: &Path, including: Option<&[u8]>) -> Result<(PathBuf
     {
         return Ok((beside, stamp));
     }
-    Err((asked, LoadError::Io(missing)))
+    Err((asked, missing))
 }
 
-fn stat(path: &Path) -> std::io::Result<Stamp> {
+fn stat(path: &Path) -> io::Result<Stamp> {
     let file = path.metadata()?;
     match file.is_file() {
         true => Ok(Stamp::from(&file)),
-        false => Err(std::io::Error::new(InvalidInput, "not a plain file")),
+        false => Err(io::Error::new(InvalidInput, "not a plain file")),
     }
 }

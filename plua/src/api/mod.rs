@@ -16,6 +16,7 @@ mod text;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use mlua::chunk::ChunkMode;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
@@ -112,8 +113,8 @@ pub const FUNCTIONS: &[PageFunction] = &[
     },
     PageFunction {
         name: "include",
-        signature: "include(file) -> boolean",
-        help: "Runs another page or raw file in this place; false if it failed.",
+        signature: "include(file [, vars]) -> boolean, ...",
+        help: "Runs another page or raw file in this place, with vars as its variables: true and what it returns, or false.",
         written: InLua,
     },
     PageFunction {
@@ -356,6 +357,85 @@ pub const FUNCTIONS: &[PageFunction] = &[
         help: "The request's body, or nil without one; with a file writes it there and returns the size, or false.",
         written: InLua,
     },
+    PageFunction {
+        name: "include_once",
+        signature: "include_once(file [, vars]) -> boolean, ...",
+        help: "The same, unless the request has included that file already: then only true.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "render",
+        signature: "render(file [, vars]) -> string",
+        help: "Runs a file as include does and returns what it puts out; raises an error if it fails.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "capture",
+        signature: "capture(function, ...) -> string",
+        help: "Calls the function and returns what it puts out.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "ob_start",
+        signature: "ob_start() -> true",
+        help: "Opens an output buffer; what the page leaves open is put out at its end.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "ob_get_contents",
+        signature: "ob_get_contents() -> string or false",
+        help: "What the buffer opened last holds; false if none is open.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "ob_get_clean",
+        signature: "ob_get_clean() -> string or false",
+        help: "The same, and closes the buffer.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "ob_end_flush",
+        signature: "ob_end_flush() -> boolean",
+        help: "Closes the buffer opened last and puts out what it holds; false if none is open.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "ob_end_clean",
+        signature: "ob_end_clean() -> boolean",
+        help: "Closes the buffer opened last and throws away what it holds; false if none is open.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "ob_get_level",
+        signature: "ob_get_level() -> number",
+        help: "Open buffers, counted from the capture or block it is called in.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "layout",
+        signature: "layout(file [, vars])",
+        help: "Names the file that puts this page into its content() when it has ended; nil for none.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "block",
+        signature: "block(name, function or text)",
+        help: "Fills a named block for the layout.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "startBlock",
+        signature: "startBlock(name)",
+        help: "Begins a named block; what follows up to endBlock() is its text.",
+        written: InLua,
+    },
+    PageFunction { name: "endBlock", signature: "endBlock()", help: "Ends the block begun last.", written: InLua },
+    PageFunction {
+        name: "content",
+        signature: "content([name [, default]]) -> string",
+        help: "In a layout: the page's output, or the block of that name; default or an empty string without one.",
+        written: InLua,
+    },
 ];
 
 /// What a function that finds no request says.
@@ -383,6 +463,11 @@ pub fn native(lua: &Lua, slot: &Slot, loader: &Arc<Mutex<Option<Loader>>>) -> ml
         InLua => None,
     });
     native.table.raw_set("results", lua.create_table_from(results)?)?;
+    for (name, code) in [("output", include_str!("../output.lua")), ("composition", include_str!("../composition.lua"))]
+    {
+        let part = lua.load(code).set_name("=plua").set_mode(ChunkMode::Text).into_function()?;
+        native.table.raw_set(name, part)?;
+    }
     Ok(native.table)
 }
 

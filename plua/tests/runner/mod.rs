@@ -20,7 +20,11 @@ const SLOT: &str = r#"
     end
     local out = { put = function(_, piece) pieces[#pieces + 1] = piece end }
     echo = function(...) out:put(text(...)) end
-    return { out = out, text = text, html = html }, function() return table.concat(pieces) end
+    
+    local function put(value) out:put(value) end
+    local function echo(following, ...) out:put(text(...)) out:put(following) end
+    local function escape(following, ...) out:put(html(...)) out:put(following) end
+    return { put = put, echo = echo, escape = escape }, function() return table.concat(pieces) end
 "#;
 
 /// What a page prints, or why it does not compile or run.

@@ -1,0 +1,260 @@
+-- Where the output of a page goes: its own buffer, and those that capture, blocks and ob_start open above it.
+--
+-- The chunk takes the functions written in Rust and returns the parts that the state's own code needs.
+local native = ...
+
+local error, pcall, rawget, select, setmetatable, tostring, type =
+  error, pcall, rawget, select, setmetatable, tostring, type
+local unpack = unpack or table.unpack
+local find, gsub = string.find, string.gsub
+local concat = table.concat
+local metatable_of = debug.getmetatable
+
+-- LuaJIT's own buffer lets echo stay inside compiled code; elsewhere a table does.
+local new_buffer, contents_of, text_of
+-- A number as `put` takes it fastest.
+local number_for_put = function(number) return number end
+local has_buffer, string_buffer = pcall(require, "string.buffer")
+if has_buffer then
+  local ffi = require("ffi")
+  local cast, address = ffi.cast, ffi.typeof("uintptr_t")
+  local tonumber = tonumber
+  local tobit = require("bit").tobit
+  -- Compiled code knows of `i * i` only that it is a number, and formats that as slowly as a fraction.
+  function number_for_put(number)
+    local whole = tobit(number)
+    if whole == number and (whole ~= 0 or 1 / number > 0) then return whole end
+    return number
+  end
+  new_buffer = string_buffer.new
+  function contents_of(buffer)
+    local pointer, length = buffer:ref()
+    return tonumber(cast(address, pointer)), length
+  end
+  function text_of(buffer) return buffer:tostring() end
+else
+  local buffer = {}
+  buffer.__index = buffer
+  function new_buffer() return setmetatable({ n = 0 }, buffer) end
+  function buffer:put(...)
+    local n = self.n
+    for i = 1, select("#", ...) do
+      n = n + 1
+      self[n] = (select(i, ...))
+    end
+    self.n = n
+  end
+  function buffer:reset()
+    for i = self.n, 1, -1 do self[i] = nil end
+    self.n = 0
+  end
+  function contents_of(self) return concat(self, "", 1, self.n) end
+  text_of = contents_of
+end
+
+-- The buffers above the page's own, which is number 0, each with what opened it: OB, CAPTURE, or a block's
+-- { name, source, line }. Only the topmost is written to.
+local OB, CAPTURE = {}, {}
+local buffers, openers, level = { [0] = new_buffer() }, {}, 0
+
+-- The table compiled pages know as `__plua`: where text goes, and what `<?= ?>` and `<?& ?>` do with values.
+local slot = { out = buffers[0] }
+
+function slot.put(text) slot.out:put(text) end
+
+-- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
+local function describe(value)
+  local kind = type(value)
+  if kind == "string" or kind == "number" then return value end
+  local shown = tostring(value)
+  if kind == "nil" or kind == "boolean" then return shown end
+  local metatable = metatable_of(value)
+  if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then return shown end
+  return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))
+end
+
+local function text(...)
+  local count = select("#", ...)
+  if count == 1 then
+    local value = ...
+    local kind = type(value)
+    if kind == "string" then return value end
+    if kind == "number" then return number_for_put(value) end
+    return describe(value)
+  end
+  local values = { ... }
+  for i = 1, count do values[i] = describe(values[i]) end
+  return unpack(values, 1, count)
+end
+
+-- LuaJIT compiles searches for plain text and leaves its compiled code for a pattern.
+local function is_special(value) return find(value, "[&<>\"']") end
+if has_buffer then
+  function is_special(value)
+    return find(value, "&", 1, true) or find(value, "<", 1, true) or find(value, ">", 1, true)
+      or find(value, '"', 1, true) or find(value, "'", 1, true)
+  end
+end
+
+local function html_of(value)
+  value = describe(value)
+  if type(value) == "string" and is_special(value) then return native.escape_html(value) end
+  return value
+end
+
+local function html(...)
+  local count = select("#", ...)
+  if count == 1 then return html_of((...)) end
+  local values = { ... }
+  for i = 1, count do values[i] = html_of(values[i]) end
+  return unpack(values, 1, count)
+end
+
+-- The text that follows an echo in the page comes with it: one call, and Lua allows a loop only so many.
+function slot.echo(following, ...)
+  if select("#", ...) == 1 then
+    local value = ...
+    local kind = type(value)
+    if kind == "number" then
+      value = number_for_put(value)
+    elseif kind ~= "string" then
+      value = describe(value)
+    end
+    slot.out:put(value, following)
+  else
+    slot.out:put(text(...))
+    slot.out:put(following)
+  end
+end
+
+function slot.escape(following, ...)
+  if select("#", ...) == 1 then
+    local value = html_of((...))
+    slot.out:put(value, following)
+  else
+    slot.out:put(html(...))
+    slot.out:put(following)
+  end
+end
+
+local function open(opener)
+  level = level + 1
+  local buffer = new_buffer()
+  buffers[level], openers[level], slot.out = buffer, opener, buffer
+  return buffer
+end
+
+-- Drops the buffers above `to`.
+local function drop(to)
+  for i = level, to + 1, -1 do buffers[i], openers[i] = nil, nil end
+  level, slot.out = to, buffers[to]
+end
+
+-- Moves the output above `to` down into it, in order.
+local function settle(to)
+  for i = level, to + 1, -1 do buffers[i - 1]:put(text_of(buffers[i])) end
+  drop(to)
+end
+
+-- Takes out what was written since buffer number `at` was opened.
+local function take(at)
+  settle(at)
+  local taken = text_of(buffers[at])
+  drop(at - 1)
+  return taken
+end
+
+-- The topmost buffer that ob_start did not open, or 0.
+local function innermost()
+  local at = level
+  while at > 0 and openers[at] == OB do at = at - 1 end
+  return at
+end
+
+-- What a function puts out. An error leaves the buffer to whoever catches it, so that its calls can still be listed.
+local function capture(run, ...)
+  if type(run) ~= "function" then
+    error("bad argument #1 to 'capture' (function expected, got " .. (run == nil and "no value" or type(run)) .. ")", 2)
+  end
+  local buffer = open(CAPTURE)
+  run(...)
+  for at = level, 1, -1 do
+    if buffers[at] == buffer then return take(at) end
+  end
+  error("what capture ran was interrupted, and its output went elsewhere", 2)
+end
+
+local function open_block(name, source, line) open({ name, source or "", line or 0 }) end
+
+-- Name and text of the innermost open block, or nothing.
+local function close_block()
+  local at = innermost()
+  local block = openers[at]
+  if block and block ~= CAPTURE then return block[1], take(at) end
+end
+
+local ob = {}
+function ob.ob_start()
+  open(OB)
+  return true
+end
+function ob.ob_get_contents() return openers[level] == OB and text_of(buffers[level]) end
+function ob.ob_get_clean() return openers[level] == OB and take(level) end
+function ob.ob_end_clean()
+  if openers[level] ~= OB then return false end
+  drop(level - 1)
+  return true
+end
+function ob.ob_end_flush()
+  if openers[level] ~= OB then return false end
+  settle(level - 1)
+  return true
+end
+function ob.ob_get_level() return level - innermost() end
+
+-- A large page's memory is not kept for the small ones that follow.
+local LARGEST_KEPT = 1048576
+
+return {
+  slot = slot,
+  text = text,
+  capture = capture,
+  open_block = open_block,
+  close_block = close_block,
+  ob = ob,
+  level = function() return level end,
+  -- An error was caught where `at` buffers were open: what was being captured then has no use any more.
+  unwind = function(at)
+    for i = at + 1, level do
+      if openers[i] ~= OB then return drop(i - 1) end
+    end
+  end,
+  -- The innermost block that is still open: { name, source, line }.
+  unended_block = function()
+    for i = level, 1, -1 do
+      if openers[i] ~= OB and openers[i] ~= CAPTURE then return openers[i] end
+    end
+  end,
+  contents = function() return contents_of(buffers[0]) end,
+  -- Moves everything into the page's own buffer.
+  settle = function() settle(0) end,
+  -- Takes out what the page has put out and not sent.
+  take = function()
+    settle(0)
+    local taken = text_of(buffers[0])
+    buffers[0]:reset()
+    return taken
+  end,
+  sent = function() buffers[0]:reset() end,
+  reset = function()
+    if level > 0 then drop(0) end
+    buffers[0]:reset()
+    slot.out = buffers[0]
+  end,
+  tidy = function()
+    if has_buffer and #buffers[0] > LARGEST_KEPT then
+      buffers[0] = new_buffer()
+      slot.out = buffers[0]
+    end
+  end,
+}
