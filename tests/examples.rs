@@ -58,7 +58,8 @@ fn every_page_is_whole_html_with_its_own_source_below() {
             assert!(text.starts_with("<!DOCTYPE html>\n"), "{name}: {text}");
             assert!(text.trim_end().ends_with("</html>"), "{name}: {text}");
             assert!(text.contains(&format!("Source of <code>{name}</code>")), "{name}: {text}");
-            assert!(text.contains("include &quot;parts/header.plua&quot;"), "{name}: {text}");
+            let head = ["include &quot;parts/header.plua&quot;", "layout(&quot;parts/layout.plua&quot;"];
+            assert!(head.iter().any(|head| text.contains(head)), "{name}: {text}");
             assert!(text.contains(&format!("<a href=\"{name}\" aria-current=\"page\">")), "{name}: {text}");
         }
         assert_eq!(server.get("/style.css").status, 200);
@@ -112,6 +113,19 @@ fn the_table_is_sorted_by_the_column_that_is_asked_for() {
         assert_eq!(first("/table.plua?sort=name"), "Earth");
         assert_eq!(first("/table.plua?sort=moons"), "Saturn");
         assert_eq!(first("/table.plua?sort=nonsense"), "Mercury");
+    });
+}
+
+#[test]
+fn the_layout_puts_the_page_and_its_blocks_in_place() {
+    site().run(|server| {
+        let text = server.get("/blocks.plua").text();
+        for part in ["<title>Layout</title>", "<h1>Layout</h1>", "<li>The page runs.", "<em>this came out of <code>"] {
+            assert_eq!(text.matches(part).count(), 1, "{part}: {text}");
+        }
+        let (page, notes) = text.split_once("<aside>\n<h2>Notes</h2>").unwrap();
+        assert!(page.contains("<em>this came out of") && !page.contains("blocks see the page's locals"), "{text}");
+        assert!(notes.contains("The steps above have 3 lines: blocks see the page's locals."), "{text}");
     });
 }
 

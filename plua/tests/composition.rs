@@ -167,7 +167,8 @@ fn render_gives_a_file_as_a_string_and_raises_what_is_wrong_with_it() {
             ("p.plua", "<<?= x ?>>"),
             (
                 "caught.plua",
-                "<?= select(2, pcall(render, 'none')) ?>|<? local _, e = pcall(render, 'bad.plua') ?><?= e ?>|\n<? include('fails.plua') ?>",
+                "<?= select(2, pcall(render, 'none')) ?>|<? local _, e = pcall(render, 'bad.plua') ?><?= e ?>|\n\
+                 <? include('fails.plua') ?>",
             ),
             ("bad.plua", "\n\n<? x = = ?>"),
             ("fails.plua", "lost\n<? error('broken') ?>"),
@@ -281,7 +282,7 @@ fn modules_beside_the_page_are_found_from_any_thread_and_before_others() {
     let site = Site::new(
         "",
         &[
-            ("a/page.plua", "<?= require('mine'), require('sub.deep') ?>"),
+            ("a/page.plua", "<?= (require('mine')), (require('sub.deep')) ?>"),
             ("a/mine.lua", "return 'a'"),
             ("a/sub/deep.lua", "return 'deep'"),
             ("path.plua", "<?= package.path:sub(1, 8) ?>"),
@@ -317,7 +318,7 @@ fn package_paths_are_put_first_and_relative_ones_start_at_the_page() {
     let site = Site::new(
         &configuration,
         &[
-            ("page.plua", "<?= require('shared'), require('mine'), package.cpath:sub(1, 7) ?>"),
+            ("page.plua", "<?= (require('shared')), (require('mine')), package.cpath:sub(1, 7) ?>"),
             ("lib/mine.lua", "return 'lib'"),
             ("mine.lua", "return 'beside'"),
         ],
@@ -396,4 +397,19 @@ fn files_run_before_and_after_each_page_and_the_last_one_not_after_exit() {
 fn a_loop_of_eight_thousand_texts_and_echoes_compiles() {
     let text = format!("<? for i = 1, 1 do ?>{}<? end ?>", "a<?= i ?>".repeat(8000));
     assert_eq!(page(&text).text(), "a1".repeat(8000));
+}
+
+#[test]
+fn the_layout_in_the_manual_works_as_it_stands() {
+    let manual = include_str!("../../docs/pages.md");
+    let code = |name: &str| {
+        let (_, rest) = manual.split_once(&format!("`{name}`:\n\n```html\n")).unwrap();
+        rest.split("```").next().unwrap()
+    };
+    let site = Site::new("", &[("hello.plua", code("hello.plua")), ("layout.plua", code("layout.plua"))]);
+    assert_eq!(
+        site.get("hello.plua").text(),
+        "<!DOCTYPE html>\n<title>Hello - Example</title>\n<main><p>Hello, world.</p>\n</main>\n\
+         <aside><p>Beside it.</p>\n</aside>\n"
+    );
 }
