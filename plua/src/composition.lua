@@ -4,7 +4,7 @@
 local native, output, pages, page_texts, call_with_handler, described, message_of, frames, check_ending = ...
 
 local error, next, remove, setmetatable, type = error, next, table.remove, setmetatable, type
-local dump, gsub, load_bytecode, setfenv = string.dump, string.gsub, loadstring or load, setfenv
+local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local slot, level, unwind, capture = output.slot, output.level, output.unwind, output.capture
 
@@ -12,28 +12,34 @@ local DEEPEST = 100
 local depth = 0
 
 -- Files see `vars` before the globals; what they assign under other names is global.
-local SCOPE = { __index = _G, __newindex = _G, __metatable = false }
+local GLOBALS = _G
+local SCOPE = { __index = GLOBALS, __newindex = GLOBALS, __metatable = false }
 
 -- Copies of the functions of files, by function, for calls with variables of their own. Lua keeps an environment per
 -- function and not per call, so each call takes a copy that no other call is using: a file may include itself.
 local copies = setmetatable({}, { __mode = "k" })
 
+local function set_globals(copy, globals)
+  if setfenv then
+    setfenv(copy, globals)
+  else
+    -- Functions made by an earlier call share its variable, so it is replaced here and not assigned.
+    upvaluejoin(copy, 1, function() return globals end, 1)
+  end
+end
+
 local function copy_with(body, vars)
   local copy = copies[body] and remove(copies[body]) or load_bytecode(dump(body))
   local scope = {}
   for name, value in next, vars do scope[name] = value end
-  setmetatable(scope, SCOPE)
-  if setfenv then
-    setfenv(copy, scope)
-  else
-    -- Functions made by an earlier call share its variable, so it is replaced here and not assigned.
-    upvaluejoin(copy, 1, function() return scope end, 1)
-  end
+  set_globals(copy, setmetatable(scope, SCOPE))
   return copy
 end
 
 local function give_back(body, copy)
   if copy == body then return end
+  -- What the call was given is not kept until the next one.
+  set_globals(copy, GLOBALS)
   local unused = copies[body]
   if unused then unused[#unused + 1] = copy else copies[body] = { copy } end
 end

@@ -3,6 +3,7 @@
 //! `unsafe` here for one call: a state with every library of Lua, `debug` and `ffi` among them, as pages expect.
 #![allow(unsafe_code)]
 
+use std::env;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -111,6 +112,8 @@ impl State {
                 None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
             };
             let page = loaded.map_err(|error| error.into_error(path))?;
+            // A page that waits for the answer of the one this state is for goes on in its own folder.
+            let before = env::current_dir();
             working_directory::enter(path.parent().unwrap_or(Path::new("/")));
             let timeout = settings.timeout();
             if !timeout.is_zero() {
@@ -118,6 +121,9 @@ impl State {
             }
             let ran = self.run.call::<(bool, Value, Value)>(page);
             let stopped = if timeout.is_zero() { None } else { self.limit.stop() };
+            if let Ok(before) = before {
+                working_directory::enter(&before);
+            }
             match &ran {
                 Ok((true, ..)) if stopped.is_none() => {}
                 Err(error) => return Err(self.failure(Some(error), stopped)),

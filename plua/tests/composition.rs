@@ -120,6 +120,51 @@ fn each_call_of_a_file_keeps_its_own_variables_when_it_includes_itself() {
 }
 
 #[test]
+fn what_a_call_was_given_is_freed_when_it_is_over() {
+    let kept = "<? local big = {} weak = setmetatable({ big }, { __mode = 'v' }) include('p.plua', { big = big }) ?>";
+    let site = Site::new(
+        "pLuaStates 1",
+        &[("page.plua", kept), ("p.plua", "<?= big ~= nil ?>"), ("after.plua", "<? collectgarbage() ?><?= weak[1] ?>")],
+    );
+    assert_eq!(site.get("page.plua").text(), "true");
+    assert_eq!(site.get("after.plua").text(), "nil");
+}
+
+#[test]
+fn equal_names_in_different_folders_are_different_files_and_a_changed_one_is_read_again() {
+    let site = Site::new("pLuaStates 1", &[]);
+    let moment = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    for folder in ["a", "b"] {
+        let head = format!("{folder}/head.plua");
+        site.write(&head, folder);
+        fs::File::options().write(true).open(site.path(&head)).unwrap().set_modified(moment).unwrap();
+        site.write(&format!("{folder}/page.plua"), "<?= include('head.plua') ?>");
+    }
+    assert_eq!((site.get("a/page.plua").text(), site.get("b/page.plua").text()), ("atrue".into(), "btrue".into()));
+    site.write("a/head.plua", "changed");
+    assert_eq!(site.get("a/page.plua").text(), "changedtrue");
+}
+
+#[test]
+fn an_include_of_a_long_path_or_without_a_name_and_a_hidden_failure_just_answer() {
+    let long = format!("{}/{}.plua", "d".repeat(200), "f".repeat(200));
+    let site = Site::new(
+        "pLuaError 0",
+        &[
+            (&long, "long"),
+            ("page.plua", &format!("<?= include('{long}') ?>")),
+            ("empty.plua", "<?= include(''), include('\\0'), include(('x'):rep(5000)) ?>"),
+            ("hidden.plua", "a<?= include('fails.plua') ?>b"),
+            ("fails.plua", "<? error('x') ?>"),
+        ],
+    );
+    assert_eq!(site.get("page.plua").text(), "longtrue");
+    assert_eq!(site.get("empty.plua").text(), "falsefalsefalse");
+    let hidden = site.get("hidden.plua");
+    assert_eq!((hidden.text().as_str(), hidden.status, hidden.log.len()), ("afalseb", 200, 1));
+}
+
+#[test]
 fn include_gives_what_the_file_returns_after_true() {
     let site = Site::new(
         "pLuaRaw .lua",
