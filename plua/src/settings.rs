@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::CStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where a directive may stand.
