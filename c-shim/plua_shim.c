@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include <apr_buckets.h>
+#include <apr_optional.h>
+#include <mod_dbd.h>
 #include <util_filter.h>
 
 /* The name AddHandler and SetHandler use; httpd has put theirs into lower case. */
@@ -218,6 +220,24 @@ int plua_break_off(request_rec *r)
     APR_BRIGADE_INSERT_TAIL(brigade, ap_bucket_error_create(HTTP_BAD_GATEWAY, NULL, r->pool, buckets));
     APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_eos_create(buckets));
     plua_pass_brigade(r, brigade);
+    return 1;
+}
+
+int plua_database(request_rec *r, const void **driver, void **handle)
+{
+    /* Looked up at run time: mod_dbd need not be there, and may be loaded after us. */
+    APR_OPTIONAL_FN_TYPE(ap_dbd_acquire) *acquire = APR_RETRIEVE_OPTIONAL_FN(ap_dbd_acquire);
+    ap_dbd_t *connection;
+
+    if (!acquire) {
+        return 0;
+    }
+    connection = acquire(r);
+    if (!connection) {
+        return -1;
+    }
+    *driver = connection->driver;
+    *handle = connection->handle;
     return 1;
 }
 

@@ -46,6 +46,10 @@ apr_status_t plua_pass(request_rec *r, const char *bytes, apr_size_t length, plu
  * once PLUA_END was passed. 0 when nothing was ever passed: then the request can still be answered otherwise. */
 int plua_break_off(request_rec *r);
 
+/* The connection that mod_dbd keeps for this request, as apr_dbd's driver and handle; both live as long as the request.
+ * 1, or 0 when mod_dbd is not loaded, or -1 when it has none (it has logged why). */
+int plua_database(request_rec *r, const void **driver, void **handle);
+
 /* One entry in the error log, with the request's client, or for the server. `level` is an APLOG_ level. */
 void plua_log_request(int level, const request_rec *r, const char *line, apr_size_t length);
 void plua_log_server(int level, const server_rec *server, const char *line, apr_size_t length);

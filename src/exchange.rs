@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int};
 use std::io;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::slice;
 
+use apr_dbd::Connection;
 use plua::exchange::{Exchange, Head, HeaderChange, Level, Request};
 
 use crate::child::{Server, Serving};
@@ -174,6 +175,19 @@ impl Exchange for ApExchange {
         };
         // SAFETY: promised to `new`.
         unsafe { log(self.r.as_ptr(), level, line) }
+    }
+
+    fn database(&mut self) -> Result<Connection, String> {
+        let (mut driver, mut handle) = (ptr::null(), ptr::null_mut());
+        // SAFETY: promised to `new`. Driver and handle are mod_dbd's until the end of the request, and the engine
+        // lets go of the connection when the page has ended.
+        unsafe {
+            match ffi::plua_database(self.r.as_ptr(), &raw mut driver, &raw mut handle) {
+                1 => Connection::lent(driver, handle),
+                0 => Err("mod_dbd is not loaded".into()),
+                _ => Err("mod_dbd has no connection (DBDriver, DBDParams): see the error log".into()),
+            }
+        }
     }
 }
 

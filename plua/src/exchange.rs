@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::io;
 
+use apr_dbd::Connection;
+
 use crate::report::Report;
 
 /// What a page can know of its request. All text is bytes as received: nothing here is proven UTF-8.
@@ -115,6 +117,13 @@ pub trait Exchange: Send {
     }
     /// Writes one entry to the server's error log.
     fn log(&mut self, level: Level, line: &str);
+    /// A database connection that the server keeps, until the end of this request; what `dbopen("mod_dbd")` opens.
+    ///
+    /// # Errors
+    /// A sentence for the page: why there is none.
+    fn database(&mut self) -> Result<Connection, String> {
+        Err("mod_dbd is not available here".into())
+    }
     /// Tells whoever looks after the server that a page failed.
     fn report(&mut self, report: Report<'_>) {
         self.log(Level::Error, &report.line());

@@ -7,6 +7,7 @@ mod body;
 pub mod c_modules;
 mod cache;
 pub mod chunk;
+mod database;
 pub mod emit;
 pub mod engine;
 pub mod error;

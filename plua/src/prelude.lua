@@ -409,6 +409,7 @@ end
 _G.redirect, file.send = redirect, send_file
 json.array, json.decode, json.null = json_array, json_decode, native.json_null
 _G.getRequestBody, _G.uploads = get_request_body, uploads
+_G.dbopen = native.database(native, pcall, metatable_of)
 _G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
 
 return run, fault, output.tidy, pages, page_texts

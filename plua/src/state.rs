@@ -211,6 +211,8 @@ impl State {
         let Some(mut visit) = self.slot.lock().take() else {
             unreachable!("only State::run empties the slot");
         };
+        // Before the answer is out: whoever has it may ask for what the page did.
+        visit.databases.end();
         let panicked = visit.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic));
         // A page that caught it may have ended before the watchdog came.
         let overdue = visit.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit);

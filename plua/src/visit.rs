@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::body::Body;
 use crate::chunk::Language;
+use crate::database::Databases;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, Head, HeaderChange};
 use crate::form::Form;
@@ -48,6 +49,8 @@ pub struct Visit {
     pub load_error: Option<(String, Error)>,
     /// Device and inode of each file the page has included.
     pub included: HashSet<(u64, u64)>,
+    /// Database handles that must be looked after when the page has ended.
+    pub databases: Databases,
     /// Text of a panic in a page function.
     pub panic: Option<String>,
     /// The request's body, or why there is none, once it was asked for.
@@ -74,6 +77,7 @@ impl Visit {
             deadline: None,
             load_error: None,
             included: HashSet::new(),
+            databases: Databases::default(),
             panic: None,
             body: None,
             form: None,

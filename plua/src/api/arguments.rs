@@ -15,6 +15,12 @@ impl Arguments {
         Arguments { function, values }
     }
 
+    /// How many were given, nil among them.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.values.len()
+    }
+
     /// The value at a position; nil where none was given.
     #[must_use]
     pub fn value(&self, position: usize) -> &Value {

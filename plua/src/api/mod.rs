@@ -2,6 +2,7 @@
 
 mod arguments;
 mod cookie;
+mod database;
 mod digest;
 mod file;
 mod form;
@@ -436,6 +437,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         help: "In a layout: the page's output, or the block of that name; default or an empty string without one.",
         written: InLua,
     },
+    PageFunction {
+        name: "dbopen",
+        signature: "dbopen(driver, parameters) -> handle",
+        help: "Connects to a database (sqlite3, pgsql, mysql, mod_dbd); nil and a message if it cannot.",
+        written: InLua,
+    },
 ];
 
 /// What a function that finds no request says.
@@ -458,6 +465,7 @@ pub fn native(lua: &Lua, slot: &Slot, loader: &Arc<Mutex<Option<Loader>>>) -> ml
     text::install(&native)?;
     form::install(&native)?;
     include::install(&native, loader)?;
+    database::install(&native)?;
     let results = FUNCTIONS.iter().filter_map(|function| match function.written {
         InRust(results) => Some((function.name, results)),
         InLua => None,

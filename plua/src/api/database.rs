@@ -1,0 +1,180 @@
+//! The page function `dbopen` and what its handles do, as database.lua calls it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use apr_dbd::{Connection, Value};
+use mlua::chunk::ChunkMode;
+use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
+
+use super::{Arguments, Native};
+use crate::database::{Handle, Rows};
+use crate::visit::Visit;
+
+const DATABASE: &str = include_str!("../database.lua");
+
+const CLOSED: &str = "the database handle is closed";
+
+/// Why a value of Lua's is none for a database.
+const VALUES: &str = "pass strings, numbers, booleans, nil or db:blob(bytes)";
+
+pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    let source = native.lua.load(DATABASE).set_name("=plua").set_mode(ChunkMode::Text).into_function()?;
+    native.table.raw_set("database", source)?;
+
+    // Each returns its result, or nil and a message.
+    native.add("dbopen", |lua, visit, arguments| {
+        let driver = arguments.string(1)?.to_string_lossy();
+        let opened = match driver.as_str() {
+            "mod_dbd" => lent(visit),
+            _ => parameters(visit, &driver, &arguments)
+                .map(|parameters| Connection::open(&driver, &parameters).map(Handle::new))?,
+        };
+        answer(lua, opened.map(mlua::AnyUserData::wrap))
+    })?;
+    native.add("db.close", |_, _, arguments| {
+        handle(&arguments)?.close(CLOSED);
+        Ok(())
+    })?;
+    native.add("db.active", |_, _, arguments| {
+        Ok(handle(&arguments)?.with(|connection| Ok(connection.is_alive())).unwrap_or(false))
+    })?;
+    native.add("db.escape", |lua, _, arguments| {
+        let (handle, text) = (handle(&arguments)?, arguments.text(2)?);
+        bytes(lua, handle.with(|connection| connection.escape(&text)).map(Some))
+    })?;
+    native.add("db.check", |lua, _, arguments| {
+        let (handle, sql) = (handle(&arguments)?, arguments.text(2)?);
+        answer(lua, handle.with(|connection| connection.placeholders(&sql)))
+    })?;
+    native.add("db.run", |lua, visit, arguments| {
+        let (handle, sql, values) = statement(visit, &arguments)?;
+        answer(lua, handle.with(|connection| connection.run(&sql, &values)))
+    })?;
+    native.add("db.begin", |lua, visit, arguments| {
+        let handle = handle(&arguments)?;
+        visit.databases.note(&handle);
+        done(lua, handle.with(Connection::begin))
+    })?;
+    native.add("db.commit", |lua, _, arguments| done(lua, handle(&arguments)?.with(Connection::commit)))?;
+    native.add("db.rollback", |lua, _, arguments| done(lua, handle(&arguments)?.with(Connection::rollback)))?;
+    native.add("db.lastId", |lua, _, arguments| bytes(lua, handle(&arguments)?.with(Connection::last_id)))?;
+
+    // rows, names of the columns | false for a statement that has none | nil, message
+    native.add("db.query", |lua, visit, arguments| {
+        let (handle, sql, values) = statement(visit, &arguments)?;
+        let found = match handle.with(|connection| connection.query(&sql, &values)) {
+            Ok(Some(found)) => found,
+            Ok(None) => return answer(lua, Ok(false)),
+            Err(message) => return answer::<bool>(lua, Err(message)),
+        };
+        let rows = mlua::AnyUserData::wrap(Rows { handle, number: found.rows });
+        let names = found.columns.iter().map(|name| lua.create_string(name));
+        let names = names.collect::<mlua::Result<Vec<_>>>().and_then(|names| lua.create_sequence_from(names));
+        let pair = (rows, names.map_err(|error| error.to_string())?);
+        pair.into_lua_multi(lua).map_err(|error| error.to_string())
+    })?;
+    // A row | nil after the last | nil, message
+    native.add("db.next", |lua, _, arguments| {
+        let rows = arguments.value(1).as_userdata().and_then(|data| data.borrow::<Rows>().ok());
+        let rows = rows.ok_or("not rows of a database")?;
+        let (handle, number) = (rows.handle.clone(), rows.number);
+        drop(rows);
+        let next = handle.with(|connection| connection.next(number));
+        let row = next.map(|row| row.map(|row| table(lua, row)).transpose().map_err(|error| error.to_string()));
+        match row {
+            Ok(row) => answer(lua, Ok(row?)),
+            Err(message) => answer::<bool>(lua, Err(message)),
+        }
+    })
+}
+
+/// A connection of the server's pool, the same one throughout a request.
+fn lent(visit: &mut Visit) -> Result<Handle, String> {
+    if let Some(lent) = visit.databases.lent() {
+        return Ok(lent);
+    }
+    let handle = Handle::new(visit.exchange.database()?);
+    visit.databases.note(&handle);
+    visit.databases.lend(handle.clone());
+    Ok(handle)
+}
+
+/// What to connect to. The file of an SQLite database is found from the page's folder.
+fn parameters(visit: &Visit, driver: &str, arguments: &Arguments) -> Result<Vec<u8>, String> {
+    let parameters = arguments.text(2)?;
+    let is_file = driver.starts_with("sqlite")
+        && !parameters.is_empty()
+        && !parameters.starts_with(b":")
+        && !parameters.starts_with(b"file:");
+    match is_file {
+        true => Ok(visit.folder().join(OsStr::from_bytes(&parameters)).into_os_string().into_vec()),
+        false => Ok(parameters),
+    }
+}
+
+fn handle(arguments: &Arguments) -> Result<Handle, String> {
+    let handle = arguments.value(1).as_userdata().and_then(|data| data.borrow::<Handle>().ok());
+    handle.map(|handle| handle.clone()).ok_or_else(|| "not a database handle".into())
+}
+
+/// Handle, text and values of a statement; the request will look after the handle.
+fn statement(visit: &mut Visit, arguments: &Arguments) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
+    let (handle, sql) = (handle(arguments)?, arguments.text(2)?);
+    let mut values = Vec::new();
+    for position in 3..=arguments.count() {
+        values.push(value(arguments.value(position)).ok_or_else(|| {
+            let kind = arguments.value(position).type_name();
+            format!("value {} of the statement is a {kind}: {VALUES}", position - 2)
+        })?);
+    }
+    visit.databases.note(&handle);
+    Ok((handle, sql, values))
+}
+
+fn value(value: &mlua::Value) -> Option<Value> {
+    Some(match value {
+        mlua::Value::Nil => Value::Null,
+        mlua::Value::Boolean(truth) => Value::Integer((*truth).into()),
+        mlua::Value::Integer(integer) => Value::Integer(i64::from(*integer)),
+        // Whole numbers that Lua 5.1 tells apart from their neighbours.
+        mlua::Value::Number(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
+            Value::Integer(*number as i64)
+        }
+        mlua::Value::Number(number) => Value::Number(*number),
+        mlua::Value::String(text) => Value::Text(text.as_bytes().to_vec()),
+        mlua::Value::Table(table) => Value::Blob(table.raw_get::<mlua::LuaString>("blob").ok()?.as_bytes().to_vec()),
+        _ => return None,
+    })
+}
+
+/// The row as a sequence of strings, in which NULL is a hole.
+fn table(lua: &Lua, row: apr_dbd::Row) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(row.len(), 0)?;
+    for (index, value) in row.into_iter().enumerate() {
+        if let Some(value) = value {
+            table.raw_set(index + 1, lua.create_string(value)?)?;
+        }
+    }
+    Ok(table)
+}
+
+fn answer<T: IntoLua>(lua: &Lua, result: Result<T, String>) -> Result<MultiValue, String> {
+    let values = match result {
+        Ok(value) => value.into_lua_multi(lua),
+        Err(message) => (mlua::Value::Nil, message).into_lua_multi(lua),
+    };
+    values.map_err(|error| error.to_string())
+}
+
+fn done(lua: &Lua, result: Result<(), String>) -> Result<MultiValue, String> {
+    answer(lua, result.map(|()| true))
+}
+
+fn bytes(lua: &Lua, result: Result<Option<Vec<u8>>, String>) -> Result<MultiValue, String> {
+    let text = result.map(|bytes| bytes.map(|bytes| lua.create_string(bytes)).transpose());
+    match text {
+        Ok(text) => answer(lua, Ok(text.map_err(|error| error.to_string())?)),
+        Err(message) => answer::<bool>(lua, Err(message)),
+    }
+}

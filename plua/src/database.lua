@@ -1,0 +1,164 @@
+-- Database handles as pages see them. `native` holds the functions written in Rust, `pcall` and `metatable_of` are
+-- Lua's own. The chunk returns `dbopen`.
+local native, pcall, metatable_of = ...
+
+local error, rawget, select, setmetatable, type = error, rawget, select, setmetatable, type
+
+-- The key under which a handle's table has its connection.
+local CONNECTION = {}
+
+local function connection(handle, method)
+  local found = type(handle) == "table" and rawget(handle, CONNECTION)
+  if not found then error("a database handle's function is called with a colon: db:" .. method .. "(...)", 3) end
+  return found
+end
+
+local function statement(sql, method)
+  if type(sql) ~= "string" then
+    error("bad argument #1 to '" .. method .. "' (string expected, got " .. type(sql) .. ")", 3)
+  end
+  return sql
+end
+
+-- What is alike in all rows of a result: the names of the columns, and a row's values under them.
+local function shape(names)
+  local positions = {}
+  for i = #names, 1, -1 do positions[names[i]] = i end
+  return {
+    columns = names,
+    __index = function(row, name)
+      local position = positions[name]
+      if position then return rawget(row, position) end
+    end,
+  }
+end
+
+local Handle = {}
+Handle.__index = Handle
+
+function Handle.close(handle)
+  native["db.close"](connection(handle, "close"))
+  return 0
+end
+
+function Handle.active(handle)
+  local ok, active = native["db.active"](connection(handle, "active"))
+  return ok and active
+end
+
+function Handle.escape(handle, text)
+  local ok, escaped, message = native["db.escape"](connection(handle, "escape"), text)
+  if not ok then error(escaped, 2) end
+  if escaped == nil then return nil, message end
+  return escaped
+end
+
+function Handle.run(handle, sql, ...)
+  local ok, changed, message = native["db.run"](connection(handle, "run"), statement(sql, "run"), ...)
+  if not ok then error(changed, 2) end
+  if changed == nil then return nil, message end
+  return changed
+end
+
+function Handle.query(handle, sql, ...)
+  local ok, rows, names = native["db.query"](connection(handle, "query"), statement(sql, "query"), ...)
+  if not ok then error(rows, 2) end
+  if rows == nil then return nil, names end
+  if not rows then return false end
+  local of_row, result, count = shape(names), {}, 0
+  local next_row = native["db.next"]
+  while true do
+    local _, row, message = next_row(rows)
+    if row == nil then
+      if message then return nil, message end
+      return setmetatable(result, { columns = names })
+    end
+    count = count + 1
+    result[count] = setmetatable(row, of_row)
+  end
+end
+
+function Handle.rows(handle, sql, ...)
+  local ok, rows, names = native["db.query"](connection(handle, "rows"), statement(sql, "rows"), ...)
+  if not ok then error(rows, 2) end
+  if rows == nil then return nil, names end
+  if not rows then return function() end end
+  local of_row = shape(names)
+  return function()
+    if not rows then return nil end
+    local _, row, message = native["db.next"](rows)
+    if row == nil then
+      rows = nil
+      if message then error(message, 2) end
+      return nil
+    end
+    return setmetatable(row, of_row)
+  end
+end
+
+-- The names of the columns of a row, or of a result with all its rows.
+function Handle.columns(_, row)
+  local metatable = type(row) == "table" and metatable_of(row)
+  return metatable and metatable.columns or nil
+end
+
+local Statement = {}
+Statement.__index = Statement
+for _, method in next, { "query", "run", "rows" } do
+  Statement[method] = function(prepared, ...)
+    return Handle[method](prepared.handle, prepared.sql, ...)
+  end
+end
+
+function Handle.prepare(handle, sql)
+  local ok, placeholders, message = native["db.check"](connection(handle, "prepare"), statement(sql, "prepare"))
+  if not ok then error(placeholders, 2) end
+  if placeholders == nil then return nil, message end
+  return setmetatable({ handle = handle, sql = sql }, Statement)
+end
+
+-- Marks a string as binary data.
+function Handle.blob(_, bytes)
+  if type(bytes) ~= "string" then
+    error("bad argument #1 to 'blob' (string expected, got " .. type(bytes) .. ")", 2)
+  end
+  return { blob = bytes }
+end
+
+for _, method in next, { "begin", "commit", "rollback", "lastId" } do
+  local run = native["db." .. method]
+  Handle[method] = function(handle)
+    local _, result, message = run(connection(handle, method))
+    if result == nil then return nil, message end
+    return result
+  end
+end
+
+-- Commits if `run` returns, rolls back if it raises, which then goes on.
+local function finish(handle, ok, ...)
+  if not ok then
+    handle:rollback()
+    error((...), 0)
+  end
+  local committed, message = handle:commit()
+  if not committed then return nil, message end
+  if select("#", ...) == 0 then return true end
+  return ...
+end
+
+function Handle.transaction(handle, run)
+  connection(handle, "transaction")
+  if type(run) ~= "function" then
+    error("bad argument #1 to 'transaction' (function expected, got " .. type(run) .. ")", 2)
+  end
+  local begun, message = handle:begin()
+  if not begun then return nil, message end
+  return finish(handle, pcall(run, handle))
+end
+
+return function(...)
+  local ok, opened, message = native.dbopen(...)
+  if not ok then error(opened, 2) end
+  if opened == nil then return nil, message end
+  return setmetatable({ [CONNECTION] = opened }, Handle)
+end
