@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <apr_buckets.h>
+#include <apr_dbd.h>
 #include <apr_optional.h>
 #include <mod_dbd.h>
 #include <util_filter.h>

@@ -1,0 +1,173 @@
+//! Databases behind pages of a real httpd: SQLite, PostgreSQL, MariaDB and mod_dbd's pool.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its own functions too")]
+
+mod common;
+mod database_servers;
+
+use common::{Server, httpd, with_httpd};
+use database_servers::{DatabaseServer, MariaDb, PostgreSql};
+
+/// A page of helpers' output: what `code` puts out with `db` open.
+fn put(server: &Server, name: &str, driver: &str, parameters: &str, code: &str) {
+    let open = format!("<?lua local db, problem = dbopen('{driver}', '{parameters}')\n");
+    server.put(name, format!("{open}if not db then echo('closed: ', problem) return end\n{code} ?>"));
+}
+
+/// Everything that must be the same with each database.
+const ALIKE: &str = "
+assert(db:run('DROP TABLE IF EXISTS t') == 0)
+echo(db:run('CREATE TABLE t (id INTEGER PRIMARY KEY, name VARCHAR(100), price NUMERIC(8, 2))'), '\\n')
+local evil = [[it's \\ \"%s\" ?; DROP TABLE t; -- ]]
+local add = db:prepare('INSERT INTO t VALUES (?, ?, ?)')
+echo(add:run(1, evil, 2.5), add:run(2, nil, nil), add:run(3, '', 0), '\\n')
+echo(db:run('INSERT INTO t (id) VALUES (4), (5)'), db:run('UPDATE t SET price = ? WHERE id > ?', 1, 3), '\\n')
+local rows = db:query('SELECT id, name FROM t WHERE id <= ? ORDER BY id', 3)
+echo(#rows, type(rows[1].id), rows[1].name == evil, tostring(rows[2].name), '[', rows[3].name, ']', '\\n')
+echo(table.concat(db:columns(rows), ','), #db:query('SELECT id FROM t WHERE id > 9'), '\\n')
+echo(#db:query(\"SELECT id FROM t WHERE name = '\" .. db:escape(evil) .. \"'\"), '\\n')
+echo(tostring(db:query('DELETE FROM t WHERE id = 5')), '\\n')
+local value, message = db:query('SELECT * FROM missing_table')
+echo(tostring(value), type(message), message:find('missing_table') ~= nil, '\\n')
+value, message = db:run('INSERT INTO t (id) VALUES (1)')
+echo(tostring(value), type(message), '\\n')
+for row in db:rows('SELECT id FROM t ORDER BY id') do
+  echo(row.id, db:query('SELECT count(*) FROM t WHERE id > ?', row.id)[1][1], ' ')
+end
+echo('\\n')
+db:begin() db:run('DELETE FROM t') db:rollback()
+echo(db:query('SELECT count(*) FROM t')[1][1])
+local ok = pcall(db.transaction, db, function() db:run('DELETE FROM t') error('no') end)
+echo(tostring(ok), db:query('SELECT count(*) FROM t')[1][1])
+echo(db:transaction(function() return db:run('DELETE FROM t WHERE id = 4') end))
+echo(db:query('SELECT count(*) FROM t')[1][1], '\\n')
+echo(tostring(db:active()), db:close(), tostring(db:active()), tostring(db:query('SELECT 1')))
+";
+
+const ALIKE_ANSWER: &str = "0\n111\n22\n3stringtruenil[]\nid,name0\n1\nfalse\nnilstringtrue\nnilstring\n\
+    13 22 31 40 \n4false413\ntrue0falsenil";
+
+fn is_alike(driver: &str, parameters: &str) {
+    with_httpd("pLuaError 1", &[], |server| {
+        put(server, "alike.plua", driver, parameters, ALIKE);
+        assert_eq!(server.get("/alike.plua").text(), ALIKE_ANSWER);
+        assert_eq!(server.get("/alike.plua").text(), ALIKE_ANSWER, "a second time");
+    });
+}
+
+/// A page that keeps its handle, and one that opens it again when it is not active.
+fn survives_a_restart(driver: &str, database: &mut dyn DatabaseServer) {
+    let parameters = database.parameters();
+    with_httpd("pLuaStates 1", &[], |server| {
+        server.put(
+            "kept.plua",
+            format!(
+                "<?lua if not (kept and kept:active()) then local problem
+                 kept, problem = dbopen('{driver}', '{parameters}') opened = (opened or 0) + 1 end
+                 if kept then echo('open ', opened, ' ', kept:query('SELECT 1')[1][1]) else echo('refused') end ?>"
+            ),
+        );
+        server.put("active.plua", "<?= kept and kept:active() or false ?>");
+        assert_eq!(server.get("/kept.plua").text(), "open 1 1");
+        assert_eq!(server.get("/kept.plua").text(), "open 1 1");
+        database.stop();
+        assert_eq!(server.get("/active.plua").text(), "false");
+        assert_eq!(server.get("/kept.plua").text(), "refused");
+        database.start();
+        assert_eq!(server.get("/kept.plua").text(), "open 3 1");
+        assert_eq!(server.get("/active.plua").text(), "true");
+    });
+}
+
+#[test]
+fn sqlite_serves_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    open_to_all(folder.path());
+    is_alike("sqlite3", folder.path().join("test.db").to_str().unwrap());
+}
+
+#[test]
+fn postgresql_serves_pages() {
+    let Some(mut database) = PostgreSql::started() else { return };
+    is_alike("pgsql", &database.parameters());
+    with_httpd("", &[], |server| {
+        let code = "db:run('CREATE TABLE b (x bytea, y serial)')
+            echo(db:run('INSERT INTO b VALUES (?)', 'a\\0\\255\\\\'), db:run('INSERT INTO b VALUES (?)', db:blob('\\\\x')))
+            echo(db:query(\"SELECT encode(x, 'hex') AS hex FROM b ORDER BY y\")[1].hex, db:lastId())
+            echo(db:query(\"SELECT encode(x, 'hex') FROM b ORDER BY y\")[2][1])
+            echo(db:query('SELECT ?::int + 1, $$?$$', 41)[1][1], tostring(db:query('SELECT ?::boolean', true)[1][1]))
+            db:begin() db:run('INSERT INTO b (y) VALUES (9)') db:run('nonsense')
+            local ok, message = db:commit() echo(tostring(ok), ' ', message:match('^rolled back'))";
+        put(server, "own.plua", "pgsql", &database.parameters(), code);
+        assert_eq!(server.get("/own.plua").text(), "116100ff5c25c7842tnil rolled back");
+    });
+    survives_a_restart("pgsql", &mut database);
+    with_mod_dbd("pgsql", &database.parameters());
+}
+
+#[test]
+fn mariadb_serves_pages() {
+    let Some(mut database) = MariaDb::started() else { return };
+    is_alike("mysql", &database.parameters());
+    with_httpd("", &[], |server| {
+        let code = "db:run('CREATE TABLE b (id INTEGER PRIMARY KEY AUTO_INCREMENT, x LONGBLOB)')
+            local all = {} for i = 0, 255 do all[#all + 1] = string.char(i) end all = table.concat(all):rep(8000)
+            echo(db:run('INSERT INTO b (x) VALUES (?)', all), db:lastId(), db:query('SELECT x FROM b')[1].x == all)
+            local value, message = db:run('SELECT 1') echo(tostring(value), ' ', message, ' ', db:query('SELECT 2')[1][1])
+            db:run([[SET sql_mode = 'NO_BACKSLASH_ESCAPES']])
+            echo(db:query('SELECT ?', [[a\\'b]])[1][1] == [[a\\'b]])";
+        put(server, "own.plua", "mysql", &database.parameters(), code);
+        let expected = "11truenil the statement has rows: query() or rows() fetch them 2true";
+        assert_eq!(server.get("/own.plua").text(), expected);
+    });
+    survives_a_restart("mysql", &mut database);
+    with_mod_dbd("mysql", &database.parameters());
+}
+
+/// A handle of mod_dbd's pool works without parameters and ends with its request.
+fn with_mod_dbd(driver: &str, parameters: &str) {
+    httpd().module("dbd").lines(&format!("DBDriver {driver}\nDBDParams \"{parameters}\"\npLuaStates 1")).run(
+        |server| {
+            server.put(
+                "page.plua",
+                "<? kept = dbopen('mod_dbd') echo(kept:query('SELECT 7 AS n')[1].n,
+            dbopen('mod_dbd'):query('SELECT ?', 'x')[1][1]) ?>",
+            );
+            server.put("late.plua", "<? echo(tostring(kept:active()), ' ', select(2, kept:query('SELECT 1'))) ?>");
+            for _ in 0..3 {
+                assert_eq!(server.get("/page.plua").text(), "7x");
+            }
+            let late = server.get("/late.plua").text();
+            assert_eq!(late, "false the database handle of mod_dbd ended with its request: open it in each request");
+        },
+    );
+}
+
+#[test]
+fn mod_dbd_lends_its_connections_if_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    open_to_all(folder.path());
+    with_mod_dbd("sqlite3", folder.path().join("dbd.db").to_str().unwrap());
+    with_httpd("", &[("page.plua", "<? echo(select(2, dbopen('mod_dbd'))) ?>")], |server| {
+        assert_eq!(server.get("/page.plua").text(), "mod_dbd is not loaded");
+    });
+}
+
+#[test]
+fn hosts_do_not_share_handles() {
+    let hosts = "<VirtualHost *:${PORT}>\nServerName one.test\n</VirtualHost>\n<VirtualHost *:${PORT}>\n\
+        ServerName two.test\n</VirtualHost>";
+    let page = "<? kept = kept or dbopen('sqlite3', ':memory:') kept:run('CREATE TABLE IF NOT EXISTS t (a)')
+        kept:run('INSERT INTO t VALUES (1)') echo(kept:query('SELECT count(*) FROM t')[1][1]) ?>";
+    with_httpd(hosts, &[("page.plua", page)], |server| {
+        assert_eq!(server.get_from("one.test", "/page.plua").text(), "1");
+        assert_eq!(server.get_from("one.test", "/page.plua").text(), "2");
+        assert_eq!(server.get_from("two.test", "/page.plua").text(), "1");
+    });
+}
+
+/// httpd's children run as another account than root's tests.
+fn open_to_all(folder: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+}
