@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::{env, panic};
 
-const HEADERS: &str = "#include <apr_general.h>\n#include <apr_pools.h>\n#include <apr_allocator.h>\n#include <apr_buckets.h>\n#include <apr_dbd.h>\n";
+const HEADERS: &str = "#include <apr_general.h>\n#include <apr_pools.h>\n#include <apr_allocator.h>\n\
+    #include <apr_buckets.h>\n#include <apr_dbd.h>\n";
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");

@@ -291,8 +291,8 @@ impl Connection {
         self.take_rows();
         let pool = self.pool.child()?;
         let mut results = ptr::null_mut();
-        // The driver of PostgreSQL sees errors only with all rows at once, that of MySQL counts rows only so; the
-        // others make no difference.
+        // PostgreSQL's driver tells errors and names of columns only of rows it has all at once; MySQL's sends row by row
+        // unless asked otherwise; SQLite's always has all.
         let all_at_once = c_int::from(self.kind == Kind::Pgsql);
         // SAFETY: as in `run`; the results are in the pool.
         let status = unsafe {
@@ -705,4 +705,90 @@ unsafe fn text(text: *const c_char) -> Option<String> {
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let text = text.trim_end();
     (!text.is_empty()).then(|| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Connection {
+        Connection::open("sqlite3", b":memory:").unwrap()
+    }
+
+    fn all(connection: &mut Connection, sql: &str, values: &[Value]) -> Vec<Row> {
+        let found = connection.query(sql.as_bytes(), values).unwrap().unwrap();
+        std::iter::from_fn(|| connection.next(found.rows).unwrap()).collect()
+    }
+
+    #[test]
+    fn rows_have_names_nulls_and_any_bytes() {
+        let mut connection = memory();
+        let sql = b"SELECT 1 AS one, NULL AS nothing, ? AS bytes, '' AS empty";
+        let bytes: Vec<u8> = (0..=255).collect();
+        let found = connection.query(sql, &[Value::Blob(bytes.clone())]).unwrap().unwrap();
+        assert_eq!(found.columns, [&b"one"[..], b"nothing", b"bytes", b"empty"]);
+        let row = connection.next(found.rows).unwrap().unwrap();
+        assert_eq!(row, [Some(b"1".to_vec()), None, Some(bytes), Some(Vec::new())]);
+        assert_eq!(connection.next(found.rows), Ok(None));
+        assert!(connection.next(found.rows).is_err());
+    }
+
+    #[test]
+    fn a_connection_dropped_in_a_transaction_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.db");
+        let open = || Connection::open("sqlite3", file.to_str().unwrap().as_bytes()).unwrap();
+        open().run(b"CREATE TABLE t (a)", &[]).unwrap();
+        let mut connection = open();
+        connection.begin().unwrap();
+        connection.run(b"INSERT INTO t VALUES (1)", &[]).unwrap();
+        let rows = connection.query(b"SELECT * FROM t", &[]).unwrap();
+        assert!(rows.is_some());
+        drop(connection);
+        assert!(all(&mut open(), "SELECT * FROM t", &[]).is_empty());
+    }
+
+    #[test]
+    fn creating_a_trigger_does_not_end_a_transaction() {
+        let mut connection = memory();
+        connection.begin().unwrap();
+        connection.run(b"CREATE TABLE t (a)", &[]).unwrap();
+        connection.run(b"CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END", &[]).unwrap();
+        connection.commit().unwrap();
+        assert_eq!(connection.commit(), Err("no transaction is open".into()));
+    }
+
+    #[test]
+    fn many_statements_and_connections_take_no_more_memory_than_few() {
+        // Pages of 4096 bytes.
+        let resident = || -> usize {
+            let facts = std::fs::read_to_string("/proc/self/statm").unwrap();
+            facts.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let mut connection = memory();
+        let mut work = || {
+            for number in 0..5000 {
+                let values = [Value::Integer(number), Value::Text(vec![b'x'; 2000])];
+                assert_eq!(all(&mut connection, "SELECT ?, ?", &values).len(), 1);
+                connection.escape(b"it's").unwrap();
+            }
+            for _ in 0..200 {
+                all(&mut memory(), "SELECT 1", &[]);
+            }
+        };
+        work();
+        let before = resident();
+        work();
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 512, "{grown} pages");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_told() {
+        for (driver, parameters) in
+            [("sqlite3", "/no/such/folder/x"), ("sqlite3", ""), ("none", "x"), ("../sqlite3", "x")]
+        {
+            assert!(Connection::open(driver, parameters.as_bytes()).is_err(), "{driver}");
+        }
+    }
 }

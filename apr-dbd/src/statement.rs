@@ -132,6 +132,11 @@ impl Statement {
     }
 
     fn word(&mut self, word: &[u8], number: usize) {
+        // The statements inside a trigger are its own.
+        let has_body = |[first, second]: &[String; 2]| first == "CREATE" && BODIES.contains(&second.as_str());
+        if self.openings.last().is_some_and(has_body) {
+            return;
+        }
         let word = || String::from_utf8_lossy(word).to_ascii_uppercase();
         match (number, self.openings.last_mut()) {
             (0, _) => self.openings.push([word(), String::new()]),
@@ -150,6 +155,9 @@ impl Statement {
         self.openings.iter().any(|[first, _]| words.contains(&first.as_str()))
     }
 }
+
+/// What follows CREATE where statements may be part of another.
+const BODIES: &[&str] = &["TRIGGER", "TEMP", "TEMPORARY", "PROCEDURE", "FUNCTION", "EVENT", "DEFINER", "OR"];
 
 enum Token {
     Placeholder,
@@ -276,6 +284,8 @@ mod tests {
         let statement = Statement::new(b" /* x */ insert into t values (';'); Rollback To a;", SQLITE);
         assert_eq!(statement.openings, [["INSERT", "INTO"], ["ROLLBACK", "TO"]]);
         assert!(statement.begins_with(&["ROLLBACK"]) && !statement.begins_with(&["SELECT"]));
+        let trigger = Statement::new(b"create trigger t after insert on a begin delete from b; end", SQLITE);
+        assert_eq!(trigger.openings, [["CREATE", "TRIGGER"]]);
     }
 
     #[test]
