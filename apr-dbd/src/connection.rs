@@ -1,27 +1,22 @@
 //! A connection to a database: statements, their rows, transactions.
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 
+use crate::bound::{Bound, c_string, format, pointers};
 use crate::ffi;
 use crate::memory::{Pool, initialize};
+use crate::rows::{Row, Rows, text};
 use crate::statement::{Dialect, Statement, Value, hex_literal, number_text};
 
 const OK: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
-
-/// What `apr_dbd_get_row` says of the next row, and what it answers when there is none.
-const NEXT: c_int = -1;
-const NO_MORE: c_int = -1;
 
 /// Words that begin statements with rows in MySQL.
 const ROWS_IN_MYSQL: &[&str] = &["SELECT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "WITH", "TABLE", "VALUES"];
 
 /// Words that begin statements SQLite counts rows for; after others it still tells the last count.
 const COUNTED_IN_SQLITE: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
-
-/// The values of one row in the order of its columns; None is NULL.
-pub type Row = Vec<Option<Vec<u8>>>;
 
 /// Rows waiting to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,29 +69,6 @@ enum Open {
     Driver(Rows),
     /// Taken from the driver before their time.
     Taken(VecDeque<Row>, Option<String>),
-}
-
-/// Rows where the driver has them; all of it is in the pool.
-struct Rows {
-    results: *mut ffi::apr_dbd_results_t,
-    row: *mut ffi::apr_dbd_row_t,
-    columns: c_int,
-    brigade: *mut ffi::apr_bucket_brigade,
-    pool: Pool,
-}
-
-/// A statement and its values as the driver takes them.
-enum Bound {
-    /// With the values in it.
-    Text(CString),
-    /// In APR's own format, with the values beside it.
-    Format(CString, Vec<Parameter>),
-}
-
-enum Parameter {
-    Null,
-    Text(CString),
-    Blob(Vec<u8>, usize),
 }
 
 impl Connection {
@@ -324,21 +296,20 @@ impl Connection {
             return Ok(None);
         }
         // SAFETY: the results are live as long as the pool; names are copied at once.
-        let (columns, names, brigade) = unsafe {
+        let (columns, names) = unsafe {
             let columns = ffi::apr_dbd_num_cols(self.driver(), results);
             let names = (0..columns).map_while(|column| {
                 let name = ffi::apr_dbd_get_name(self.driver(), results, column);
                 (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes().to_vec())
             });
-            let names: Vec<Vec<u8>> = names.collect();
-            let buckets = ffi::apr_bucket_alloc_create(pool.as_ptr());
-            (columns, names, ffi::apr_brigade_create(pool.as_ptr(), buckets))
+            (columns, names.collect())
         };
         if columns == 0 {
             return Ok(None);
         }
         self.opened += 1;
-        let rows = Rows { results, row: ptr::null_mut(), columns, brigade, pool };
+        // SAFETY: the driver put the results into this pool.
+        let rows = unsafe { Rows::new(results, columns, pool) };
         self.open.insert(self.opened, Open::Driver(rows));
         Ok(Some(Found { rows: self.opened, columns: names }))
     }
@@ -348,10 +319,10 @@ impl Connection {
     /// # Errors
     /// What the database says, or that the rows were given up.
     pub fn next(&mut self, rows: u64) -> Result<Option<Row>, String> {
-        let (driver, handle, kind) = (self.driver.as_ptr(), self.handle.as_ptr(), self.kind);
+        let (driver, handle, may_break) = (self.driver.as_ptr(), self.handle.as_ptr(), self.kind == Kind::Mysql);
         let next = match self.open.get_mut(&rows) {
             None => return Err("these rows are no longer there".into()),
-            Some(Open::Driver(rows)) => rows.next(driver, handle, kind),
+            Some(Open::Driver(rows)) => rows.next(driver, handle, may_break),
             Some(Open::Taken(taken, error)) => match taken.pop_front() {
                 Some(row) => Ok(Some(row)),
                 None => error.take().map_or(Ok(None), Err),
@@ -457,12 +428,12 @@ impl Connection {
         if self.kind == Kind::Sqlite || self.kind == Kind::Pgsql {
             return;
         }
-        let (driver, handle, kind) = (self.driver.as_ptr(), self.handle.as_ptr(), self.kind);
+        let (driver, handle, may_break) = (self.driver.as_ptr(), self.handle.as_ptr(), self.kind == Kind::Mysql);
         for open in self.open.values_mut() {
             let Open::Driver(rows) = open else { continue };
             let mut taken = VecDeque::new();
             let error = loop {
-                match rows.next(driver, handle, kind) {
+                match rows.next(driver, handle, may_break) {
                     Ok(Some(row)) => taken.push_back(row),
                     Ok(None) => break None,
                     Err(error) => break Some(error),
@@ -591,122 +562,6 @@ impl Drop for Connection {
     }
 }
 
-impl Rows {
-    fn next(
-        &mut self,
-        driver: *const ffi::apr_dbd_driver_t,
-        handle: *mut ffi::apr_dbd_t,
-        kind: Kind,
-    ) -> Result<Option<Row>, String> {
-        // SAFETY: the connection passes its own driver and handle; results and row live in the pool.
-        unsafe {
-            match ffi::apr_dbd_get_row(driver, self.pool.as_ptr(), self.results, &raw mut self.row, NEXT) {
-                0 => {}
-                // This is also what the driver of MySQL answers when the connection breaks.
-                NO_MORE => {
-                    let error = (kind == Kind::Mysql).then(|| text(ffi::apr_dbd_error(driver, handle, 0)));
-                    return error.flatten().map_or(Ok(None), Err);
-                }
-                status => {
-                    let error = text(ffi::apr_dbd_error(driver, handle, status));
-                    return Err(error.unwrap_or_else(|| format!("the database failed ({status})")));
-                }
-            }
-            (0..self.columns).map(|column| self.value(driver, column)).collect::<Result<Row, String>>().map(Some)
-        }
-    }
-
-    /// One value of the row, asked for as binary data because only so its length is told.
-    ///
-    /// # Safety
-    /// There is a row, of this driver, and it has that column.
-    unsafe fn value(&self, driver: *const ffi::apr_dbd_driver_t, column: c_int) -> Result<Option<Vec<u8>>, String> {
-        // SAFETY: the caller vouches for row and column; the brigade is ours, and empty between calls.
-        unsafe {
-            let kind = ffi::APR_DBD_TYPE_BLOB;
-            match ffi::apr_dbd_datum_get(driver, self.row, column, kind, self.brigade.cast()) {
-                OK => {}
-                status if status == NULL_VALUE => return Ok(None),
-                _ => {
-                    let value = ffi::apr_dbd_get_entry(driver, self.row, column);
-                    return Ok((!value.is_null()).then(|| CStr::from_ptr(value).to_bytes().to_vec()));
-                }
-            }
-            let mut length: ffi::apr_off_t = 0;
-            let mut bytes = Vec::new();
-            let mut status = ffi::apr_brigade_length(self.brigade, 1, &raw mut length);
-            if status == OK && length > 0 {
-                let mut room = length as ffi::apr_size_t;
-                bytes = vec![0_u8; length as usize];
-                status = ffi::apr_brigade_flatten(self.brigade, bytes.as_mut_ptr().cast::<c_char>(), &raw mut room);
-                bytes.truncate(room as usize);
-            }
-            ffi::apr_brigade_cleanup(self.brigade.cast());
-            match status {
-                OK => Ok(Some(bytes)),
-                status => Err(format!("column {} cannot be read ({status})", column + 1)),
-            }
-        }
-    }
-}
-
-/// `APR_ENOENT`, which is the system's own number.
-const NULL_VALUE: ffi::apr_status_t = 2;
-
-/// A statement in APR's format: each placeholder is `%s`, or `%pDb` for binary data.
-fn format(statement: &Statement, values: &[Value]) -> Result<Bound, String> {
-    let mut text = Vec::new();
-    let mut parameters = Vec::with_capacity(values.len());
-    for (piece, value) in statement.pieces.iter().zip(values.iter().map(Some).chain([None])) {
-        for byte in piece {
-            text.extend_from_slice(if *byte == b'%' { b"%%" } else { std::slice::from_ref(byte) });
-        }
-        let Some(value) = value else { continue };
-        let (mark, parameter): (&[u8], Parameter) = match (value.binary(), value.text()) {
-            (Some(bytes), _) => (b"%pDb", Parameter::Blob(bytes.to_vec(), bytes.len())),
-            (None, Some(text)) => (b"%s", Parameter::Text(c_string(&text, "a value holds")?)),
-            (None, None) => (b"%s", Parameter::Null),
-        };
-        text.extend_from_slice(mark);
-        parameters.push(parameter);
-    }
-    Ok(Bound::Format(c_string(&text, "the statement holds")?, parameters))
-}
-
-/// The values as `apr_dbd_pbquery` wants them: binary data is followed by its length and the names of table and column,
-/// which only Oracle's driver looks at.
-fn pointers(parameters: &[Parameter]) -> Vec<*const c_void> {
-    let mut all = Vec::with_capacity(parameters.len());
-    for parameter in parameters {
-        match parameter {
-            Parameter::Null => all.push(ptr::null()),
-            Parameter::Text(text) => all.push(text.as_ptr().cast()),
-            Parameter::Blob(bytes, length) => {
-                all.extend([bytes.as_ptr().cast(), ptr::from_ref(length).cast(), ptr::null(), ptr::null()]);
-            }
-        }
-    }
-    all
-}
-
-fn c_string(bytes: &[u8], what: &str) -> Result<CString, String> {
-    CString::new(bytes).map_err(|_| format!("{what} a NUL byte"))
-}
-
-/// A text of a driver's, without the newline some end with; none if there is nothing in it.
-///
-/// # Safety
-/// `text` is null or a C string.
-unsafe fn text(text: *const c_char) -> Option<String> {
-    if text.is_null() {
-        return None;
-    }
-    // SAFETY: the caller's promise.
-    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    let text = text.trim_end();
-    (!text.is_empty()).then(|| text.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -723,10 +578,10 @@ mod tests {
     #[test]
     fn rows_have_names_nulls_and_any_bytes() {
         let mut connection = memory();
-        let sql = b"SELECT 1 AS one, NULL AS nothing, ? AS bytes, '' AS empty";
+        let sql = b"SELECT 1 AS one, NULL AS absent, ? AS bytes, '' AS empty";
         let bytes: Vec<u8> = (0..=255).collect();
         let found = connection.query(sql, &[Value::Blob(bytes.clone())]).unwrap().unwrap();
-        assert_eq!(found.columns, [&b"one"[..], b"nothing", b"bytes", b"empty"]);
+        assert_eq!(found.columns, [&b"one"[..], b"absent", b"bytes", b"empty"]);
         let row = connection.next(found.rows).unwrap().unwrap();
         assert_eq!(row, [Some(b"1".to_vec()), None, Some(bytes), Some(Vec::new())]);
         assert_eq!(connection.next(found.rows), Ok(None));

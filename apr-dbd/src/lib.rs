@@ -2,10 +2,13 @@
 //!
 //! Inside httpd the libraries are the process's own copies. Drivers are loaded when first asked for.
 
+mod bound;
 mod connection;
 mod ffi;
 mod memory;
+mod rows;
 mod statement;
 
-pub use connection::{Connection, Found, Row};
+pub use connection::{Connection, Found};
+pub use rows::Row;
 pub use statement::Value;

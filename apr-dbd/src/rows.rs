@@ -1,0 +1,115 @@
+//! Rows where a driver has them.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+
+use crate::ffi;
+use crate::memory::Pool;
+
+const OK: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
+
+/// `APR_ENOENT`, which is the system's own number.
+const NULL_VALUE: ffi::apr_status_t = 2;
+
+/// What `apr_dbd_get_row` says of the next row, and what it answers when there is none.
+const NEXT: c_int = -1;
+const NO_MORE: c_int = -1;
+
+/// The values of one row in the order of its columns; None is NULL.
+pub type Row = Vec<Option<Vec<u8>>>;
+
+/// Rows where the driver has them; all of it is in the pool.
+pub(crate) struct Rows {
+    results: *mut ffi::apr_dbd_results_t,
+    row: *mut ffi::apr_dbd_row_t,
+    columns: c_int,
+    brigade: *mut ffi::apr_bucket_brigade,
+    pool: Pool,
+}
+
+impl Rows {
+    /// The rows of these results, which have that many columns.
+    ///
+    /// # Safety
+    /// The results are a driver's own and in this pool.
+    pub(crate) unsafe fn new(results: *mut ffi::apr_dbd_results_t, columns: c_int, pool: Pool) -> Rows {
+        // SAFETY: the pool is live; allocator and brigade go with it.
+        let brigade = unsafe { ffi::apr_brigade_create(pool.as_ptr(), ffi::apr_bucket_alloc_create(pool.as_ptr())) };
+        Rows { results, row: ptr::null_mut(), columns, brigade, pool }
+    }
+
+    /// The next row; none after the last. `may_break` if the rows come over a connection that can break meanwhile.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn next(
+        &mut self,
+        driver: *const ffi::apr_dbd_driver_t,
+        handle: *mut ffi::apr_dbd_t,
+        may_break: bool,
+    ) -> Result<Option<Row>, String> {
+        // SAFETY: the connection passes its own driver and handle; results and row live in the pool.
+        unsafe {
+            match ffi::apr_dbd_get_row(driver, self.pool.as_ptr(), self.results, &raw mut self.row, NEXT) {
+                0 => {}
+                // This is also what the driver of MySQL answers when the connection breaks.
+                NO_MORE => {
+                    let error = may_break.then(|| text(ffi::apr_dbd_error(driver, handle, 0)));
+                    return error.flatten().map_or(Ok(None), Err);
+                }
+                status => {
+                    let error = text(ffi::apr_dbd_error(driver, handle, status));
+                    return Err(error.unwrap_or_else(|| format!("the database failed ({status})")));
+                }
+            }
+            (0..self.columns).map(|column| self.value(driver, column)).collect::<Result<Row, String>>().map(Some)
+        }
+    }
+
+    /// One value of the row, asked for as binary data because only so its length is told.
+    ///
+    /// # Safety
+    /// There is a row, of this driver, and it has that column.
+    unsafe fn value(&self, driver: *const ffi::apr_dbd_driver_t, column: c_int) -> Result<Option<Vec<u8>>, String> {
+        // SAFETY: the caller vouches for row and column; the brigade is ours, and empty between calls.
+        unsafe {
+            let kind = ffi::APR_DBD_TYPE_BLOB;
+            match ffi::apr_dbd_datum_get(driver, self.row, column, kind, self.brigade.cast()) {
+                OK => {}
+                status if status == NULL_VALUE => return Ok(None),
+                _ => {
+                    let value = ffi::apr_dbd_get_entry(driver, self.row, column);
+                    return Ok((!value.is_null()).then(|| CStr::from_ptr(value).to_bytes().to_vec()));
+                }
+            }
+            let mut length: ffi::apr_off_t = 0;
+            let mut bytes = Vec::new();
+            let mut status = ffi::apr_brigade_length(self.brigade, 1, &raw mut length);
+            if status == OK && length > 0 {
+                let mut room = length as ffi::apr_size_t;
+                bytes = vec![0_u8; length as usize];
+                status = ffi::apr_brigade_flatten(self.brigade, bytes.as_mut_ptr().cast::<c_char>(), &raw mut room);
+                bytes.truncate(room as usize);
+            }
+            ffi::apr_brigade_cleanup(self.brigade.cast());
+            match status {
+                OK => Ok(Some(bytes)),
+                status => Err(format!("column {} cannot be read ({status})", column + 1)),
+            }
+        }
+    }
+}
+
+/// A text of a driver's, without the newline some end with; none if there is nothing in it.
+///
+/// # Safety
+/// `text` is null or a C string.
+pub(crate) unsafe fn text(text: *const c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.to_string())
+}
