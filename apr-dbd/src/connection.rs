@@ -322,7 +322,8 @@ impl Connection {
         let (driver, handle, may_break) = (self.driver.as_ptr(), self.handle.as_ptr(), self.kind == Kind::Mysql);
         let next = match self.open.get_mut(&rows) {
             None => return Err("these rows are no longer there".into()),
-            Some(Open::Driver(rows)) => rows.next(driver, handle, may_break),
+            // SAFETY: the rows are of this connection's own driver and handle.
+            Some(Open::Driver(rows)) => unsafe { rows.next(driver, handle, may_break) },
             Some(Open::Taken(taken, error)) => match taken.pop_front() {
                 Some(row) => Ok(Some(row)),
                 None => error.take().map_or(Ok(None), Err),
@@ -433,7 +434,8 @@ impl Connection {
             let Open::Driver(rows) = open else { continue };
             let mut taken = VecDeque::new();
             let error = loop {
-                match rows.next(driver, handle, may_break) {
+                // SAFETY: the rows are of this connection's own driver and handle.
+                match unsafe { rows.next(driver, handle, may_break) } {
                     Ok(Some(row)) => taken.push_back(row),
                     Ok(None) => break None,
                     Err(error) => break Some(error),

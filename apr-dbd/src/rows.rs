@@ -42,13 +42,16 @@ impl Rows {
     ///
     /// # Errors
     /// What the database says.
-    pub(crate) fn next(
+    ///
+    /// # Safety
+    /// `driver` and `handle` are those the results came from, and live.
+    pub(crate) unsafe fn next(
         &mut self,
         driver: *const ffi::apr_dbd_driver_t,
         handle: *mut ffi::apr_dbd_t,
         may_break: bool,
     ) -> Result<Option<Row>, String> {
-        // SAFETY: the connection passes its own driver and handle; results and row live in the pool.
+        // SAFETY: the caller vouches for driver and handle; results and row live in the pool.
         unsafe {
             match ffi::apr_dbd_get_row(driver, self.pool.as_ptr(), self.results, &raw mut self.row, NEXT) {
                 0 => {}

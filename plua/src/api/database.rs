@@ -136,7 +136,7 @@ fn value(value: &mlua::Value) -> Option<Value> {
     Some(match value {
         mlua::Value::Nil => Value::Null,
         mlua::Value::Boolean(truth) => Value::Integer((*truth).into()),
-        mlua::Value::Integer(integer) => Value::Integer(i64::from(*integer)),
+        mlua::Value::Integer(integer) => Value::Integer(*integer),
         // Whole numbers that Lua 5.1 tells apart from their neighbours.
         mlua::Value::Number(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
             Value::Integer(*number as i64)
