@@ -8,7 +8,7 @@ mod database_servers;
 use common::{Server, httpd, with_httpd};
 use database_servers::{DatabaseServer, MariaDb, PostgreSql};
 
-/// A page of helpers' output: what `code` puts out with `db` open.
+/// Writes a page that opens `db` and runs `code`.
 fn put(server: &Server, name: &str, driver: &str, parameters: &str, code: &str) {
     let open = format!("<?lua local db, problem = dbopen('{driver}', '{parameters}')\n");
     server.put(name, format!("{open}if not db then echo('closed: ', problem) return end\n{code} ?>"));
