@@ -12,10 +12,10 @@ fn a_page_becomes_lua_of_as_many_lines() {
     let said = folder.plua(&["translate", "page.plua"]);
     assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
     let lua = [
-        r#"local __plua=... do __plua.out:put("<ul>\"#,
+        r#"local __plua=... if true then __plua.put("<ul>\"#,
         r#"") end   for i = 1, 2 do  "#,
-        r#"do __plua.out:put("<li>") end do __plua.out:put(__plua.text( i )) end "#,
-        r#"  end  do __plua.out:put("</ul>\"#,
+        r#"if true then __plua.put("<li>") end if true then __plua.echo("", i ) end "#,
+        r#"  end  if true then __plua.put("</ul>\"#,
         r#"") end "#,
     ];
     assert_eq!(said.out, lua.join("\n"));
@@ -25,7 +25,7 @@ fn a_page_becomes_lua_of_as_many_lines() {
 fn directives_hold_and_code_that_does_not_compile_is_shown_as_well() {
     let folder = Folder::new(&[("page.plua", "<?= 1 + ?>"), ("tool.lua", "#!/usr/bin/lua\nreturn +\n")]);
     let said = folder.plua(&["translate", "-d", "pLuaAutoEscape=1", "page.plua"]);
-    assert_eq!(said.all(), (Some(0), "local __plua=... do __plua.out:put(__plua.html( 1 + )) end ", ""));
+    assert_eq!(said.all(), (Some(0), "local __plua=... if true then __plua.escape(\"\", 1 + ) end ", ""));
     let said = folder.plua(&["translate", "-d", "pLuaRaw=.lua", "tool.lua"]);
     assert_eq!(said.all(), (Some(0), "\nreturn +\n", ""));
 }

@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
         "exchange",
         "body",
         "form",
+        "database",
         "chunk",
         "cache",
         "time_limit",
@@ -47,15 +48,22 @@ const NOT_ON_THE_GROUND: &[&str] = &[
 ];
 
 /// Where `unsafe` may stand, from the root of the workspace: httpd's side, and the engine's exceptions.
-const UNSAFE: &[&str] =
-    &["src/", "plua/src/c_modules.rs", "plua/src/output.rs", "plua/src/state.rs", "plua/src/time_limit.rs"];
+const UNSAFE: &[&str] = &[
+    "src/",
+    "apr-dbd/src/",
+    "plua/src/c_modules.rs",
+    "plua/src/output.rs",
+    "plua/src/state.rs",
+    "plua/src/time_limit.rs",
+];
 
 /// The packages, where they are, and which others of the house they may depend on.
 const PACKAGES: &[(&str, &str, &[&str])] = &[
-    ("plua", "plua", &[]),
+    ("apr-dbd", "apr-dbd", &[]),
+    ("plua", "plua", &["apr-dbd"]),
     ("private-httpd", "private-httpd", &[]),
     ("plua-cli", "plua-cli", &["plua", "private-httpd"]),
-    ("mod_plua", "", &["plua", "private-httpd"]),
+    ("mod_plua", "", &["apr-dbd", "plua", "private-httpd"]),
 ];
 
 fn root() -> &'static Path {
