@@ -13,7 +13,25 @@ use crate::time_limit::Call;
 #[must_use]
 pub fn frames(list: &Value, page: &Path) -> Vec<Frame> {
     let Value::Table(list) = list else { return Vec::new() };
-    list.sequence_values::<Table>().flatten().filter_map(|frame| self::frame(&frame, page)).collect()
+    folded(list.sequence_values::<Table>().flatten().filter_map(|frame| self::frame(&frame, page)))
+}
+
+/// Recursion is one frame that says how often.
+fn folded(frames: impl Iterator<Item = Frame>) -> Vec<Frame> {
+    let mut folded: Vec<(Frame, usize)> = Vec::new();
+    for frame in frames {
+        match folded.last_mut() {
+            Some((last, times)) if *last == frame => *times += 1,
+            _ => folded.push((frame, 1)),
+        }
+    }
+    let told = |(mut frame, times): (Frame, usize)| {
+        if times > 1 {
+            frame.what += &format!(" ({times} times)");
+        }
+        frame
+    };
+    folded.into_iter().map(told).collect()
 }
 
 fn frame(frame: &Table, page: &Path) -> Option<Frame> {
@@ -25,11 +43,8 @@ fn frame(frame: &Table, page: &Path) -> Option<Frame> {
 /// The calls that were active when the time limit struck, without the engine's own.
 #[must_use]
 pub fn stopped_frames(calls: &[Call], page: &Path) -> Vec<Frame> {
-    calls
-        .iter()
-        .filter(|call| call.source != b"=plua" && call.line > 0)
-        .map(|call| named(&call.source, call.line, &call.name, &call.what, page))
-        .collect()
+    let calls = calls.iter().filter(|call| call.source != b"=plua" && call.line > 0);
+    folded(calls.map(|call| named(&call.source, call.line, &call.name, &call.what, page)))
 }
 
 fn named(source: &[u8], line: u32, name: &[u8], what: &[u8], page: &Path) -> Frame {
