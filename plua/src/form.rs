@@ -69,7 +69,8 @@ impl Form {
 
     fn of_parts(body: &mut Body, boundary: &[u8], settings: &Settings) -> Result<Form, Error> {
         let mut form = Form::default();
-        let mut parts = Multipart::new(body.reader().map_err(|error| broken(&error))?, boundary);
+        let reader = body.reader().map_err(|error| broken(&error))?;
+        let mut parts = Multipart::new(reader, boundary, settings.fields().saturating_add(1));
         let mut text_size = 0;
         while let Some(part) = parts.next_part().map_err(|error| broken(&error))? {
             if form.fields.len() == settings.fields() {
@@ -107,6 +108,9 @@ pub fn too_many_fields(what: &str, settings: &Settings) -> Error {
 
 fn broken(error: &io::Error) -> Error {
     match error.kind() {
+        io::ErrorKind::QuotaExceeded => {
+            Error::new(ErrorKind::TooLarge, "the form has more parts than a form may have fields (pLuaFields)")
+        }
         io::ErrorKind::UnexpectedEof => {
             Error::new(ErrorKind::BadRequest, format!("the request's form is not whole: {error}"))
         }
@@ -114,7 +118,11 @@ fn broken(error: &io::Error) -> Error {
     }
 }
 
-fn check_size(size: u64, what: &str, settings: &Settings) -> Result<(), Error> {
+/// Whether that many bytes may be held in memory, or kept of one file.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`] beyond `pLuaUploadSize`.
+pub fn check_size(size: u64, what: &str, settings: &Settings) -> Result<(), Error> {
     match settings.upload_size() {
         0 => Ok(()),
         limit if size <= u64::from(limit) * 1024 => Ok(()),

@@ -40,6 +40,8 @@ pub struct Multipart<R> {
     start: usize,
     ended: bool,
     place: Place,
+    /// Parts that may still come.
+    parts_allowed: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,9 @@ enum Found {
 
 impl<R: Read> Multipart<R> {
     /// The parts of `source` between lines of this boundary.
-    pub fn new(source: R, boundary: &[u8]) -> Multipart<R> {
+    ///
+    /// More than `parts_allowed` are refused, those without a name among them: each takes a search of its own.
+    pub fn new(source: R, boundary: &[u8], parts_allowed: usize) -> Multipart<R> {
         Multipart {
             source,
             delimiter: [b"\r\n--", boundary].concat(),
@@ -75,19 +79,22 @@ impl<R: Read> Multipart<R> {
             start: 0,
             ended: false,
             place: Place::Preamble,
+            parts_allowed,
         }
     }
 
     /// Goes to the next part with a name. None at the end, and where the boundary is nowhere in the body.
     ///
     /// # Errors
-    /// The source's; [`io::ErrorKind::UnexpectedEof`] when the body ends before its last boundary.
+    /// The source's; [`io::ErrorKind::UnexpectedEof`] when the body ends before its last boundary, and
+    /// [`io::ErrorKind::QuotaExceeded`] after more parts than are allowed.
     pub fn next_part(&mut self) -> io::Result<Option<Part>> {
         loop {
             while self.piece()?.is_some() {}
             if self.place == Place::End {
                 return Ok(None);
             }
+            self.parts_allowed = self.parts_allowed.checked_sub(1).ok_or(io::ErrorKind::QuotaExceeded)?;
             // From the CRLF of the boundary's line to the blank line, and a boundary that comes before it.
             self.fill(LONGEST_HEADERS + self.delimiter.len() + DECIDING)?;
             let window = &self.window[self.start..];
@@ -301,7 +308,7 @@ mod tests {
     }
 
     fn shown(body: &[u8], boundary: &str, step: usize) -> String {
-        let mut parts = Multipart::new(Slow(body, step), boundary.as_bytes());
+        let mut parts = Multipart::new(Slow(body, step), boundary.as_bytes(), 1000);
         let mut shown = String::new();
         loop {
             match parts.next_part() {

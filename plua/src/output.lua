@@ -212,8 +212,17 @@ function ob.ob_end_flush()
 end
 function ob.ob_get_level() return level - innermost() end
 
--- A large page's memory is not kept for the small ones that follow.
+-- Empties the page's own buffer. A large page's memory is not kept for the small ones that follow.
 local LARGEST_KEPT = 1048576
+local function clear()
+  if has_buffer and #buffers[0] > LARGEST_KEPT then
+    buffers[0] = new_buffer()
+  else
+    buffers[0]:reset()
+  end
+end
+
+local spare = new_buffer()
 
 return {
   slot = slot,
@@ -235,7 +244,12 @@ return {
       if openers[i] ~= OB and openers[i] ~= CAPTURE then return openers[i] end
     end
   end,
-  contents = function() return contents_of(buffers[0]) end,
+  -- What the page's own buffer holds, for Rust. Until `sent` or `reset` all output goes elsewhere: taking the address
+  -- may collect garbage, and a finalizer that echoes would move what the address names.
+  contents = function()
+    slot.out = spare
+    return contents_of(buffers[0])
+  end,
   -- Moves everything into the page's own buffer.
   settle = function() settle(0) end,
   -- Takes out what the page has put out and not sent.
@@ -245,16 +259,19 @@ return {
     buffers[0]:reset()
     return taken
   end,
-  sent = function() buffers[0]:reset() end,
+  -- Rust is done with the contents; `kept` when they have not been sent.
+  sent = function(kept)
+    if not kept then clear() end
+    slot.out = buffers[level]
+  end,
   reset = function()
     if level > 0 then drop(0) end
-    buffers[0]:reset()
+    spare:reset()
+    clear()
     slot.out = buffers[0]
   end,
   tidy = function()
-    if has_buffer and #buffers[0] > LARGEST_KEPT then
-      buffers[0] = new_buffer()
-      slot.out = buffers[0]
-    end
+    clear()
+    slot.out = buffers[0]
   end,
 }

@@ -112,11 +112,13 @@ impl HostPool {
             0 => OWN.with_borrow_mut(|own| own.remove(&self.number)).map_or(Turn::Make, Turn::Take),
             most => self.turn(most, wait)?,
         };
-        let state = match turn {
+        // Before a state is made, so that the right to make one comes back whatever happens.
+        let mut guard = StateGuard { pool: self, state: None };
+        guard.state = Some(match turn {
             Turn::Take(state) => state,
-            Turn::Make => self.make().inspect_err(|_| self.give_back(None))?,
-        };
-        Ok(StateGuard { pool: self, state: Some(state) })
+            Turn::Make => self.make()?,
+        });
+        Ok(guard)
     }
 
     fn turn(&self, most: u32, wait: Option<Duration>) -> Result<Turn, Error> {

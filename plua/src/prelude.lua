@@ -179,8 +179,10 @@ local function run(number, prepend, append)
   end
   output.reset()
   composition.reset()
+  -- Taken before other files are loaded, which may push this one out of the cache.
+  local page, texts = pages[number], page_texts[number]
   local fine = (not prepend or step(run_prepended, prepend))
-    and step(pages[number], page_texts[number])
+    and step(page, texts)
     and (level() == 0 or settle())
     and (not composition.has_layout() or step(composition.run_layouts))
     and (not append or step(run_appended, append))
@@ -220,7 +222,7 @@ local function send_file(path)
   end
   if ok and bytes == nil then
     ok, bytes = native.stream_file(path, output.contents())
-    if ok and bytes ~= false then output.sent() end
+    output.sent(not ok or bytes == false)
     if ok and bytes == nil then
       ending = "client gone"
       error(ENDING, 0)

@@ -85,7 +85,7 @@ impl State {
         let limit = watchdog.limit(&lua);
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
-        let native = api::native(&lua, &slot, &loader)?;
+        let native = api::native(&lua, &slot, &loader, limit.handle())?;
         native.raw_set("package_path", settings.package_path())?;
         native.raw_set("package_cpath", settings.package_cpath())?;
         let ignored = lua.create_table_from(settings.ignored_libraries().iter().map(|name| (*name, true)))?;

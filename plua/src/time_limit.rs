@@ -53,6 +53,9 @@ struct Deadline {
     calls: Mutex<Vec<Call>>,
     /// The state again, for the signal handler, which may take no lock.
     running: AtomicPtr<ffi::lua_State>,
+    /// Whether the page waits in a page function written in Rust. A signal would only disturb it there: each one
+    /// makes a wait for the client begin anew (APR's poll), so that the server's own Timeout would never come.
+    waits: AtomicBool,
     /// The thread the page runs in.
     thread: AtomicUsize,
     /// The deadline of the page that this one interrupted in its thread, if any.
@@ -119,6 +122,7 @@ impl Watchdog {
             state: Mutex::new(state),
             calls: Mutex::default(),
             running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
+            waits: AtomicBool::new(false),
             thread: AtomicUsize::new(0),
             outer: AtomicPtr::default(),
         });
@@ -181,7 +185,7 @@ fn stop_if_expired(deadline: &Deadline) -> bool {
     let _running = deadline.state.lock();
     let expired = ends == EXPIRED && deadline.ends.load(Ordering::SeqCst) == EXPIRED
         || deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-    if expired && cfg!(feature = "luajit") {
+    if expired && cfg!(feature = "luajit") && !deadline.waits.load(Ordering::SeqCst) {
         // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
         unsafe { libc::pthread_kill(deadline.thread.load(Ordering::Relaxed) as libc::pthread_t, stop_signal()) };
     }
@@ -319,6 +323,12 @@ impl TimeLimit {
         }
     }
 
+    /// For the page functions of the state.
+    #[must_use]
+    pub fn handle(&self) -> TimeLimitHandle {
+        TimeLimitHandle(self.deadline.clone())
+    }
+
     /// Stops the clock, in the thread that started it. When the deadline had passed and the page was told to stop:
     /// the calls that were active then, innermost first.
     pub fn stop(&self) -> Option<Vec<Call>> {
@@ -341,8 +351,34 @@ impl TimeLimit {
     }
 }
 
+/// Marks that a page waits in Rust, for as long as it lives.
+#[must_use]
+pub struct Waiting<'l>(&'l TimeLimitHandle);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.0.waits.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A page function's end of the time limit.
+#[derive(Clone)]
+pub struct TimeLimitHandle(Arc<Deadline>);
+
+impl TimeLimitHandle {
+    /// From here on, until the result is dropped, the page waits in Rust and is stopped when it returns to Lua.
+    pub fn waiting(&self) -> Waiting<'_> {
+        self.0.waits.store(true, Ordering::SeqCst);
+        Waiting(self)
+    }
+}
+
 impl Drop for TimeLimit {
     fn drop(&mut self) {
+        // A page that a panic ended has not stopped its clock.
+        if CURRENT.get() == Arc::as_ptr(&self.deadline) {
+            CURRENT.set(self.deadline.outer.load(Ordering::Relaxed));
+        }
         let state = self.deadline.state.lock().take();
         if let Some(state) = state {
             // SAFETY: the state is still alive (see State) and does not run. Coroutines keep the hook but run no more.

@@ -155,3 +155,48 @@ fn many_threads_share_few_states_without_a_wrong_byte() {
         }
     });
 }
+
+#[test]
+fn a_finalizer_that_calls_page_functions_does_not_hold_the_page() {
+    if cfg!(feature = "lua54") {
+        return;
+    }
+    let site = Site::new(
+        "pLuaTimeout 20",
+        &[(
+            "page.plua",
+            "<? for i = 1, 3000 do local p = newproxy(true) getmetatable(p).__gc = function() pcall(clock) echo('x') end end \
+             for i = 1, 3000 do getEnv() end ob_start() collectgarbage() collectgarbage() ob_end_clean() ?>",
+        )],
+    );
+    for _ in 0..3 {
+        assert_eq!(site.get("page.plua").status, 200);
+    }
+}
+
+#[test]
+fn a_page_keeps_its_place_when_what_runs_before_it_fills_the_cache() {
+    let site = Site::new(
+        "pLuaFiles 1",
+        &[("before.plua", "<? include('other.plua') ?>"), ("other.plua", "o"), ("page.plua", "p")],
+    );
+    let before = format!("pLuaFiles 1\npLuaPrepend {}", site.path("before.plua").display());
+    let site = Site::new(&before, &[("page.plua", "p"), ("other.plua", "o")]).keeping(site);
+    for _ in 0..3 {
+        assert_eq!(site.get("page.plua").text(), "op");
+    }
+}
+
+#[test]
+fn a_form_of_many_empty_parts_is_refused() {
+    let site = Site::new("pLuaFields 100", &[("page.plua", "<? parsePost() ?>fine")]);
+    let body = "--X\r\n".repeat(100_000);
+    assert_eq!(site.post("page.plua", "multipart/form-data; boundary=X", body).status, 413);
+}
+
+#[test]
+fn a_body_larger_than_pluauploadsize_is_not_one_string() {
+    let site = Site::new("pLuaUploadSize 1", &[("page.plua", "<?= #getRequestBody() ?>")]);
+    assert_eq!(site.post("page.plua", "text/plain", "x".repeat(1024)).text(), "1024");
+    assert_eq!(site.post("page.plua", "text/plain", "x".repeat(1025)).status, 413);
+}

@@ -11,6 +11,7 @@ use mlua::Value;
 use nix::unistd::{AccessFlags, access};
 
 use super::{Arguments, Native};
+use crate::error::{Error, ErrorKind};
 use crate::output;
 use crate::visit::Visit;
 
@@ -68,7 +69,15 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             visit.exchange.flush()?;
             Ok(sent)
         });
-        Ok(sent.map_or(Value::Nil, |sent| Value::Integer(sent as i64)))
+        match sent {
+            Ok(sent) => Ok(Value::Integer(sent as i64)),
+            // Half a file must not look whole.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(visit.refuse(Error::new(ErrorKind::TimeLimit, "a file took too long to send (timed out)!")))
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error.to_string()),
+            Err(_) => Ok(Value::Nil),
+        }
     })
 }
 
@@ -91,14 +100,23 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     }
 }
 
-/// Sends a file piece by piece, until its end or the page's time limit; what cannot be read is its end.
+/// Sends a file piece by piece, until its end.
+///
+/// # Errors
+/// What sending failed with; [`io::ErrorKind::InvalidData`] for what cannot be read, [`io::ErrorKind::TimedOut`] at the
+/// page's time limit.
 fn stream(visit: &mut Visit, mut file: impl Read) -> io::Result<u64> {
     let mut chunk = vec![0; CHUNK];
     let mut sent = 0;
     loop {
-        let length = file.read(&mut chunk).unwrap_or(0);
-        if length == 0 || visit.time_left().is_some_and(|left| left.is_zero()) {
+        let unreadable =
+            |error| io::Error::new(io::ErrorKind::InvalidData, format!("the file cannot be read: {error}"));
+        let length = file.read(&mut chunk).map_err(unreadable)?;
+        if length == 0 {
             return Ok(sent);
+        }
+        if visit.time_left().is_some_and(|left| left.is_zero()) {
+            return Err(io::ErrorKind::TimedOut.into());
         }
         visit.exchange.write(&chunk[..length])?;
         sent += length as u64;

@@ -19,6 +19,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             _ => Some(path(visit, &arguments, 1)?),
         };
         let expects_body = matches!(&*visit.exchange.request().method, b"POST" | b"PUT" | b"PATCH");
+        let host = visit.host.clone();
         let body = match visit.body() {
             Ok(body) => body,
             Err(error) => return Err(visit.refuse(error)),
@@ -28,6 +29,14 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             return Ok((Value::Nil, Value::Nil));
         }
         let Some(file) = file else {
+            let size_allowed = form::check_size(size, "a body as one string is", &host);
+            if let Err(error) = size_allowed {
+                return Err(visit.refuse(error));
+            }
+            let body = match visit.body() {
+                Ok(body) => body,
+                Err(error) => return Err(visit.refuse(error)),
+            };
             let bytes = body.bytes().map_err(|error| error.to_string())?;
             return Ok((string(lua, &bytes)?, Value::Integer(size as i64)));
         };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Value};
 use parking_lot::Mutex;
 
-use super::{Arguments, NO_REQUEST, Native, refuse};
+use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
 use crate::chunk::Stamp;
 use crate::fault;
 use crate::loader::{LoadError, Loader};
@@ -24,10 +24,8 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
     // include(file, including, once) -> true, number | true, nil, what is wrong with the file | true, nil, nil, whether
     // it is left out because it was included before | false, message
     let include = native.lua.create_function(move |lua, arguments: MultiValue| {
-        let mut visit = slot.lock();
-        let Some(visit) = visit.as_mut() else {
-            return refuse(lua, NO_REQUEST);
-        };
+        let Some(mut visit) = slot.try_lock() else { return refuse(lua, IN_FINALIZER) };
+        let Some(visit) = visit.as_mut() else { return refuse(lua, NO_REQUEST) };
         let arguments = Arguments::new("include", arguments);
         let file = match arguments.string(1) {
             Ok(file) => PathBuf::from(OsStr::from_bytes(&file.as_bytes())),
@@ -42,7 +40,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             return (true, Value::Nil, Value::Nil, true).into_lua_multi(lua);
         }
         let language = visit.language(&path);
-        let mut loader = loading.lock();
+        let Some(mut loader) = loading.try_lock() else { return refuse(lua, IN_FINALIZER) };
         let Some(loader) = loader.as_mut() else { return (true, Value::Nil).into_lua_multi(lua) };
         match loader.load(lua, &path, Some(stamp), language) {
             Ok(number) => (true, number).into_lua_multi(lua),
@@ -82,7 +80,9 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
     // folder() -> the folder of the page asked for, nil between requests
     let slot = native.slot.clone();
     let folder = native.lua.create_function(move |lua, ()| {
-        slot.lock().as_ref().map(|visit| lua.create_string(visit.folder().as_os_str().as_bytes())).transpose()
+        let visit = slot.try_lock();
+        let visit = visit.as_ref().and_then(|visit| visit.as_ref());
+        visit.map(|visit| lua.create_string(visit.folder().as_os_str().as_bytes())).transpose()
     })?;
     native.table.raw_set("folder", folder)
 }

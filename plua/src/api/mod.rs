@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 pub use arguments::Arguments;
 
 use crate::loader::Loader;
+use crate::time_limit::TimeLimitHandle;
 use crate::visit::{Slot, Visit};
 
 /// One row of the table of page functions.
@@ -448,12 +449,20 @@ pub const FUNCTIONS: &[PageFunction] = &[
 /// What a function that finds no request says.
 const NO_REQUEST: &str = "there is no request: page functions work only while a page runs";
 
+/// What a function says that a finalizer called while another page function made Lua collect its garbage.
+const IN_FINALIZER: &str = "a finalizer cannot call page functions";
+
 /// The functions written in Rust, for the state's own code to wrap.
 ///
 /// # Errors
 /// Lua's, when memory runs out.
-pub fn native(lua: &Lua, slot: &Slot, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<Table> {
-    let native = Native { lua, slot, table: lua.create_table()? };
+pub fn native(
+    lua: &Lua,
+    slot: &Slot,
+    loader: &Arc<Mutex<Option<Loader>>>,
+    limit: TimeLimitHandle,
+) -> mlua::Result<Table> {
+    let native = Native { lua, slot, limit, table: lua.create_table()? };
     response::install(&native)?;
     request::install(&native)?;
     script::install(&native)?;
@@ -482,6 +491,7 @@ pub fn native(lua: &Lua, slot: &Slot, loader: &Arc<Mutex<Option<Loader>>>) -> ml
 struct Native<'a> {
     lua: &'a Lua,
     slot: &'a Slot,
+    limit: TimeLimitHandle,
     table: Table,
 }
 
@@ -492,12 +502,11 @@ impl Native<'_> {
         name: &'static str,
         body: impl Fn(&Lua, &mut Visit, Arguments) -> Result<R, String> + Send + 'static,
     ) -> mlua::Result<()> {
-        let slot = self.slot.clone();
+        let (slot, limit) = (self.slot.clone(), self.limit.clone());
         let function = self.lua.create_function(move |lua, arguments: MultiValue| {
-            let mut visit = slot.lock();
-            let Some(visit) = visit.as_mut() else {
-                return refuse(lua, NO_REQUEST);
-            };
+            let Some(mut visit) = slot.try_lock() else { return refuse(lua, IN_FINALIZER) };
+            let Some(visit) = visit.as_mut() else { return refuse(lua, NO_REQUEST) };
+            let _waiting = limit.waiting();
             let arguments = Arguments::new(name, arguments);
             match catch_unwind(AssertUnwindSafe(|| body(lua, visit, arguments))) {
                 Ok(Ok(results)) => {

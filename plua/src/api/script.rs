@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
 
-use super::{Arguments, NO_REQUEST, Native, refuse};
+use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
+use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("clock", |lua, _, _| {
@@ -21,9 +22,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(())
     })?;
     let slot = native.slot.clone();
-    let has_time_limit = native
-        .lua
-        .create_function(move |_, ()| Ok(slot.lock().as_ref().is_none_or(|visit| !visit.host.timeout().is_zero())))?;
+    let has_time_limit = native.lua.create_function(move |_, ()| {
+        let limited = |visit: &Visit| !visit.host.timeout().is_zero();
+        Ok(slot.try_lock().is_none_or(|visit| visit.as_deref().is_none_or(limited)))
+    })?;
     native.table.raw_set("has_time_limit", has_time_limit)?;
     // Waits without holding the request.
     let slot = native.slot.clone();
@@ -34,9 +36,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Ok(seconds) => seconds,
             Err(message) => return refuse(lua, &message),
         };
-        let limit = match slot.lock().as_ref() {
-            Some(visit) => visit.time_left(),
-            None => return refuse(lua, NO_REQUEST),
+        let limit = match slot.try_lock().as_ref().map(|visit| visit.as_ref()) {
+            Some(Some(visit)) => visit.time_left(),
+            Some(None) => return refuse(lua, NO_REQUEST),
+            None => return refuse(lua, IN_FINALIZER),
         };
         let wanted = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         let cut_short = limit.is_some_and(|limit| limit < wanted);

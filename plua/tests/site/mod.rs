@@ -34,6 +34,7 @@ impl Seen {
 
 pub struct Site {
     pub folder: TempDir,
+    kept: Vec<TempDir>,
     pub host: Host,
     settings: Arc<Settings>,
 }
@@ -50,6 +51,7 @@ impl Site {
         }
         let site = Site {
             folder: tempfile::tempdir().unwrap(),
+            kept: Vec::new(),
             host: Engine::new().host("test", &settings).unwrap(),
             settings: Arc::new(settings),
         };
@@ -57,6 +59,12 @@ impl Site {
             site.write(name, page);
         }
         site
+    }
+
+    /// This site, with the files of another one kept as long.
+    pub fn keeping(mut self, other: Site) -> Site {
+        self.kept.push(other.folder);
+        self
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
