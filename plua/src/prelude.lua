@@ -238,12 +238,15 @@ local function redirect(...)
   exit()
 end
 
--- One result when all is well, so that an echo of it shows no second.
-local function json_decode(...)
-  local ok, value, problem = native["json.decode"](...)
-  if not ok then error(value, 2) end
-  if value == nil then return nil, problem end
-  return value
+-- A decoder: one result when all is well, so that an echo of it shows no second.
+local function decoder(name)
+  local decode = native[name]
+  return function(...)
+    local ok, value, problem = decode(...)
+    if not ok then error(value, 2) end
+    if value == nil then return nil, problem end
+    return value
+  end
 end
 
 local function json_array(items)
@@ -409,8 +412,8 @@ for _, functions in next, { output.ob, composition.functions } do
   for name, run in next, functions do _G[name] = run end
 end
 _G.redirect, file.send = redirect, send_file
-json.array, json.decode, json.null = json_array, json_decode, native.json_null
-_G.getRequestBody, _G.uploads = get_request_body, uploads
+json.array, json.decode, json.null = json_array, decoder("json.decode"), native.json_null
+_G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
 _G.dbopen = native.database(native, pcall, metatable_of)
 _G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
 

@@ -214,6 +214,51 @@ fn an_empty_body_is_an_empty_string_and_a_request_that_has_none_gets_nil() {
 }
 
 #[test]
+fn a_json_body_is_one_value_for_any_method_and_type_as_often_as_asked_for() {
+    let page = "<? local raw = getRequestBody() local v, w = getJson(), getJson()
+echo(select('#', getJson()), ' ', v.a[2], ' ', w.b == json.null, ' ', v ~= w, ' ', #raw) ?>";
+    let site = Site::new("", &[("page.plua", page), ("echo.plua", "<? echo(getJson()) ?>")]);
+    let body = r#"{"a": [1, "x"], "b": null}"#;
+    for (method, content_type) in
+        [("POST", Some("application/json; charset=utf-8")), ("PUT", None), ("DELETE", Some("text/plain"))]
+    {
+        let sent = Sent { method, content_type, body: Box::new(body.as_bytes()), ..Sent::default() };
+        assert_eq!(site.send("page.plua", sent).text(), "1 x true true 26", "{method}");
+    }
+    for (body, shown) in [("false", "false"), ("\"a\\u0000b\"", "a\0b")] {
+        assert_eq!(site.post("echo.plua", "application/json", body).text(), shown);
+    }
+    let large = format!("[{}1]", "0,".repeat(200_000));
+    let site = Site::new("", &[("page.plua", "<? echo(#getJson()) ?>")]);
+    assert_eq!(site.post("page.plua", "application/json", large).text(), "200001");
+}
+
+#[test]
+fn a_form_may_be_asked_for_as_json_and_stays_a_form() {
+    let page = "<? echo((getJson()), ' ', parsePost().a, ' ', select(2, getJson())) ?>";
+    let seen = Site::new("", &[("page.plua", page)]).post("page.plua", URLENCODED, "a=1");
+    assert_eq!(seen.text(), "nil 1 expected value at line 1 column 1");
+}
+
+#[test]
+fn a_body_that_is_no_json_is_nil_and_a_message_with_line_and_column() {
+    let site = Site::new("", &[("page.plua", "<? echo(getJson()) ?>")]);
+    let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+    for (body, shown) in [
+        ("{\n\"a\": tru}".to_string(), "nilexpected ident at line 2 column 9"),
+        ("[1] 2".to_string(), "niltrailing characters at line 1 column 5"),
+        (" ".to_string(), "nilEOF while parsing a value at line 1 column 1"),
+        (String::new(), "nilthe request has no body"),
+        (nested(128), "nilrecursion limit exceeded at line 1 column 128"),
+        (nested(100), "table"),
+    ] {
+        let text = site.post("page.plua", "application/json", &body).text();
+        assert!(text.starts_with(shown), "{body}: {text}");
+    }
+    assert_eq!(site.get("page.plua").text(), "nilthe request has no body");
+}
+
+#[test]
 fn the_body_goes_to_a_file_that_it_replaces() {
     let page = "<? echo(getRequestBody('out.txt'), ' ', select('#', getRequestBody('out.txt'))) ?>";
     let site = Site::new("", &[("sub/page.plua", page), ("sub/out.txt", "a longer file"), ("no.plua", "")]);
@@ -264,9 +309,13 @@ fn a_body_the_server_refuses_is_an_error_at_the_pages_line_with_the_right_status
             "Bad request: the request's body is broken, or the client left before its end",
         ),
     ] {
-        let site =
-            Site::new("", &[("page.plua", "\n\n<? parsePost() ?>"), ("body.plua", "\n\n<? getRequestBody('f') ?>")]);
-        for name in ["page.plua", "body.plua"] {
+        let pages = [
+            ("page.plua", "\n\n<? parsePost() ?>"),
+            ("body.plua", "\n\n<? getRequestBody('f') ?>"),
+            ("json.plua", "\n\n<? getJson() ?>"),
+        ];
+        let site = Site::new("", &pages);
+        for (name, _) in pages {
             let body = failing(b"a=1&b", kind);
             let seen =
                 site.send(name, Sent { method: "POST", content_type: Some(URLENCODED), body, ..Sent::default() });

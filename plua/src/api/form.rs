@@ -1,4 +1,4 @@
-//! Page functions for the request's body: as it is, as a form, and as uploaded files.
+//! Page functions for the request's body: as it is, as JSON, as a form, and as uploaded files.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use mlua::{Lua, LuaString, Table, Value};
 
-use super::{Arguments, Native};
+use super::{Arguments, Native, json};
 use crate::form::{self, Upload};
 use crate::query;
 use crate::visit::Visit;
@@ -42,6 +42,16 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         };
         let copied = File::create(file).and_then(|mut file| body.copy_to(&mut file));
         Ok((copied.map_or(Value::Boolean(false), |()| Value::Integer(size as i64)), Value::Nil))
+    })?;
+    native.add("getJson", |lua, visit, _| {
+        let body = match visit.body() {
+            Ok(body) => body,
+            Err(error) => return Err(visit.refuse(error)),
+        };
+        if body.size() == 0 {
+            return Ok((Value::Nil, Some("the request has no body".to_string())));
+        }
+        json::value_or_problem(lua, &body.bytes().map_err(|error| error.to_string())?)
     })?;
     native.add("parsePost", |lua, visit, _| {
         let fields = lua.create_table().map_err(|error| error.to_string())?;

@@ -26,14 +26,20 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let text = encode(lua, arguments.value(1)).map_err(|problem| arguments.bad(1, &problem))?;
         lua.create_string(text).map(Value::String).map_err(|error| error.to_string())
     })?;
-    native.add("json.decode", |lua, _, arguments| {
-        match decode(lua, &arguments.string(1)?.as_bytes()) {
-            Ok(value) => Ok((value, None)),
-            // Not the text's fault: the page ends as it does wherever its memory runs out.
-            Err(problem) if problem.contains("not enough memory") => Err(problem),
-            Err(problem) => Ok((Value::Nil, Some(problem))),
-        }
-    })
+    native.add("json.decode", |lua, _, arguments| value_or_problem(lua, &arguments.string(1)?.as_bytes()))
+}
+
+/// The Lua value of a JSON text, or nil and what is wrong with it: what `json.decode` and `getJson` give.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+pub fn value_or_problem(lua: &Lua, text: &[u8]) -> Result<(Value, Option<String>), String> {
+    match decode(lua, text) {
+        Ok(value) => Ok((value, None)),
+        // Not the text's fault: the page ends as it does wherever its memory runs out.
+        Err(problem) if problem.contains("not enough memory") => Err(problem),
+        Err(problem) => Ok((Value::Nil, Some(problem))),
+    }
 }
 
 /// The Lua value of a JSON text.

@@ -360,6 +360,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "getJson",
+        signature: "getJson() -> value or nil, message",
+        help: "The value of a JSON body, as json.decode gives it.",
+        written: InLua,
+    },
+    PageFunction {
         name: "include_once",
         signature: "include_once(file [, vars]) -> boolean, ...",
         help: "The same, unless the request has included that file already: then only true.",
