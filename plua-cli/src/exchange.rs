@@ -1,6 +1,6 @@
 //! A request made on the command line, answered on the terminal.
 
-use std::io::{self, Write, stderr, stdout};
+use std::io::{self, Read, Write, stderr, stdin, stdout};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ pub(crate) struct Ended {
     pub(crate) problem: Option<io::Error>,
 }
 
-/// The exchange of one request: the body goes to the standard output, reports go to the standard error output.
+/// The exchange of one request: its body is the standard input, the response's goes to the standard output, reports go
+/// to the standard error output.
 pub(crate) struct TerminalExchange {
     asked: Asked,
     /// Microseconds since 1970.
@@ -123,6 +124,14 @@ impl Exchange for TerminalExchange {
         visit(b"REQUEST_URI", &self.unparsed_uri());
         visit(b"SCRIPT_NAME", &self.uri());
         visit(b"SCRIPT_FILENAME", self.asked.page.as_os_str().as_bytes());
+    }
+
+    fn read_body(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // Other methods must not make a page wait for a terminal.
+        match self.asked.method.as_str() {
+            "POST" | "PUT" | "PATCH" => stdin().read(into),
+            _ => Ok(0),
+        }
     }
 
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {

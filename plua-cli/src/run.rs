@@ -16,6 +16,9 @@ use crate::put;
 ///
 /// What fails is reported on the standard error output; -d pLuaError=1 also writes what a visitor would see. The exit
 /// status is 1 if anything failed or the response's status is 500 or above.
+///
+/// With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it. A form
+/// needs its type: --header "Content-Type: application/x-www-form-urlencoded".
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The page.

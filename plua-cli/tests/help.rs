@@ -67,10 +67,12 @@ fn translate_says_what_it_takes() {
 
 #[test]
 fn run_says_what_it_takes() {
-    insta::assert_snapshot!(help(&["run", "--help"]), @r"
+    insta::assert_snapshot!(help(&["run", "--help"]), @r#"
     Run a page and write its response's body to the standard output.
 
     What fails is reported on the standard error output; -d pLuaError=1 also writes what a visitor would see. The exit status is 1 if anything failed or the response's status is 500 or above.
+
+    With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it. A form needs its type: --header "Content-Type: application/x-www-form-urlencoded".
 
     Usage: plua run [OPTIONS] <FILE>
 
@@ -98,7 +100,7 @@ fn run_says_what_it_takes() {
 
       -h, --help
               Print help (see a summary with '-h')
-    ");
+    "#);
 }
 
 #[test]

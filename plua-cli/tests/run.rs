@@ -4,7 +4,7 @@
 
 mod command;
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -30,6 +30,27 @@ fn query_method_and_headers_reach_the_page() {
     let arguments = ["run", "deep/page.plua", "--query", "a=b%20c&d", "--method", "PUT", "--header", "X-Name:  a: b "];
     let request = "b c PUT a: b /page.plua\n/page.plua?a=b%20c&d PUT PUT /page.plua?a=b%20c&d HTTP/1.1";
     assert_eq!(folder.plua(&arguments).all(), (Some(0), request, ""));
+}
+
+#[test]
+fn the_standard_input_is_the_body_of_a_method_that_has_one() {
+    let folder = Folder::new(&[
+        ("form.plua", "<? local form = parsePost() echo(form.a, ' ', form.b) ?>"),
+        ("json.plua", "<? echo(getJson().a[2]) ?>"),
+        ("body.plua", "<? echo(getRequestBody()) ?>"),
+    ]);
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    for (arguments, body, shown) in [
+        (&["run", "--method", "POST", "--header", form, "form.plua"][..], "a=1&b=2", "1 2"),
+        (&["run", "--method", "PUT", "json.plua"], "{\"a\": [1, \"x\"]}", "x"),
+        (&["run", "--method", "PATCH", "body.plua"], "abc", "abc3"),
+        (&["run", "--method", "POST", "body.plua"], "", "0"),
+        (&["run", "body.plua"], "abc", "nil"),
+    ] {
+        fs::write(folder.path("body"), body).unwrap();
+        let ended = folder.command(arguments).stdin(File::open(folder.path("body")).unwrap()).output().unwrap();
+        assert_eq!((ended.status.code(), String::from_utf8(ended.stdout).unwrap().as_str()), (Some(0), shown));
+    }
 }
 
 #[test]
