@@ -101,6 +101,15 @@ fn every_method_httpd_knows_reaches_the_page_and_an_unknown_one_is_told_which() 
 }
 
 #[test]
+fn trace_is_httpds_to_answer() {
+    with_httpd("TraceEnable On", &[METHOD], |server| {
+        let answer = server.request("TRACE", "/method.plua", &[], b"");
+        assert_eq!((answer.status, answer.header("Content-Type")), (200, Some("message/http")));
+        assert!(answer.text().starts_with("TRACE /method.plua HTTP/1.1\r\n"), "{}", answer.text());
+    });
+}
+
+#[test]
 fn path_info_reaches_the_page_unless_it_is_switched_off() {
     let lines = "<Directory ${DOCROOT}/strict>\nAcceptPathInfo Off\n</Directory>";
     let pages = [("page.plua", "[<?= getEnv()['Path-Info'] ?>]"), ("strict/page.plua", "strict")];
@@ -359,6 +368,14 @@ fn a_host_header_of_any_spelling_is_found() {
             assert!(answer.ends_with(b"\r\n\r\nHere Here me"), "{}", String::from_utf8_lossy(&answer));
         },
     );
+}
+
+#[test]
+fn a_variable_of_the_configuration_hides_a_header_of_its_name() {
+    let page = "<? local e = getEnv() ?><?= e.Host, ' ', e['X-Own'] ?>";
+    with_httpd("SetEnv Host configured", &[("page.plua", page)], |server| {
+        assert_eq!(server.request("GET", "/page.plua", &[("X-Own", "sent")], b"").text(), "configured sent");
+    });
 }
 
 #[test]

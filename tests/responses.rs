@@ -27,7 +27,7 @@ fn headers_and_status_can_be_set_after_output() {
 #[test]
 fn a_charset_of_httpds_is_added_to_a_type_without_one() {
     let pages = [("page.plua", ""), ("own.plua", "<? setContentType('text/html; charset=latin1') ?>")];
-    with_httpd("AddDefaultCharset utf-8", &pages, |server| {
+    with_httpd("AddDefaultCharset utf-8\nAddType text/plain .plua", &pages, |server| {
         assert_eq!(server.get("/page.plua").all("Content-Type"), ["text/html; charset=utf-8"]);
         assert_eq!(server.get("/own.plua").all("Content-Type"), ["text/html; charset=latin1"]);
     });
@@ -261,5 +261,16 @@ fn a_large_page_comes_whole() {
         assert_eq!((answer.body.len(), answer.complete), (20_000_000, true));
         assert_eq!(answer.header("Content-Length"), Some("20000000"));
         assert!(answer.body.chunks(10).all(|piece| piece == b"0123456789"));
+    });
+}
+
+#[test]
+fn date_and_server_are_httpds_to_say() {
+    let page = "<? header('Date', 'never') header('Server', 'mine') header('Content-Length', '1') ?>body";
+    with_httpd("", &[("page.plua", page)], |server| {
+        let answer = server.get("/page.plua");
+        assert_eq!((answer.text().as_str(), answer.all("Content-Length").len()), ("body", 1));
+        assert!(answer.all("Date").len() == 1 && answer.header("Date") != Some("never"), "{answer:?}");
+        assert!(answer.all("Server").len() == 1 && answer.header("Server") != Some("mine"), "{answer:?}");
     });
 }

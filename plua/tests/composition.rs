@@ -458,3 +458,15 @@ fn the_layout_in_the_manual_works_as_it_stands() {
          <aside><p>Beside it.</p>\n</aside>\n"
     );
 }
+
+#[test]
+fn an_included_file_shares_globals_and_no_locals_and_may_lie_above_the_page() {
+    let site = Site::new(
+        "",
+        &[
+            ("sub/page.plua", "<? local own, shared = 1 shared_too = 2 include('../part.plua') ?><?= theirs, given ?>"),
+            ("part.plua", "<?= own, shared_too ?><? local theirs = 3 given = 4 ?>"),
+        ],
+    );
+    assert_eq!(site.get("sub/page.plua").text(), "nil2nil4");
+}

@@ -309,3 +309,10 @@ fn databases_work_where_libraries_are_left_out() {
     let site = Site::new("pLuaIgnoreLibrary debug,os,io", &[]);
     assert_eq!(get(&site, "echo(db:query('SELECT 1 AS one')[1].one)").text(), "1");
 }
+
+#[test]
+fn databases_work_in_a_coroutine() {
+    let code = "coroutine.wrap(function() local own = dbopen('sqlite3', ':memory:')
+        echo(own:query('SELECT 7')[1][1], ' ', select(2, own:run('nonsense'))) end)()";
+    show(code, "7 near \"nonsense\": syntax error");
+}

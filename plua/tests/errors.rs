@@ -75,6 +75,7 @@ fn every_kind_of_error_object_is_an_error_with_a_place() {
         ("error(setmetatable({}, {__tostring = function() error('no') end}))", "error object whose __tostring fails"),
         ("error('x:1: y')", "x:1: y"),
         ("error('plain', 0)", "plain"),
+        ("error('MOD_PLUA_EXIT')", "MOD_PLUA_EXIT"),
         ("echo(setmetatable({}, {__tostring = function() error('inside') end}))", "inside"),
         // 5.1 does not get that far: it cannot yield out of a protected call.
         ("coroutine.yield()", "attempt to yield"),

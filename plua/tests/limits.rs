@@ -19,6 +19,7 @@ fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
         "local function f() return f() end f()",
         "while true do include('part.plua') end",
         "sleep(30)",
+        "coroutine.wrap(function() while true do end end)()",
         "pcall(debug.sethook, function() while true do end end, 'l') while true do end",
         "xpcall(function() while true do end end, function() while true do end end)",
     ] {

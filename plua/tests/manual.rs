@@ -1,8 +1,15 @@
-//! The example pages of `docs/functions.md`: each runs as it stands there.
+//! The manual's promises: example pages of `docs/functions.md` run as they stand there, and the tests that
+//! `docs/compatibility.md` names exist.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
 
 mod site;
 
+use std::fs;
+use std::path::Path;
+
 const MANUAL: &str = include_str!("../../docs/functions.md");
+const COMPATIBILITY: &str = include_str!("../../docs/compatibility.md");
 
 #[test]
 fn every_example_of_the_manual_runs() {
@@ -13,4 +20,30 @@ fn every_example_of_the_manual_runs() {
         let seen = site::page(example);
         assert!(seen.status < 500 && seen.log.is_empty(), "{example}\n{:?}", seen.log);
     }
+}
+
+/// The tests a row of a table names, as file and function.
+fn tests(row: &str) -> Vec<(&str, &str)> {
+    row.split('`').filter_map(|code| code.split_once(".rs::")).collect()
+}
+
+#[test]
+fn every_test_that_shows_what_became_of_mod_pluas_behaviour_exists() {
+    let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let rows = COMPATIBILITY.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| mod_pLua"));
+    let mut count = 0;
+    for row in rows {
+        let tests = tests(row);
+        assert!(!tests.is_empty() || row.ends_with("| not tested |"), "{row}");
+        for (file, function) in tests {
+            let code = fs::read_to_string(repository.join(format!("{file}.rs"))).unwrap_or_default();
+            assert!(
+                code.contains(&format!("#[test]\nfn {function}("))
+                    || code.contains(&format!("#[test]\n    fn {function}(")),
+                "{file}.rs::{function} is no test"
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 150, "{count} tests");
 }

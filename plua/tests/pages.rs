@@ -153,6 +153,7 @@ fn what_cannot_be_a_header_or_a_status_is_a_lua_error_at_its_line() {
             "setReturnCode(100)",
             "bad argument #1 to 'setReturnCode' (a status is a whole number from 200 to 599, or 0 to leave it)",
         ),
+        ("setContentType(5)", "bad argument #1 to 'setContentType' (string expected, got number)"),
         ("setReturnCode('x')", "bad argument #1 to 'setReturnCode' (number expected, got string)"),
         ("httpError(-1)", "bad argument #1 to 'httpError' (the server has pages for statuses from 300 to 599)"),
         ("httpError()", "bad argument #1 to 'httpError' (number expected, got no value)"),
@@ -265,10 +266,13 @@ fn clocks_tell_seconds_and_nanoseconds() {
 }
 
 #[test]
-fn sleep_waits_for_fractions_of_a_second() {
+fn sleep_waits_for_fractions_of_a_second_and_one_when_negative() {
     let started = std::time::Instant::now();
     assert_eq!(page("a<? sleep(0.2) ?>b").text(), "ab");
     assert!(started.elapsed().as_millis() >= 200);
+    let started = std::time::Instant::now();
+    assert_eq!(page("a<? sleep(-5) ?>b").text(), "ab");
+    assert!((1000..4000).contains(&started.elapsed().as_millis()));
 }
 
 #[test]
@@ -304,4 +308,72 @@ fn a_page_over_64_mb_is_refused_with_a_sentence() {
 fn pages_run_in_their_own_folder() {
     let site = Site::new("", &[("a/page.plua", "<?= io.open('note.txt'):read('*a') ?>"), ("a/note.txt", "found")]);
     assert_eq!(site.get("a/page.plua").text(), "found");
+}
+
+#[test]
+fn a_raw_extension_is_compared_exactly_and_only_at_the_end_of_the_name() {
+    let pages = [
+        ("page.lua", "echo('raw')"),
+        ("page.LUA", "text"),
+        ("page.lua.plua", "text"),
+        ("folder.lua/page.plua", "text"),
+    ];
+    let site = Site::new("pLuaRaw .lua", &pages);
+    for (name, shown) in pages.map(|(name, _)| (name, if name == "page.lua" { "raw" } else { "text" })) {
+        assert_eq!(site.get(name).text(), shown, "{name}");
+    }
+}
+
+#[test]
+fn compiled_lua_is_no_page() {
+    let site = Site::new("pLuaRaw .lua", &[]);
+    let lua = mlua::Lua::new();
+    site.write("page.lua", lua.load("echo('ran')").into_function().unwrap().dump(true));
+    let seen = site.get("page.lua");
+    assert!(seen.status == 500 && seen.log[0].starts_with("Compiler error: "), "{seen:?}");
+}
+
+#[test]
+fn numbers_have_fourteen_digits() {
+    for (number, shown) in [
+        ("1e15 + 0.0", "1e+15"),
+        ("1e100", "1e+100"),
+        ("2.0 ^ 53", "9.007199254741e+15"),
+        ("2147483648", "2147483648"),
+        ("1 / 0", "inf"),
+        ("-1", "-1"),
+    ] {
+        assert_eq!(page(&format!("<?= {number} ?>")).text(), shown, "{number}");
+    }
+}
+
+#[test]
+fn what_goes_to_the_process_own_output_does_not_reach_the_visitor() {
+    assert_eq!(page("a<? io.write('not ') io.stdout:write('this') io.stdout:flush() ?>b").text(), "ab");
+}
+
+#[test]
+fn a_location_does_not_choose_a_status() {
+    let seen = page("<? header('Location', '/there') ?>body");
+    assert_eq!((seen.status, seen.text().as_str()), (200, "body"));
+    assert_eq!(seen.headers, [("Location".to_string(), "/there".to_string())]);
+}
+
+#[test]
+fn the_length_of_the_body_is_not_the_pages_to_say() {
+    assert_eq!(page("<? header('Content-Length', '1') ?>body").headers, []);
+}
+
+#[test]
+fn each_call_of_get_env_gives_a_table_of_its_own() {
+    assert_eq!(
+        page("<? local e = getEnv() e.URI = 'mine' e.x = 1 ?><?= getEnv().URI, getEnv().x ?>").text(),
+        "/page.plua".to_owned() + "nil"
+    );
+}
+
+#[test]
+fn names_of_a_query_are_text_with_their_case_and_a_semicolon_separates_nothing() {
+    let site = Site::new("", &[("page.plua", "<? local g = parseGet() echo(g['1'], g[1], g.a, g.A, g.b) ?>")]);
+    assert_eq!(site.get("page.plua?1=one&a=x;b=y&A=z").text(), "onenilx;b=yznil");
 }
