@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use common::{Connection, Response, Server, httpd, with_httpd};
 
@@ -143,6 +144,21 @@ fn a_body_that_stops_or_is_badly_coded_is_400_and_the_server_goes_on() {
         });
         server.wait_for_log("Bad request: ");
         assert_eq!(server.request("POST", "/body.plua", &[], b"12").text(), "POST 2 12");
+    });
+}
+
+#[test]
+fn a_silent_client_is_given_up_after_the_servers_timeout_although_the_page_is_over_its_time_limit() {
+    httpd().lines("Timeout 2\npLuaTimeout 0.5").run(|server| {
+        server.put("body.plua", "<? getRequestBody() ?>");
+        server.put("next.plua", "fine");
+        server.expect("body.plua");
+        let mut connection = server.connect();
+        let started = Instant::now();
+        connection.send(b"POST /body.plua HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc");
+        assert!(connection.response("POST").status >= 400);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        assert_eq!(server.get("/next.plua").text(), "fine");
     });
 }
 

@@ -19,7 +19,6 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             _ => Some(path(visit, &arguments, 1)?),
         };
         let expects_body = matches!(&*visit.exchange.request().method, b"POST" | b"PUT" | b"PATCH");
-        let host = visit.host.clone();
         let body = match visit.body() {
             Ok(body) => body,
             Err(error) => return Err(visit.refuse(error)),
@@ -29,29 +28,14 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             return Ok((Value::Nil, Value::Nil));
         }
         let Some(file) = file else {
-            let size_allowed = form::check_size(size, "a body as one string is", &host);
-            if let Err(error) = size_allowed {
-                return Err(visit.refuse(error));
-            }
-            let body = match visit.body() {
-                Ok(body) => body,
-                Err(error) => return Err(visit.refuse(error)),
-            };
-            let bytes = body.bytes().map_err(|error| error.to_string())?;
-            return Ok((string(lua, &bytes)?, Value::Integer(size as i64)));
+            return Ok((string(lua, &whole_body(visit)?)?, Value::Integer(size as i64)));
         };
         let copied = File::create(file).and_then(|mut file| body.copy_to(&mut file));
         Ok((copied.map_or(Value::Boolean(false), |()| Value::Integer(size as i64)), Value::Nil))
     })?;
-    native.add("getJson", |lua, visit, _| {
-        let body = match visit.body() {
-            Ok(body) => body,
-            Err(error) => return Err(visit.refuse(error)),
-        };
-        if body.size() == 0 {
-            return Ok((Value::Nil, Some("the request has no body".to_string())));
-        }
-        json::value_or_problem(lua, &body.bytes().map_err(|error| error.to_string())?)
+    native.add("getJson", |lua, visit, _| match whole_body(visit)?.as_slice() {
+        [] => Ok((Value::Nil, Some("the request has no body".to_string()))),
+        body => json::value_or_problem(lua, body),
     })?;
     native.add("parsePost", |lua, visit, _| {
         let fields = lua.create_table().map_err(|error| error.to_string())?;
@@ -179,4 +163,17 @@ pub fn query_fields(lua: &Lua, visit: &mut Visit) -> Result<Table, String> {
         add(lua, &fields, &name, &[&value]).map_err(|error| error.to_string())?;
     }
     Ok(fields)
+}
+
+/// The body in memory, as far as `pLuaUploadSize` allows it.
+fn whole_body(visit: &mut Visit) -> Result<Vec<u8>, String> {
+    let host = visit.host.clone();
+    let body = match visit.body() {
+        Ok(body) => body,
+        Err(error) => return Err(visit.refuse(error)),
+    };
+    if let Err(error) = form::check_size(body.size(), "a body taken whole is", &host) {
+        return Err(visit.refuse(error));
+    }
+    body.bytes().map(Into::into).map_err(|error| error.to_string())
 }
