@@ -175,5 +175,5 @@ fn whole_body(visit: &mut Visit) -> Result<Vec<u8>, String> {
     if let Err(error) = form::check_size(body.size(), "a body taken whole is", &host) {
         return Err(visit.refuse(error));
     }
-    body.bytes().map(Into::into).map_err(|error| error.to_string())
+    body.bytes().map_err(|error| error.to_string())
 }
