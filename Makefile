@@ -26,7 +26,7 @@ build: deps ## Build the module and the plua command
 	$(CARGO) build --release -p mod_plua -p plua-cli
 
 serve: build ## Show the pages of DIR (examples) on PORT (8080)
-	$(TARGET)/release/plua serve "$(DIR)" --port "$(PORT)"
+	exec $(TARGET)/release/plua serve "$(DIR)" --port "$(PORT)"
 
 test: test-engine test-server test-lua54 test-lua51 ## Run every test, with every Lua
 
