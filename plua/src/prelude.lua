@@ -14,7 +14,7 @@ local concat = table.concat
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local getinfo, metatable_of, sethook = debug.getinfo, debug.getmetatable, debug.sethook
 
--- Why the running page must end although nothing is wrong: nil, or "exit". While it is set no protected call
+-- Why the running page must end although nothing is wrong: nil, "exit" or "client gone". While it is set no protected call
 -- returns to page code: each raises ENDING again.
 local ending
 local ENDING = setmetatable({}, { __tostring = function() return "the page has ended" end })
@@ -28,7 +28,7 @@ end
 
 -- After a protected call: `open` buffers were open before it.
 local function leave(open, ok, ...)
-  if ending then error(ENDING, 0) end
+  check_ending()
   if not ok then unwind(open) end
   return ok, ...
 end
@@ -54,10 +54,12 @@ end
 
 coroutine.resume = function(...) return leave(level(), co_resume(...)) end
 
-local function exit()
-  ending = "exit"
+local function end_page(why)
+  ending = why
   error(ENDING, 0)
 end
+
+local function exit() end_page("exit") end
 
 -- Page functions written in Rust, by their number of results; their errors point at the line that called them.
 local page_functions = {
@@ -205,10 +207,7 @@ local function flush()
   local ok, sent = native.flush(output.contents())
   output.sent()
   if not ok then error(sent, 2) end
-  if not sent then
-    ending = "client gone"
-    error(ENDING, 0)
-  end
+  if not sent then end_page("client gone") end
 end
 
 local text = output.text
@@ -223,10 +222,7 @@ local function send_file(path)
   if ok and bytes == nil then
     ok, bytes = native.stream_file(path, output.contents())
     output.sent(not ok or bytes == false)
-    if ok and bytes == nil then
-      ending = "client gone"
-      error(ENDING, 0)
-    end
+    if ok and bytes == nil then end_page("client gone") end
   end
   if not ok then error(bytes, 2) end
   return bytes

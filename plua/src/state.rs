@@ -107,11 +107,7 @@ impl State {
     pub fn initialise(&mut self, settings: &Settings) -> Result<(), Error> {
         if let Some(file) = settings.init() {
             let path = Path::new(file);
-            let loaded = match self.loader.lock().as_mut() {
-                Some(loader) => loader.load(&self.lua, path, None, Language::Raw),
-                None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
-            };
-            let page = loaded.map_err(|error| error.into_error(path))?;
+            let page = self.load(path, None, Language::Raw).map_err(|error| error.into_error(path))?;
             // A page that waits for the answer of the one this state is for goes on in its own folder.
             let before = env::current_dir();
             working_directory::enter(path.parent().unwrap_or(Path::new("/")));
@@ -134,6 +130,14 @@ impl State {
             .limit_memory(settings.memory_limit())
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the memory limit could not be set: {error}")))?;
         Ok(())
+    }
+
+    /// The number of a file's function, which is loaded if it was not.
+    fn load(&self, path: &Path, stamp: Option<Stamp>, language: Language) -> Result<u32, LoadError> {
+        match self.loader.lock().as_mut() {
+            Some(loader) => loader.load(&self.lua, path, stamp, language),
+            None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
+        }
     }
 
     /// Allows pages so many kilobytes beyond what is in use now; 0 is no limit.
@@ -176,12 +180,7 @@ impl State {
         self.spoiled = true;
         self.runs += 1;
         (visit.run, visit.state) = (self.runs, self.number);
-        let language = visit.language(&visit.path);
-        let loaded = match self.loader.lock().as_mut() {
-            Some(loader) => loader.load(&self.lua, &visit.path, stamp, language),
-            None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
-        };
-        let page = match loaded {
+        let page = match self.load(&visit.path, stamp, visit.language(&visit.path)) {
             Ok(page) => page,
             Err(LoadError::Io(error)) => {
                 self.spoiled = false;
