@@ -486,13 +486,19 @@ pub fn native(
         InLua => None,
     });
     native.table.raw_set("results", lua.create_table_from(results)?)?;
-    for (name, code) in [("output", include_str!("../output.lua")), ("composition", include_str!("../composition.lua"))]
-    {
+    for (name, code) in PARTS {
         let part = lua.load(code).set_name("=plua").set_mode(ChunkMode::Text).into_function()?;
         native.table.raw_set(name, part)?;
     }
     Ok(native.table)
 }
+
+/// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
+const PARTS: [(&str, &str); 3] = [
+    ("output", include_str!("../output.lua")),
+    ("composition", include_str!("../composition.lua")),
+    ("libraries", include_str!("../libraries.lua")),
+];
 
 struct Native<'a> {
     lua: &'a Lua,

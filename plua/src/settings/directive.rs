@@ -1,0 +1,309 @@
+//! The one table of directives, and how their values are read.
+
+use std::ffi::CStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{NO_FILE, Settings, union};
+
+/// Where a directive may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Main server only: it holds for the whole process.
+    Process,
+    /// Main server and `<VirtualHost>`: it costs memory or guards a limit.
+    Host,
+    /// Everywhere, `<Directory>`, `<Location>` and `.htaccess` too.
+    Directory,
+}
+
+/// One row of the table of directives.
+pub struct Directive {
+    /// As documented; httpd compares names without case.
+    pub name: &'static CStr,
+    /// Where it may stand.
+    pub scope: Scope,
+    /// Whether one line may carry several values.
+    pub list: bool,
+    /// The value that holds when it is not given, as one would write it.
+    pub default: &'static str,
+    /// One line for httpd's `-L` listing and for the manual.
+    pub help: &'static CStr,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+impl Directive {
+    /// Takes the values of one line of configuration.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the value and what is right; httpd puts name, file and line before it.
+    pub fn set(&self, settings: &mut Settings, values: &[&str]) -> Result<(), String> {
+        match values {
+            [] => Err("takes a value".into()),
+            [_, _, ..] if !self.list => Err("takes one value".into()),
+            _ => values.iter().try_for_each(|value| (self.set)(settings, value)),
+        }
+    }
+}
+
+/// Every directive, in the order of the manual.
+pub const DIRECTIVES: &[Directive] = &[
+    Directive {
+        name: c"pLuaStates",
+        scope: Scope::Host,
+        list: false,
+        default: "50",
+        help: c"Lua states of a host at most, 0 to 10000; 0 gives each thread its own",
+        set: |settings, value| put(&mut settings.states, whole(value, 0, 10_000)),
+    },
+    Directive {
+        name: c"pLuaRuns",
+        scope: Scope::Host,
+        list: false,
+        default: "1000",
+        help: c"Requests a state serves before it is made anew, 0 to 1000000000; 0 is for ever",
+        set: |settings, value| put(&mut settings.runs, whole(value, 0, 1_000_000_000)),
+    },
+    Directive {
+        name: c"pLuaFiles",
+        scope: Scope::Host,
+        list: false,
+        default: "50",
+        help: c"Compiled files kept for a host, 1 to 1000000",
+        set: |settings, value| put(&mut settings.files, whole(value, 1, 1_000_000)),
+    },
+    Directive {
+        name: c"pLuaRaw",
+        scope: Scope::Directory,
+        list: true,
+        default: "none",
+        help: c"Extensions, each with its dot, of files that are plain Lua without tags",
+        set: add_raw,
+    },
+    Directive {
+        name: c"pLuaMemoryLimit",
+        scope: Scope::Host,
+        list: false,
+        default: "0",
+        help: c"Kilobytes a state's Lua may use beyond what a fresh state holds, 0 to 1073741824; 0 is no limit",
+        set: |settings, value| put(&mut settings.memory_limit, whole(value, 0, 1 << 30)),
+    },
+    Directive {
+        name: c"pLuaIgnoreLibrary",
+        scope: Scope::Host,
+        list: true,
+        default: "none",
+        help: c"Lua libraries that pages do not get, separated by spaces or commas",
+        set: add_ignored,
+    },
+    Directive {
+        name: c"pLuaShortHand",
+        scope: Scope::Directory,
+        list: false,
+        default: "1",
+        help: c"Whether <? opens a tag as <?lua does",
+        set: |settings, value| put(&mut settings.short_hand, switch(value)),
+    },
+    Directive {
+        name: c"pLuaTimeout",
+        scope: Scope::Host,
+        list: false,
+        default: "0",
+        help: c"Seconds a page may run, fractions allowed, 0 to 1000000; 0 is no limit",
+        set: |settings, value| put(&mut settings.timeout, seconds(value)),
+    },
+    Directive {
+        name: c"pLuaError",
+        scope: Scope::Directory,
+        list: false,
+        default: "1",
+        help: c"Whether visitors see the report of a failed page",
+        set: |settings, value| put(&mut settings.show_errors, switch(value)),
+    },
+    Directive {
+        name: c"pLuaMultiDomain",
+        scope: Scope::Process,
+        list: false,
+        default: "1",
+        help: c"Whether each host has its own pool of states; Off shares one among all hosts",
+        set: |settings, value| put(&mut settings.multi_domain, switch(value)),
+    },
+    Directive {
+        name: c"pLuaLogLevel",
+        scope: Scope::Host,
+        list: false,
+        default: "1",
+        help: c"0 or 1 logs failed pages, 2 also the making of pools, 3 also that of states",
+        set: |settings, value| put(&mut settings.log_level, whole(value, 0, 3)),
+    },
+    Directive {
+        name: c"pLuaAutoEscape",
+        scope: Scope::Directory,
+        list: false,
+        default: "0",
+        help: c"Whether <?= escapes HTML as <?& does",
+        set: |settings, value| put(&mut settings.auto_escape, switch(value)),
+    },
+    Directive {
+        name: c"pLuaStateWait",
+        scope: Scope::Host,
+        list: false,
+        default: "10",
+        help: c"Seconds a request waits for a free state before it is answered 503, fractions allowed",
+        set: |settings, value| put(&mut settings.state_wait, seconds(value)),
+    },
+    Directive {
+        name: c"pLuaFields",
+        scope: Scope::Host,
+        list: false,
+        default: "10000",
+        help: c"Fields of a query or form at most, files included, 1 to 10000000; more are answered 413",
+        set: |settings, value| put(&mut settings.fields, whole(value, 1, 10_000_000)),
+    },
+    Directive {
+        name: c"pLuaUploads",
+        scope: Scope::Host,
+        list: false,
+        default: "20",
+        help: c"Files of a form at most, 0 to 10000; more are answered 413",
+        set: |settings, value| put(&mut settings.uploads, whole(value, 0, 10_000)),
+    },
+    Directive {
+        name: c"pLuaUploadSize",
+        scope: Scope::Host,
+        list: false,
+        default: "65536",
+        help:
+            c"Kilobytes of one uploaded file, and of all a form's other fields, 0 to 1073741824; 0 is no limit of ours",
+        set: |settings, value| put(&mut settings.upload_size, whole(value, 0, 1 << 30)),
+    },
+    Directive {
+        name: c"pLuaUploadFolder",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Absolute path of the folder for uploaded files and large bodies; otherwise the system's temporary one",
+        set: |settings, value| put(&mut settings.upload_folder, absolute(value).map(PathBuf::from)),
+    },
+    Directive {
+        name: c"pLuaPackagePath",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Templates put before package.path, separated by semicolons; relative ones start at the page's folder",
+        set: |settings, value| put(&mut settings.package_path, templates(value)),
+    },
+    Directive {
+        name: c"pLuaPackageCPath",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Templates put before package.cpath, in the same way",
+        set: |settings, value| put(&mut settings.package_cpath, templates(value)),
+    },
+    Directive {
+        name: c"pLuaInit",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Absolute path of a Lua file that each new state runs before its first page",
+        set: |settings, value| put(&mut settings.init, absolute(value)),
+    },
+    Directive {
+        name: c"pLuaPrepend",
+        scope: Scope::Directory,
+        list: false,
+        default: "none",
+        help: c"File that runs before each page; none for no file",
+        set: |settings, value| put(&mut settings.prepend, file(value)),
+    },
+    Directive {
+        name: c"pLuaAppend",
+        scope: Scope::Directory,
+        list: false,
+        default: "none",
+        help: c"File that runs after each page that has not called exit(); none for no file",
+        set: |settings, value| put(&mut settings.append, file(value)),
+    },
+];
+
+/// Libraries that `pLuaIgnoreLibrary` knows.
+pub const LIBRARIES: &[&str] = &["bit", "debug", "ffi", "io", "jit", "math", "os", "package", "string", "table"];
+
+fn put<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
+    *place = Some(value?);
+    Ok(())
+}
+
+fn whole(value: &str, least: u32, most: u32) -> Result<u32, String> {
+    match value.parse::<i128>() {
+        Ok(number) if (i128::from(least)..=i128::from(most)).contains(&number) => Ok(number as u32),
+        Ok(_) => Err(format!("{value} is out of range: give a whole number from {least} to {most}")),
+        Err(_) => Err(format!("'{value}' is not a whole number from {least} to {most}")),
+    }
+}
+
+fn seconds(value: &str) -> Result<Duration, String> {
+    match value.parse::<f64>() {
+        Ok(number) if (0.0..=1_000_000.0).contains(&number) => Ok(Duration::from_secs_f64(number)),
+        Ok(_) => Err(format!("{value} is out of range: give seconds from 0 to 1000000")),
+        Err(_) => Err(format!("'{value}' is not a number of seconds")),
+    }
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "on" => Ok(true),
+        "0" | "off" => Ok(false),
+        _ => Err(format!("'{value}' is neither On (or 1) nor Off (or 0)")),
+    }
+}
+
+fn templates(value: &str) -> Result<String, String> {
+    let templates: Vec<&str> = value.split(';').filter(|template| !template.is_empty()).collect();
+    match templates.iter().find(|template| !template.contains('?')) {
+        _ if templates.is_empty() => Err("names no template such as /srv/lua/?.lua".into()),
+        Some(template) => Err(format!("'{template}' has no ? where the module's name goes, as in /srv/lua/?.lua")),
+        None => Ok(templates.join(";")),
+    }
+}
+
+fn absolute(value: &str) -> Result<String, String> {
+    match value.starts_with('/') {
+        true => Ok(value.into()),
+        false => Err(format!("'{value}' is not an absolute path: it starts with a slash")),
+    }
+}
+
+fn file(value: &str) -> Result<String, String> {
+    match value.is_empty() {
+        true => Err(format!("names no file: write {NO_FILE} for none")),
+        false => Ok(value.into()),
+    }
+}
+
+fn add_raw(settings: &mut Settings, value: &str) -> Result<(), String> {
+    match value.strip_prefix('.') {
+        None => Err(format!("'{value}' is not an extension with its dot: write '.{value}'")),
+        Some(rest) if rest.is_empty() || rest.contains(['.', '/']) => {
+            Err(format!("'{value}' is not one extension such as .lua: only what follows a file's last dot counts"))
+        }
+        Some(_) => {
+            settings.raw = union(&settings.raw, &[value.to_string()]);
+            Ok(())
+        }
+    }
+}
+
+fn add_ignored(settings: &mut Settings, value: &str) -> Result<(), String> {
+    for name in value.split([' ', ',', '\t']).filter(|name| !name.is_empty()) {
+        let Some(known) = LIBRARIES.iter().find(|library| **library == name) else {
+            return Err(format!(
+                "'{name}' is no library of Lua that can be left out: choose from {}",
+                LIBRARIES.join(", ")
+            ));
+        };
+        settings.ignored_libraries = union(&settings.ignored_libraries, &[*known]);
+    }
+    Ok(())
+}
