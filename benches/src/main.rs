@@ -1,8 +1,9 @@
-//! Measures mod_plua against a bare C handler, mod_lua, mod_php and static files, all in one run; `make bench` runs it.
+//! Measures mod_plua against a bare C handler, mod_lua, mod_php, ngx_lua and static files, all in one run; `make bench` runs it.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks through these")]
 
 mod machine;
+mod nginx;
 mod page;
 mod plot;
 mod report;
@@ -98,7 +99,7 @@ fn start(docroot: &Path, pages: &[Page], built: &Built) -> Result<(Vec<Server>, 
     for (kind, mpm) in SERVERS.iter().copied() {
         match Server::start(kind, mpm, docroot, pages, built) {
             Ok(server) => servers.push(server),
-            Err(problem) if matches!(kind, Kind::ModLua | Kind::ModPhp) => {
+            Err(problem) if matches!(kind, Kind::ModLua | Kind::ModPhp | Kind::NgxLua) => {
                 notes.push(format!("{} is left out: {problem}", kind.name()));
             }
             Err(problem) => return Err(format!("{} ({}): {problem}", kind.name(), mpm_name(mpm))),

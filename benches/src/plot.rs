@@ -5,7 +5,7 @@ use svg::Document;
 use svg::node::element::{Line, Rectangle, Text};
 
 use crate::report::{Report, Series};
-use crate::server::{Kind, mpm_name};
+use crate::server::{Kind, Server};
 
 const LABELS: f64 = 230.0;
 const BARS: f64 = 520.0;
@@ -24,7 +24,7 @@ pub fn draw(report: &Report) -> String {
         shapes = shapes.add(title);
         for series in report.series.iter().filter(|series| series.page == number && series.kind != Kind::Bare) {
             let Some(ratio) = report.to_bare(series) else { continue };
-            let label = format!("{} ({})", series.kind.name(), mpm_name(series.mpm));
+            let label = format!("{} ({})", series.kind.name(), Server::host(series.kind, series.mpm));
             let bar = Rectangle::new()
                 .set("x", LABELS)
                 .set("y", y)

@@ -4,7 +4,7 @@ use private_httpd::Mpm;
 
 use crate::machine::Machine;
 use crate::page::Page;
-use crate::server::{CONNECTIONS, Kind, mpm_name};
+use crate::server::{CONNECTIONS, Kind, Server};
 
 /// What one server did with one page: requests per second, one figure a round.
 pub struct Series {
@@ -35,14 +35,14 @@ pub struct Report {
 impl Report {
     /// The table in Markdown, which is as legible on a terminal.
     pub fn markdown(&self) -> String {
-        let header = ["page", "server", "MPM", "requests/s", "lowest to highest", "to bare C", "mod_plua to it"];
+        let header = ["page", "server", "on", "requests/s", "lowest to highest", "to bare C", "mod_plua to it"];
         let mut rows = vec![header.map(str::to_owned)];
         for series in &self.series {
             let ratio = |ratio: Option<f64>| ratio.map_or("".to_owned(), |ratio| format!("{ratio:.2}"));
             rows.push([
                 self.pages[series.page].name.to_owned(),
                 series.kind.name().to_owned(),
-                mpm_name(series.mpm).to_owned(),
+                Server::host(series.kind, series.mpm).to_owned(),
                 grouped(median(series.rounds.clone())),
                 format!("{} to {}", grouped(lowest(&series.rounds)), grouped(highest(&series.rounds))),
                 ratio(self.to_bare(series)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use private_httpd::{Configuration, Httpd, Installation, Mpm};
 
+use crate::nginx::Nginx;
 use crate::page::Page;
 
 /// Connections that ask at the same time; a prefork httpd needs a process for each.
@@ -27,6 +28,8 @@ pub enum Kind {
     ModLua,
     /// mod_php as Debian ships it, with opcache.
     ModPhp,
+    /// nginx with ngx_lua, its code kept: the same LuaJIT in another server.
+    NgxLua,
     /// httpd's own delivery of a file.
     File,
 }
@@ -40,6 +43,7 @@ impl Kind {
             Self::PluaLimits => "mod_plua, all limits",
             Self::ModLua => "mod_lua",
             Self::ModPhp => "mod_php with opcache",
+            Self::NgxLua => "ngx_lua",
             Self::File => "static file",
         }
     }
@@ -50,17 +54,24 @@ impl Kind {
             Self::Plua | Self::PluaLimits => "plua",
             Self::ModLua => "lua",
             Self::ModPhp => "php",
+            Self::NgxLua => "ngx",
         }
     }
 }
 
-/// One httpd with one way of making pages.
+/// One server with one way of making pages.
 pub struct Server {
     /// How it makes pages.
     pub kind: Kind,
-    /// How it spreads requests.
+    /// How it spreads requests; for nginx, the MPM it is compared with.
     pub mpm: Mpm,
-    httpd: Httpd,
+    process: Process,
+    docroot: PathBuf,
+}
+
+enum Process {
+    Httpd(Box<Httpd>),
+    Nginx(Nginx),
 }
 
 /// The servers of a run; the first of each MPM is the bare handler. mod_php is not made for threads.
@@ -69,6 +80,7 @@ pub const SERVERS: &[(Kind, Mpm)] = &[
     (Kind::Plua, Mpm::Event),
     (Kind::PluaLimits, Mpm::Event),
     (Kind::ModLua, Mpm::Event),
+    (Kind::NgxLua, Mpm::Event),
     (Kind::File, Mpm::Event),
     (Kind::Bare, Mpm::Prefork),
     (Kind::Plua, Mpm::Prefork),
@@ -87,6 +99,7 @@ pub fn mpm_name(mpm: Mpm) -> &'static str {
 impl Server {
     /// Starts a server of these pages. A sentence if this machine lacks what it needs, or it does not start.
     pub fn start(kind: Kind, mpm: Mpm, docroot: &Path, pages: &[Page], built: &Built) -> Result<Server, String> {
+        let server = |process| Server { kind, mpm, process, docroot: docroot.to_owned() };
         let installation = Installation::find().map_err(|error| error.to_string())?;
         let peer = |file: Option<PathBuf>, wanted: &str| file.ok_or(format!("{wanted} is not installed"));
         let base = Configuration::new(installation.clone())
@@ -114,19 +127,34 @@ impl Server {
                 .module_file("php", peer(php_module(installation.modules()), "mod_php")?)
                 .body("AddHandler application/x-httpd-php .php"),
             Kind::File => base,
+            Kind::NgxLua => return Nginx::start(docroot).map(|nginx| server(Process::Nginx(nginx))),
         };
-        let httpd = configuration.start().map_err(|error| error.to_string())?;
-        Ok(Server { kind, mpm, httpd })
+        configuration.start().map(|httpd| server(Process::Httpd(Box::new(httpd)))).map_err(|error| error.to_string())
     }
 
     /// The address of a page.
     pub fn url(&self, page: &Page) -> String {
-        format!("http://127.0.0.1:{}{}", self.httpd.port(), self.path(page))
+        format!("http://127.0.0.1:{}{}", self.port(), self.path(page))
     }
 
-    /// Whether it is to be asked for this page: a static file is a peer only where nearly all of a page is text.
+    /// The server as the report names it: httpd's MPM, or another server's name.
+    pub fn host(kind: Kind, mpm: Mpm) -> &'static str {
+        if kind == Kind::NgxLua { "nginx" } else { mpm_name(mpm) }
+    }
+
+    fn port(&self) -> u16 {
+        match &self.process {
+            Process::Httpd(httpd) => httpd.port(),
+            Process::Nginx(nginx) => nginx.port(),
+        }
+    }
+
+    /// Whether it is to be asked for this page: it has one, and a static file is a peer only where nearly all is text.
     pub fn takes_part(&self, page: &Page) -> bool {
-        self.kind != Kind::File || page.name == "text"
+        match self.kind {
+            Kind::File => page.name == "text",
+            kind => self.docroot.join(page.name).with_extension(kind.extension()).is_file(),
+        }
     }
 
     /// Fetches a page once and compares it, for a fast wrong answer is none.
@@ -140,7 +168,10 @@ impl Server {
             return Ok(());
         }
         let shown = String::from_utf8_lossy(&answer[..answer.len().min(600)]).into_owned();
-        let log = self.httpd.error_log();
+        let log = match &self.process {
+            Process::Httpd(httpd) => httpd.error_log(),
+            Process::Nginx(nginx) => nginx.error_log(),
+        };
         Err(format!("{} answers {} with other bytes than expected:\n{shown}\n{log}", self.kind.name(), self.url(page)))
     }
 
@@ -165,7 +196,7 @@ impl Server {
 
     /// An HTTP/1.0 request: its answer comes in one piece, without chunks.
     fn get(&self, path: &str) -> std::io::Result<Vec<u8>> {
-        let mut connection = TcpStream::connect(("127.0.0.1", self.httpd.port()))?;
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port()))?;
         connection.set_read_timeout(Some(Duration::from_secs(20)))?;
         connection.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
         let mut answer = Vec::new();
