@@ -14,7 +14,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 bench bench-engine check install clean
+.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 bench bench-scale bench-engine check install clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -53,6 +53,12 @@ bench: ## Measure against a bare C handler, mod_php and mod_lua (ROUNDS=5 SECOND
 	-scripts/deps bench
 	$(CARGO) build --release -p mod_plua -p bench
 	$(TARGET)/release/bench --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --page "$(PAGE)" --out "$(TARGET)/bench"
+
+bench-scale: ## Measure with many pages, hosts and clients, and cold pages
+	scripts/deps build
+	-scripts/deps bench
+	$(CARGO) build --release -p mod_plua -p bench
+	$(TARGET)/release/bench --scale --seconds "$(SECONDS)" --out "$(TARGET)/bench"
 
 bench-engine: ## Measure the parts of the engine
 	scripts/deps build

@@ -7,6 +7,7 @@ mod nginx;
 mod page;
 mod plot;
 mod report;
+mod scale;
 mod server;
 mod wrk;
 
@@ -35,6 +36,9 @@ struct Arguments {
     /// Only this page
     #[arg(long)]
     page: Option<String>,
+    /// How it behaves with many pages, hosts and clients instead
+    #[arg(long)]
+    scale: bool,
     /// The folder of the report
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -56,7 +60,14 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let out = arguments.out.canonicalize().map_err(|error| error.to_string())?;
     let installation = Installation::find().map_err(|error| error.to_string())?;
     let docroot = document_root(&pages).map_err(|error| format!("cannot write the pages: {error}"))?;
-    let (servers, mut notes) = start(docroot.path(), &pages, &Built::make(&out)?)?;
+    let built = Built::make(&out)?;
+    if arguments.scale {
+        let tables = scale::measure(&built, docroot.path(), arguments.seconds)?;
+        let text = format!("{}\n\n{tables}", Machine::look_at(&installation, None));
+        println!("{text}");
+        return write(&out.join("scale.md"), &text);
+    }
+    let (servers, mut notes) = start(docroot.path(), &pages, &built)?;
     let php = servers.iter().find(|server| server.kind == Kind::ModPhp);
     let php = php.map(|server| server.php_version(docroot.path())).transpose().unwrap_or_else(|problem| {
         notes.push(format!("mod_php: {problem}"));
@@ -68,10 +79,14 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let table = report.markdown();
     println!("{table}");
     for (name, text) in [("report.md", table), ("report.svg", plot::draw(&report))] {
-        let file = out.join(name);
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-        println!("{}", file.display());
+        write(&out.join(name), &text)?;
     }
+    Ok(())
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+    println!("{}", file.display());
     Ok(())
 }
 

@@ -212,6 +212,11 @@ pub struct Built {
 }
 
 impl Built {
+    /// Our module.
+    pub fn plua(&self) -> &Path {
+        &self.plua
+    }
+
     /// Compiles the bare handler into `folder` and finds our module, built before, next to this program.
     ///
     /// # Errors
@@ -246,7 +251,8 @@ fn bare_locations(docroot: &Path, pages: &[Page]) -> String {
     pages.iter().map(location).collect()
 }
 
-fn php_module(modules: &Path) -> Option<PathBuf> {
+/// The newest mod_php among httpd's modules.
+pub fn php_module(modules: &Path) -> Option<PathBuf> {
     let names = fs::read_dir(modules).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let newest = names.filter(|name| name.starts_with("libphp") && name.ends_with(".so")).max()?;
     Some(modules.join(newest))

@@ -1,0 +1,228 @@
+//! How mod_plua behaves when there is much of everything: pages, hosts, visitors, and a page nobody has asked for yet.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use private_httpd::{Configuration, Httpd, Installation, Mpm};
+
+use crate::server::{Built, php_module};
+use crate::wrk::{self, Load};
+
+/// Numbers of distinct pages.
+const PAGES: [u32; 3] = [1, 100, 10_000];
+
+/// Numbers of hosts.
+const HOSTS: [u32; 3] = [1, 100, 1000];
+
+/// Threads of the server, and clients for each, where there are too many clients.
+const THREADS: u32 = 25;
+const OVERLOAD: u32 = 16;
+
+/// Length of the page that is asked for once, in bytes.
+const LONG_PAGE: usize = 100_000;
+
+/// Pages asked for once.
+const COLD_PAGES: u32 = 20;
+
+/// Measures everything, `seconds` for each figure, and returns the tables in Markdown.
+///
+/// # Errors
+/// A sentence when a server does not start or answers wrongly.
+pub fn measure(built: &Built, docroot: &Path, seconds: u32) -> Result<String, String> {
+    let mut text = String::new();
+    write_sources(docroot).map_err(|error| format!("cannot write the pages: {error}"))?;
+    let sections = [many_pages(built, docroot, seconds)?, many_hosts(built, docroot, seconds)?];
+    let sections = sections.into_iter().chain([many_clients(built, docroot, seconds)?, cold_pages(built, docroot)?]);
+    for section in sections {
+        text.push_str(&section);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn write_sources(docroot: &Path) -> std::io::Result<()> {
+    let pages = docroot.join("pages");
+    fs::create_dir(&pages)?;
+    for number in 1..=PAGES[PAGES.len() - 1] {
+        let file = pages.join(number.to_string());
+        fs::write(file.with_extension("plua"), format!("<p>Page <?= {number} ?></p>\n"))?;
+        fs::write(file.with_extension("html"), format!("<p>Page {number}</p>\n"))?;
+    }
+    let mut long = String::new();
+    let mut number = 0;
+    while long.len() < LONG_PAGE {
+        number += 1;
+        let _ = writeln!(long, "<p>Row <?= {number} ?>: <? if {number} % 2 == 0 then ?>even<? else ?>odd<? end ?></p>");
+    }
+    for number in 1..=COLD_PAGES {
+        fs::write(docroot.join(format!("long-{number}.plua")), &long)?;
+    }
+    Ok(())
+}
+
+fn plua(built: &Built, docroot: &Path) -> Result<Configuration, String> {
+    let installation = Installation::find().map_err(|error| error.to_string())?;
+    Ok(Configuration::new(installation)
+        .mpm(Mpm::Event)
+        .children(1, THREADS)
+        .docroot(docroot)
+        .log_level("warn")
+        .without_access_log()
+        .module_file("plua", built.plua())
+        .body(include_str!("../../apache-conf/plua.conf"))
+        .body("<Directory />\nAllowOverride None\n</Directory>"))
+}
+
+fn started(configuration: Configuration) -> Result<Httpd, String> {
+    configuration.start().map_err(|error| error.to_string())
+}
+
+/// A script for wrk that asks for one of `count` addresses after the other, each client thread from a place of its own.
+fn in_turn(count: u32, request: &str) -> String {
+    format!("local n = 0\nfunction request()\n  n = n % {count} + 1\n  return {request}\nend\n")
+}
+
+fn many_pages(built: &Built, docroot: &Path, seconds: u32) -> Result<String, String> {
+    let mut text = String::from(
+        "| distinct pages | mod_plua, requests/s | static files, requests/s | ratio |\n|---:|---:|---:|---:|\n",
+    );
+    let server = started(plua(built, docroot)?.body("MaxKeepAliveRequests 0\npLuaFiles 10000\npLuaStates 4"))?;
+    for count in PAGES {
+        let rate = |extension: &str| {
+            let script = in_turn(count, &format!("wrk.format(nil, '/pages/' .. n .. '.{extension}')"));
+            let load = |seconds| wrk::load(&address(&server, "/"), seconds, 16, Some(&script));
+            // Each state loads each page once.
+            load(seconds.max(count / 1000))?;
+            load(seconds)
+        };
+        let (pages, files) = (rate("plua")?.requests_per_second, rate("html")?.requests_per_second);
+        let _ = writeln!(text, "| {count} | {pages:.0} | {files:.0} | {:.2} |", pages / files);
+    }
+    Ok(text)
+}
+
+fn hosts(count: u32) -> String {
+    (1..=count).map(|n| format!("<VirtualHost *:*>\nServerName h{n}.test\npLuaRuns 0\n</VirtualHost>\n")).collect()
+}
+
+fn many_hosts(built: &Built, docroot: &Path, seconds: u32) -> Result<String, String> {
+    let mut text = String::from(
+        "| hosts | start, s | memory of the child, KB | after each was asked, KB | mod_plua, requests/s | \
+         static files, requests/s | ratio |\n|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for count in HOSTS {
+        let configuration = plua(built, docroot)?.body("MaxKeepAliveRequests 0").body(hosts(count));
+        let begun = Instant::now();
+        let server = started(configuration)?;
+        let start = begun.elapsed().as_secs_f64();
+        let fresh = memory(&server)?;
+        let request =
+            |extension: &str| format!("wrk.format(nil, '/pages/1.{extension}', {{ Host = 'h' .. n .. '.test' }})");
+        for host in 1..=count {
+            ask(&server, &format!("h{host}.test"), "/pages/1.plua")?;
+        }
+        let asked = memory(&server)?;
+        let rate = |extension: &str| {
+            let script = in_turn(count, &request(extension));
+            wrk::load(&address(&server, "/"), seconds, 16, Some(&script))?;
+            wrk::load(&address(&server, "/"), seconds, 16, Some(&script)).map(|load| load.requests_per_second)
+        };
+        let (pages, files) = (rate("plua")?, rate("html")?);
+        let _ = writeln!(
+            text,
+            "| {count} | {start:.2} | {fresh} | {asked} | {pages:.0} | {files:.0} | {:.2} |",
+            pages / files
+        );
+    }
+    Ok(text)
+}
+
+fn many_clients(built: &Built, docroot: &Path, seconds: u32) -> Result<String, String> {
+    let clients = THREADS * OVERLOAD;
+    let mut text = format!(
+        "| {clients} clients for {THREADS} threads or processes | requests/s | median, ms | p99, ms |\n\
+         |---|---:|---:|---:|\n"
+    );
+    let mut row = |name: &str, server: &Httpd, page: &str| -> Result<(), String> {
+        wrk::load(&address(server, page), 1, 16, None)?;
+        let Load { requests_per_second, median, p99 } = wrk::load(&address(server, page), seconds, clients, None)?;
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+        let (median, p99) = (milliseconds(median), milliseconds(p99));
+        let _ = writeln!(text, "| {name} | {requests_per_second:.0} | {median:.1} | {p99:.1} |");
+        Ok(())
+    };
+    row("mod_plua (event)", &started(plua(built, docroot)?)?, "/table.plua")?;
+    row("mod_plua (prefork)", &started(plua(built, docroot)?.mpm(Mpm::Prefork).children(THREADS, 1))?, "/table.plua")?;
+    let installation = Installation::find().map_err(|error| error.to_string())?;
+    if let Some(php) = php_module(installation.modules()) {
+        let php = Configuration::new(installation)
+            .mpm(Mpm::Prefork)
+            .children(THREADS, 1)
+            .docroot(docroot)
+            .log_level("warn")
+            .without_access_log()
+            .module_file("php", php)
+            .body("AddHandler application/x-httpd-php .php\n<Directory />\nAllowOverride None\n</Directory>");
+        row("mod_php with opcache (prefork)", &started(php)?, "/table.php")?;
+    }
+    Ok(text)
+}
+
+fn cold_pages(built: &Built, docroot: &Path) -> Result<String, String> {
+    let first = |number: u32| -> Result<Duration, String> {
+        let server = started(plua(built, docroot)?)?;
+        ask(&server, "localhost", &format!("/long-{number}.plua"))
+    };
+    let after_start: Vec<Duration> = (1..=5).map(first).collect::<Result<_, _>>()?;
+    let server = started(plua(built, docroot)?)?;
+    ask(&server, "localhost", "/pages/1.plua")?;
+    let new_page = |number| ask(&server, "localhost", &format!("/long-{number}.plua"));
+    let new: Vec<Duration> = (1..=COLD_PAGES).map(new_page).collect::<Result<_, _>>()?;
+    let again: Vec<Duration> = (1..=COLD_PAGES).map(new_page).collect::<Result<_, _>>()?;
+    let mut text = String::from("| page of 100 KB | median, ms | longest, ms |\n|---|---:|---:|\n");
+    for (name, mut times) in
+        [("first request after start", after_start), ("first request for a page", new), ("asked again", again)]
+    {
+        times.sort_unstable();
+        let milliseconds = |time: Option<&Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0);
+        let (median, longest) = (milliseconds(times.get(times.len() / 2)), milliseconds(times.last()));
+        let _ = writeln!(text, "| {name} | {median:.2} | {longest:.2} |");
+    }
+    Ok(text)
+}
+
+fn address(server: &Httpd, path: &str) -> String {
+    format!("http://127.0.0.1:{}{path}", server.port())
+}
+
+/// Asks once and returns the time from the connection to the end of the answer, which must be 200.
+fn ask(server: &Httpd, host: &str, path: &str) -> Result<Duration, String> {
+    let failed = |error: std::io::Error| format!("{host}{path}: {error}");
+    let begun = Instant::now();
+    let mut connection = TcpStream::connect(("127.0.0.1", server.port())).map_err(failed)?;
+    connection.set_read_timeout(Some(Duration::from_secs(20))).map_err(failed)?;
+    connection.write_all(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).map_err(failed)?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).map_err(failed)?;
+    match answer.starts_with(b"HTTP/1.1 200 ") {
+        true => Ok(begun.elapsed()),
+        false => Err(format!("{host}{path} is answered:\n{}", String::from_utf8_lossy(&answer))),
+    }
+}
+
+/// Kilobytes of memory that are the serving child's own.
+fn memory(server: &Httpd) -> Result<u64, String> {
+    let children = server.children();
+    let child = children.first().ok_or("httpd has no child")?;
+    let file = format!("/proc/{child}/smaps_rollup");
+    let rollup = fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+    let own = |name: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Ok(own("Private_Clean:").unwrap_or(0) + own("Private_Dirty:").unwrap_or(0))
+}
