@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
@@ -204,7 +205,7 @@ impl Upload {
     pub fn save(&mut self, target: &Path) -> io::Result<()> {
         // Uploads are private. The saved file gets the permissions any new file of the page gets, or those of the one
         // it replaces.
-        let mut place = OpenOptions::new().write(true).create(true).truncate(false).open(target)?;
+        let mut place = open_target(target, false)?;
         if let Some(temporary) = self.temporary.take() {
             let private = self.file.metadata()?.permissions();
             self.file.set_permissions(place.metadata()?.permissions())?;
@@ -219,4 +220,12 @@ impl Upload {
         place.set_len(0)?;
         io::copy(&mut self.file, &mut place).map(drop)
     }
+}
+
+/// A file that a page names to be written: made if it is not there, else `emptied` or as it is.
+///
+/// # Errors
+/// The file system's, and at once for a pipe that nobody reads: opening it would hold the page until somebody does.
+pub fn open_target(path: &Path, emptied: bool) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(emptied).custom_flags(libc::O_NONBLOCK).open(path)
 }

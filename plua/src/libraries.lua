@@ -57,14 +57,23 @@ for position, field in next, { [2] = "path", [3] = "cpath", [4] = "cpath" } do
   local search = searchers[position]
   searchers[position] = function(name)
     local templates, folder = package[field], native.folder()
-    if not folder or type(templates) ~= "string" then return search(name) end
+    if type(templates) ~= "string" or type(name) ~= "string" then return search(name) end
+    -- The fourth searcher looks for the library of the module's root.
+    local file = gsub(position == 4 and gsub(name, "%..*", "") or name, "%.", "/")
+    local function named() return file end
+    local pipes = {}
     package[field] = gsub(templates, "[^;]+", function(template)
-      if find(template, "^/") then return nil end
-      return folder .. "/" .. gsub(template, "^%./", "")
+      if folder and not find(template, "^/") then template = folder .. "/" .. gsub(template, "^%./", "") end
+      local path = gsub(template, "%?", named)
+      if not native.is_pipe(path) then return template end
+      -- The search would open it and wait for its other end.
+      pipes[#pipes + 1] = "\n\tno plain file '" .. path .. "'"
+      return ""
     end)
     local ok, found, more = pcall(search, name)
     package[field] = templates
     if not ok then error(found, 0) end
+    if #pipes > 0 and type(found) == "string" then found = found .. concat(pipes) end
     return found, more
   end
 end

@@ -1,7 +1,6 @@
 //! Page functions for the request's body: as it is, as JSON, as a form, and as uploaded files.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -30,7 +29,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let Some(file) = file else {
             return Ok((string(lua, &whole_body(visit)?)?, Value::Integer(size as i64)));
         };
-        let copied = File::create(file).and_then(|mut file| body.copy_to(&mut file));
+        let copied = form::open_target(&file, true).and_then(|mut target| body.copy_to(&mut target));
         Ok((copied.map_or(Value::Boolean(false), |()| Value::Integer(size as i64)), Value::Nil))
     })?;
     native.add("getJson", |lua, visit, _| match whole_body(visit)?.as_slice() {

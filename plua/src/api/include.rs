@@ -6,6 +6,7 @@ use std::io::{
     ErrorKind::{InvalidInput, NotFound},
 };
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,7 +85,14 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         let visit = visit.as_ref().and_then(|visit| visit.as_ref());
         visit.map(|visit| lua.create_string(visit.folder().as_os_str().as_bytes())).transpose()
     })?;
-    native.table.raw_set("folder", folder)
+    native.table.raw_set("folder", folder)?;
+
+    // is_pipe(path) -> whether opening it would wait for its other end, for `require`, which opens what it looks for
+    let is_pipe = native.lua.create_function(|_, path: mlua::LuaString| {
+        let path = path.as_bytes();
+        Ok(Path::new(OsStr::from_bytes(&path)).metadata().is_ok_and(|found| found.file_type().is_fifo()))
+    })?;
+    native.table.raw_set("is_pipe", is_pipe)
 }
 
 /// A file that is not there is none; one that is there and of no use is kept to be reported.
