@@ -15,6 +15,7 @@ export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 bench bench-scale bench-engine check install clean
+.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 test-restarts bench bench-engine check install clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +47,10 @@ test-lua54: ## Test engine and module with Lua 5.4
 test-lua51: ## Test the engine with Lua 5.1
 	scripts/deps test
 	$(CARGO) test -p plua --no-default-features --features lua51
+
+test-restarts: ## Restart httpd every second for a minute under load
+	scripts/deps test
+	PLUA_RESTART_SECONDS=60 $(CARGO) test -p mod_plua --test restarts every_second -- --nocapture
 
 # A peer that cannot be installed is left out of the report.
 bench: ## Measure against a bare C handler, mod_php and mod_lua (ROUNDS=5 SECONDS=2 PAGE=all; installs them)

@@ -1,6 +1,6 @@
 //! A plain HTTP/1.1 client that shows what was really sent: header order, repeats, cut bodies.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
@@ -40,16 +40,31 @@ impl Response {
     }
 }
 
+/// How a connection ended where an answer was awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Without a byte, or with none in time.
+    Silent,
+    /// In the middle of the answer's head.
+    InHead,
+}
+
 /// A connection that stays open from request to request.
 pub struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     /// Connects to a port of 127.0.0.1.
     pub fn open(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(stream))
+        Self::try_open(port).unwrap()
+    }
+
+    /// Connects to a port of 127.0.0.1, which may refuse.
+    pub fn try_open(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(BufReader::new(stream)))
     }
 
     /// Sends bytes as they are.
@@ -102,14 +117,22 @@ impl Connection {
 
     /// Reads one answer, interim ones (1xx) too.
     pub fn one_response(&mut self, method: &str) -> Response {
-        let line = self.line();
+        self.response_or_end(method).unwrap_or_else(|end| panic!("no answer: {end:?}"))
+    }
+
+    /// Reads one answer, or tells how the connection ended before its head was whole.
+    pub fn response_or_end(&mut self, method: &str) -> Result<Response, End> {
+        if self.0.fill_buf().map_or(true, <[u8]>::is_empty) {
+            return Err(End::Silent);
+        }
+        let line = self.line_or_end().ok_or(End::InHead)?;
         let mut words = line.splitn(3, ' ');
         assert!(words.next().is_some_and(|version| version.starts_with("HTTP/1.")), "no answer: {line:?}");
         let status: u16 = words.next().unwrap_or_default().parse().unwrap();
         let reason = words.next().unwrap_or_default().to_owned();
         let mut headers = Vec::new();
         loop {
-            let line = self.line();
+            let line = self.line_or_end().ok_or(End::InHead)?;
             let Some((name, value)) = line.split_once(':') else {
                 break;
             };
@@ -119,7 +142,7 @@ impl Connection {
         if method != "HEAD" && status >= 200 && status != 204 && status != 304 {
             self.read_body(&mut response);
         }
-        response
+        Ok(response)
     }
 
     fn read_body(&mut self, response: &mut Response) {

@@ -1,0 +1,207 @@
+//! Restarts and lost processes while visitors ask, and what becomes of every single request.
+//!
+//! `PLUA_RESTART_SECONDS=60` restarts for a minute instead of a few seconds; `make test-restarts` does so.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its own functions too")]
+
+mod common;
+
+use std::env;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::traffic::{Tally, Visitor, under_load};
+use common::{Mpm, Server, Setup, httpd};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const VISITORS: usize = 8;
+
+/// Without short tags, so that they are the same while a configuration without those holds.
+const PAGES: &[(&str, &str)] = &[
+    ("steady.plua", "<?lua sleep(0.003) ?>steady <?lua= parseGet().q ?>"),
+    ("outer.plua", "outer <?lua include('inner.plua') ?> <?lua= parseGet().q ?>"),
+    ("inner.plua", "inner <?lua= 6 * 7 ?>"),
+    ("large.plua", "<?lua for i = 1, 20000 do ?>0123456789<?lua end ?><?lua= parseGet().q ?>"),
+    ("pieces.plua", "<?lua for i = 1, 5 do echo(i) flush() sleep(0.002) end ?> <?lua= parseGet().q ?>"),
+];
+
+/// Asks for the pages in turn; every byte must be right.
+fn visit(visitor: &mut Visitor, number: usize, count: usize) {
+    let q = format!("{number}-{count}");
+    let (page, body) = match count % 4 {
+        0 => ("steady", format!("steady {q}")),
+        1 => ("outer", format!("outer inner 42 {q}")),
+        2 => ("large", "0123456789".repeat(20_000) + &q),
+        _ => ("pieces", format!("12345 {q}")),
+    };
+    visitor.expect(&format!("/{page}.plua?q={q}"), |answer| answer.status == 200 && answer.text() == body);
+}
+
+fn seconds() -> u64 {
+    env::var("PLUA_RESTART_SECONDS").map_or(5, |seconds| seconds.parse().unwrap())
+}
+
+fn pid(number: u32) -> Pid {
+    Pid::from_raw(i32::try_from(number).unwrap())
+}
+
+/// Sends httpd a signal every second while visitors ask.
+fn restarted_every_second(server: &mut Server, signal: Signal) -> Tally {
+    let parent = pid(server.httpd().pid());
+    let (tally, ()) = under_load(server.httpd().port(), VISITORS, visit, || {
+        for _ in 0..seconds() {
+            thread::sleep(Duration::from_secs(1));
+            kill(parent, signal).unwrap();
+        }
+        thread::sleep(Duration::from_secs(1));
+    });
+    assert!(server.httpd().is_running());
+    assert!(tally.sent > 100 * VISITORS, "{tally}");
+    assert_eq!((tally.wrong, tally.sent), (0, tally.answered + tally.lost), "{tally}");
+    tally
+}
+
+fn setup(mpm: Mpm, processes: u32, threads: u32) -> Setup {
+    httpd().mpm(mpm).children(processes, threads).pages(PAGES).lines("pLuaTimeout 20\nListenBacklog 511")
+}
+
+fn no_request_is_lost_on_graceful(what: &str, setup: Setup) {
+    setup.run(|server| {
+        let tally = restarted_every_second(server, Signal::SIGUSR1);
+        tally.tell(&format!("{what}, graceful restarts every second for {} s", seconds()));
+        assert_eq!(tally.lost, 0, "{tally}");
+    });
+}
+
+#[test]
+fn graceful_restarts_every_second_lose_no_request_of_threads() {
+    no_request_is_lost_on_graceful("event MPM", setup(Mpm::Event, 2, 10));
+}
+
+#[test]
+fn graceful_restarts_every_second_lose_no_request_of_processes() {
+    no_request_is_lost_on_graceful("prefork MPM", setup(Mpm::Prefork, 8, 1));
+}
+
+#[test]
+fn hard_restarts_every_second_lose_only_what_was_in_hand_and_the_server_goes_on() {
+    setup(Mpm::Event, 2, 10).run(|server| {
+        // A child that is told to end while its threads are busy may be hurried.
+        server.tolerate("AH00045:");
+        let tally = restarted_every_second(server, Signal::SIGHUP);
+        tally.tell(&format!("event MPM, hard restarts every second for {} s", seconds()));
+        assert!(tally.lost <= seconds() as usize * VISITORS, "{tally}");
+        assert_eq!(server.get("/steady.plua?q=1").text(), "steady 1");
+    });
+}
+
+/// Kills one child after the other while visitors ask.
+fn killed_children_lose_only_what_they_had(what: &str, setup: Setup) {
+    setup.run(|server| {
+        server.tolerate("AH10392: children are killed successively");
+        let mut killed = 0;
+        let port = server.httpd().port();
+        let (tally, ()) = under_load(port, VISITORS, visit, || {
+            let end = Instant::now() + Duration::from_secs(4);
+            while Instant::now() < end {
+                thread::sleep(Duration::from_millis(400));
+                let children = server.httpd().children();
+                let victim = children[killed % children.len()];
+                kill(pid(victim), Signal::SIGKILL).unwrap();
+                killed += 1;
+            }
+        });
+        tally.tell(&format!("{what}, {killed} children killed with KILL"));
+        assert!(tally.sent > 100 * VISITORS && killed > 5, "{tally}");
+        // Each visitor has one request under way.
+        assert!(tally.lost <= killed * VISITORS, "{tally}, {killed} killed");
+        assert_eq!((tally.wrong, tally.sent), (0, tally.answered + tally.lost), "{tally}");
+        assert!(server.httpd().is_running());
+        for q in 0..20 {
+            assert_eq!(server.get(&format!("/steady.plua?q={q}")).text(), format!("steady {q}"));
+        }
+    });
+}
+
+#[test]
+fn a_killed_child_of_threads_loses_only_what_it_had_in_hand() {
+    killed_children_lose_only_what_they_had("event MPM of 3 children", setup(Mpm::Event, 3, 10));
+}
+
+#[test]
+fn a_killed_child_without_threads_loses_only_its_one_request() {
+    setup(Mpm::Prefork, 8, 1).run(|server| {
+        server.tolerate("AH10392: children are killed successively");
+        let mut killed = 0;
+        let port = server.httpd().port();
+        let (tally, ()) = under_load(port, VISITORS, visit, || {
+            for _ in 0..10 {
+                thread::sleep(Duration::from_millis(300));
+                if let Some(victim) = server.httpd().children().first() {
+                    kill(pid(*victim), Signal::SIGKILL).unwrap();
+                    killed += 1;
+                }
+            }
+        });
+        tally.tell(&format!("prefork MPM of 8 children, {killed} killed with KILL"));
+        assert!(tally.lost <= killed, "{tally}, {killed} killed");
+        assert_eq!((tally.wrong, tally.sent), (0, tally.answered + tally.lost), "{tally}");
+        assert!(server.httpd().is_running());
+    });
+}
+
+/// What `httpd -k graceful` says, which `apachectl graceful` runs: its success and its words.
+fn ask_for_graceful(server: &mut Server) -> (bool, String) {
+    let httpd = server.httpd();
+    let installation = private_httpd::Installation::find().unwrap();
+    let run = Command::new(installation.program())
+        .args(["-k", "graceful", "-f"])
+        .arg(httpd.root().join("httpd.conf"))
+        .output()
+        .unwrap();
+    let words = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (run.status.success(), words)
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_at_the_reload_and_the_old_one_goes_on() {
+    const LINES: &str = "AddHandler plua .plua\n";
+    httpd().children(2, 10).pages(PAGES).pages(&[("tags.plua", "<?= 1 ?>")]).run(|server| {
+        let before = server.httpd().children();
+        let parent = server.httpd().pid();
+        let (tally, ()) = under_load(server.httpd().port(), VISITORS, visit, || {
+            for wrong in [
+                "pLuaStates many",
+                "pLuaTimeout -1",
+                "<VirtualHost *>\npLuaMultiDomain 0\n</VirtualHost>",
+                "pLuaNone 1",
+            ] {
+                server.httpd().configure(&format!("{LINES}pLuaShortHand 0\n{wrong}\n")).unwrap();
+                let (accepted, words) = ask_for_graceful(server);
+                let directive = wrong.split_whitespace().find(|word| word.starts_with("pLua")).unwrap();
+                assert!(!accepted && words.contains("Syntax error on line") && words.contains(directive), "{words}");
+                thread::sleep(Duration::from_millis(200));
+                assert_eq!(server.get("/tags.plua").text(), "1", "the old configuration holds");
+            }
+            assert_eq!((server.httpd().pid(), server.httpd().children()), (parent, before));
+            server.httpd().configure(&format!("{LINES}pLuaShortHand 0\n")).unwrap();
+            let (accepted, words) = ask_for_graceful(server);
+            assert!(accepted, "{words}");
+            let end = Instant::now() + Duration::from_secs(10);
+            while server.get("/tags.plua").text() != "<?= 1 ?>" {
+                assert!(Instant::now() < end, "the right configuration never held");
+                thread::sleep(Duration::from_millis(20));
+            }
+            server.httpd().configure(LINES).unwrap();
+            assert!(ask_for_graceful(server).0);
+            while server.get("/tags.plua").text() != "1" {
+                assert!(Instant::now() < end, "the first configuration never came back");
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        tally.tell("wrong configurations at the reload");
+        assert_eq!((tally.wrong, tally.lost, tally.sent), (0, 0, tally.answered), "{tally}");
+    });
+}
