@@ -17,8 +17,14 @@ APLOG_USE_MODULE(plua);
 
 static int plua_handler(request_rec *r)
 {
-    if (!r->handler || strcmp(r->handler, PLUA_HANDLER) != 0 || r->finfo.filetype != APR_REG) {
+    if (!r->handler || strcmp(r->handler, PLUA_HANDLER) != 0 || r->finfo.filetype == APR_NOFILE
+        || r->finfo.filetype == APR_DIR) {
         return DECLINED; /* not ours, or httpd's own to refuse: a missing file, a directory */
+    }
+    if (r->finfo.filetype != APR_REG) {
+        /* httpd's own handler would open a named pipe and hold its thread until somebody writes to it. */
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s: not a plain file", r->filename);
+        return HTTP_FORBIDDEN;
     }
     if (r->method_number == M_INVALID) {
         /* Allow lists the names httpd knows among these bits, so all bits give it every method that would run. TRACE is
