@@ -1,0 +1,190 @@
+//! Clients that leave in the middle, and clients that take their time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::traffic::under_load;
+use common::{Connection, Server, httpd};
+
+/// How many clients leave at each point.
+const LEAVING: usize = 25;
+
+const FORM_HEAD: &str = "POST /form.plua HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\
+    Content-Type: multipart/form-data; boundary=XX\r\n\r\n\
+    --XX\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n";
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+}
+
+/// Both states of the host answer at the same time; says how long it took until they did.
+fn both_states_are_back(server: &Server) -> Duration {
+    let asked = Instant::now();
+    thread::scope(|scope| {
+        for both in [(); 2].map(|()| scope.spawn(|| server.get("/hold.plua").text())) {
+            assert_eq!(both.join().unwrap(), "held");
+        }
+    });
+    asked.elapsed()
+}
+
+/// Files of that folder that a process has open, those without a name too.
+fn open_files(process: u32, folder: &Path) -> usize {
+    let Ok(files) = fs::read_dir(format!("/proc/{process}/fd")) else { return 0 };
+    let targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+    targets.filter(|target| target.starts_with(folder)).count()
+}
+
+#[test]
+fn a_client_that_leaves_gives_its_state_back_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let lines = format!("pLuaStates 2\npLuaStateWait 20\npLuaUploadFolder {}", folder.path().display());
+    let setup = httpd().children(1, 10).lines(&lines).pages(&[
+        ("endless.plua", "<? while true do echo(('x'):rep(1000)) flush() end ?>"),
+        ("caught.plua", "<? while true do pcall(function() echo(('x'):rep(1000)) flush() end) end ?>"),
+        ("large.plua", "<? echo(('x'):rep(12e6)) ?>"),
+        ("sleep.plua", "<? sleep(0.1) ?>late"),
+        ("dots.plua", "<? for i = 1, 20 do echo('.') flush() sleep(0.01) end ?>"),
+        ("form.plua", "<?= #uploads() ?>"),
+        ("body.plua", "<?= getRequestBody('/dev/null') ?>"),
+        ("hold.plua", "<? sleep(0.1) ?>held"),
+    ]);
+    setup.run(|server| {
+        server.expect("the client left before its end");
+        both_states_are_back(server);
+        let child = server.httpd().children()[0];
+        let part = [FORM_HEAD.as_bytes(), &vec![b'x'; 900_000]].concat();
+        let body = part[..].strip_prefix(b"POST /form.plua").unwrap();
+        let body = [b"POST /body.plua", body].concat();
+        let points: [(&str, Vec<u8>, &[u8]); 8] = [
+            ("in an endless page", get("/endless.plua"), b"xxx"),
+            ("in an endless page that catches errors", get("/caught.plua"), b"xxx"),
+            ("between two pieces", get("/dots.plua"), b"1\r\n."),
+            ("in a large answer", get("/large.plua"), b"xxx"),
+            ("while a page sleeps", get("/sleep.plua"), b""),
+            ("in an upload", part, b""),
+            ("in a body", body, b""),
+            ("in a request's head", b"GET /sleep.plua HTTP/1.1\r\nHo".to_vec(), b""),
+        ];
+        for (point, request, until) in &points {
+            for _ in 0..LEAVING {
+                let mut client = server.connect();
+                client.send(request);
+                client.until(until);
+            }
+            let back = both_states_are_back(server);
+            eprintln!("{LEAVING} clients left {point}: both states are back after {} ms", back.as_millis());
+            assert!(back < Duration::from_secs(15), "{point}: {back:?}");
+        }
+        assert_eq!((fs::read_dir(folder.path()).unwrap().count(), open_files(child, folder.path())), (0, 0));
+        assert_eq!(server.httpd().children(), [child]);
+    });
+}
+
+const STATES: usize = 4;
+const SLOW: usize = 3;
+
+/// How many of the host's states are to be had.
+fn free_states(server: &Server) -> usize {
+    thread::scope(|scope| {
+        let asking: Vec<_> = (0..STATES + 2).map(|_| scope.spawn(|| server.get("/hold.plua").status)).collect();
+        let statuses: Vec<u16> = asking.into_iter().map(|asked| asked.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+        statuses.iter().filter(|status| **status == 200).count()
+    })
+}
+
+/// Others are served while the slow clients are at it; says the longest that one waited.
+fn others_are_served(server: &mut Server, what: &str) {
+    let (tally, ()) = under_load(
+        server.httpd().port(),
+        4,
+        |visitor, _, _| {
+            let asked = Instant::now();
+            visitor.expect("/ok.plua", |answer| answer.text() == "fine" && asked.elapsed() < Duration::from_secs(3));
+        },
+        || thread::sleep(Duration::from_millis(500)),
+    );
+    tally.tell(&format!("beside {SLOW} {what}"));
+    assert_eq!((tally.wrong, tally.lost), (0, 0), "{tally}");
+    assert!(tally.answered > 50, "{tally}");
+}
+
+/// Sends it byte by byte, with a pause between them.
+fn trickle(mut connection: Connection, bytes: &[u8], pause: Duration) -> Connection {
+    for byte in bytes {
+        connection.send(&[*byte]);
+        thread::sleep(pause);
+    }
+    connection
+}
+
+#[test]
+fn slow_clients_hold_a_state_only_while_a_page_reads_from_them_or_sends_to_them() {
+    let lines = format!("pLuaError 0\npLuaStates {STATES}\npLuaStateWait 0.3");
+    let setup = httpd().children(1, 25).lines(&lines).pages(&[
+        ("hold.plua", "<? sleep(1.2) ?>held"),
+        ("ok.plua", "fine"),
+        ("body.plua", "<?= (getRequestBody()) ?>"),
+        ("large.plua", "<? for i = 1, 1e6 do ?>0123456789<? end ?>"),
+    ]);
+    setup.run(|server| {
+        server.expect("states were busy");
+        let port = server.httpd().port();
+        assert_eq!(free_states(server), STATES);
+
+        let head = get("/ok.plua");
+        thread::scope(|scope| {
+            let slow: Vec<_> = (0..SLOW)
+                .map(|_| scope.spawn(|| trickle(Connection::open(port), &head, Duration::from_millis(50))))
+                .collect();
+            thread::sleep(Duration::from_millis(200));
+            others_are_served(server, "clients that send their head byte by byte");
+            assert_eq!(free_states(server), STATES, "a request whose head is not there needs none");
+            for client in slow {
+                assert_eq!(client.join().unwrap().response("GET").text(), "fine");
+            }
+        });
+
+        let head = "POST /body.plua HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n";
+        thread::scope(|scope| {
+            let slow: Vec<_> = (0..SLOW)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut client = Connection::open(port);
+                        client.send(head.as_bytes());
+                        trickle(client, &[b'x'; 40], Duration::from_millis(80))
+                    })
+                })
+                .collect();
+            thread::sleep(Duration::from_millis(200));
+            others_are_served(server, "clients that send their body byte by byte");
+            assert_eq!(free_states(server), STATES - SLOW, "a page that reads the body has its state");
+            for client in slow {
+                assert_eq!(client.join().unwrap().response("POST").text(), "x".repeat(40));
+            }
+        });
+
+        let mut slow: Vec<Connection> = (0..SLOW).map(|_| Connection::open(port)).collect();
+        for client in &mut slow {
+            client.send(&get("/large.plua"));
+            client.until(b"0123456789");
+        }
+        others_are_served(server, "clients that do not read their 10 MB");
+        assert_eq!(free_states(server), STATES - SLOW, "a state is given back when its answer is sent");
+        for mut client in slow {
+            client.finish_sending();
+            let rest = client.rest();
+            assert_eq!(rest.len(), 10_000_000 - 10);
+        }
+        assert_eq!(free_states(server), STATES);
+    });
+}
