@@ -66,7 +66,9 @@ fn bind(flags: &[String]) -> Result<(), String> {
         .allowlist_function("apr_allocator_(create|destroy|max_free_set|owner_set)|apr_pool_(create_ex|destroy)")
         .allowlist_function("apr_bucket_alloc_create|apr_brigade_(cleanup|create|flatten|length)")
         .allowlist_function("apr_dbd_(init|get_driver|open_ex|close|name|check_conn|query|select|num_cols|get_row)")
-        .allowlist_function("apr_dbd_(get_entry|get_name|error|escape|prepare|pbquery|pbselect|datum_get)")
+        .allowlist_function(
+            "apr_dbd_(get_entry|get_name|error|escape|prepare|pbquery|pbselect|datum_get|native_handle)",
+        )
         .allowlist_var("APR_DBD_TYPE_BLOB|APR_SUCCESS")
         .default_enum_style(bindgen::EnumVariation::Consts)
         .prepend_enum_name(false)

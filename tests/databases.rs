@@ -55,6 +55,63 @@ fn is_alike(driver: &str, parameters: &str) {
     });
 }
 
+/// Values of every kind and size come back as they went; `binary` is the type of a column for any bytes, which
+/// `shown` makes readable as hexadecimal digits.
+fn brings_values_back(driver: &str, parameters: &str, binary: &str, shown: &str) {
+    let code = "
+        db:run('DROP TABLE IF EXISTS v')
+        assert(db:run('CREATE TABLE v (n INTEGER PRIMARY KEY, i BIGINT, f DOUBLE PRECISION, t TEXTS, b BINARY)'))
+        local add, nul = db:prepare('INSERT INTO v VALUES (?, ?, ?, ?, ?)'), 'a\\0b\\255\\\\'
+        local text, long = ('x'):rep(10485760), nul:rep(1048576)
+        assert(add:run(1, '9223372036854775807', 0.1, [[it's \\ \"]], nul)) assert(add:run(2, -2^53, -1e300, '', ''))
+        assert(add:run(3, nil, nil, nil, nil)) assert(add:run(4, 0, 2.5, text, long))
+        local rows = db:query([[SELECT i, f, t, SHOWN AS b FROM v ORDER BY n]])
+        local function bytes(shown)
+          if 'SHOWN' == 'b' then return shown end
+          return (shown:gsub('%x%x', function(pair) return string.char(tonumber(pair, 16)) end))
+        end
+        echo(rows[1].i, ' ', rows[1].f, ' ', rows[1].t, ' ', bytes(rows[1].b) == nul, ' ')
+        echo(rows[2].i, ' ', tonumber(rows[2].f) == -1e300, ' [', rows[2].t, '][', rows[2].b, '] ')
+        echo(tostring(rows[3].i), tostring(rows[3].f), tostring(rows[3].t), tostring(rows[3].b), ' ')
+        echo(rows[4].i, ' ', rows[4].f, ' ', rows[4].t == text, bytes(rows[4].b) == long, #long)
+        local n = 0 for row in db:rows([[SELECT t, SHOWN FROM v WHERE n > ?]], 3) do n = n + #row.t end echo(' ', n)";
+    let texts = if driver == "mysql" { "LONGTEXT" } else { "TEXT" };
+    let code = code.replace("TEXTS", texts).replace("BINARY", binary);
+    let code = code.replace("'SHOWN'", if shown == "b" { "'b'" } else { "''" }).replace("SHOWN", shown);
+    with_httpd("", &[], |server| {
+        put(server, "values.plua", driver, parameters, &code);
+        let expected = "9223372036854775807 0.1 it's \\ \" true -9007199254740992 true [][] nilnilnilnil 0 2.5 \
+            truetrue5242880 10485760";
+        assert_eq!(server.get("/values.plua").text(), expected);
+    });
+}
+
+/// A million rows go through a page in a child whose memory stays as it was.
+fn streams(driver: &str, parameters: &str, fill: &str) {
+    with_httpd("pLuaTimeout 0", &[], |server| {
+        let code = format!(
+            "local function peak()
+               for line in io.lines('/proc/self/status') do
+                 local size = line:match('^VmHWM:%s*(%d+)') if size then return tonumber(size) end end end
+             assert(db:run('CREATE TABLE many (id INTEGER PRIMARY KEY, name VARCHAR(50))')) assert(db:run([[{fill}]]))
+             local function all(most)
+               local count, length = 0, 0
+               for row in db:rows('SELECT id, name FROM many WHERE id <= ?', most) do
+                 count, length = count + 1, length + #row.name end
+               return count .. ' ' .. length end
+             all(1000) local before = peak() local found = all(1000000) local value = peak() - before
+             for row in db:rows('SELECT id, name FROM many') do break end
+             echo(found, ' ', db:run('UPDATE many SET name = ? WHERE id < 3', 'x'), ' ', peak() - before)"
+        );
+        put(server, "many.plua", driver, parameters, &code);
+        let text = server.get("/many.plua").text();
+        let (found, grown) = text.rsplit_once(' ').unwrap();
+        println!("{driver}: 1,000,000 rows: the peak rose by {grown} KB");
+        assert_eq!(found, "1000000 17888896 2");
+        assert!(grown.parse::<usize>().unwrap() < 20 * 1024, "{grown} KB");
+    });
+}
+
 /// A page that keeps its handle, and one that opens it again when it is not active.
 fn survives_a_restart(driver: &str, database: &mut dyn DatabaseServer) {
     let parameters = database.parameters();
@@ -84,7 +141,50 @@ fn sqlite_serves_pages() {
     let folder = tempfile::tempdir().unwrap();
     open_to_all(folder.path());
     is_alike("sqlite3", folder.path().join("test.db").to_str().unwrap());
+    brings_values_back("sqlite3", folder.path().join("values.db").to_str().unwrap(), "BLOB", "b");
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
+        INSERT INTO many SELECT i, 'the name of ' || i FROM n";
+    streams("sqlite3", folder.path().join("many.db").to_str().unwrap(), fill);
 }
+
+/// Cursors and prepared statements: what a page sees, and that the server holds none when they are done with.
+const POSTGRESQL_HOLDS: &str = "
+local function held()
+  return db:query('SELECT count(*) FROM pg_cursors')[1][1] .. db:query('SELECT count(*) FROM pg_prepared_statements')[1][1]
+end
+local many = 'SELECT i, i % ? AS rest FROM generate_series(1, 5000) AS i'
+local n = 0
+for row in db:rows(many, 7) do n = n + row.rest if row.i == '100' then echo(held(), ' ') end end
+echo(n, ' ', held(), '\\n')
+for row in db:rows(many, 7) do break end
+echo(held(), ' ') collectgarbage() collectgarbage() echo(held(), '\\n')
+db:run('DROP TABLE IF EXISTS h') db:run('CREATE TABLE h (a integer, b text)')
+local n = 0
+for row in db:rows('SELECT * FROM generate_series(1, 3000) AS i -- a comment') do
+  n = n + 1
+  if row.i == '1' then assert(db:begin()) end
+  if row.i == '500' then assert(db:commit()) assert(db:begin()) end
+  if row.i == '1000' then assert(not db:run('nonsense')) assert(db:rollback()) end
+end
+echo(n, ' ', held(), '\\n')
+db:begin()
+for row in db:rows('SELECT * FROM generate_series(1, 3000)') do db:run('SAVEPOINT s') db:run('ROLLBACK TO s') break end
+for row in db:rows('VALUES (1), (2)') do echo(row[1]) end
+for row in db:rows('INSERT INTO h VALUES (5, ?) RETURNING a', 'x') do echo(row.a) end
+for row in db:rows('SELECT a FROM h FOR UPDATE') do echo(row.a) end
+collectgarbage() collectgarbage()
+echo(' ', tostring(db:commit()), held(), '\\n')
+local add, one = assert(db:prepare('INSERT INTO h VALUES (?, ?)')), assert(db:prepare('SELECT a + 1, b FROM h WHERE b = ?;'))
+echo(held(), add:run(7, \"it's \\\\\"), add:run(nil, nil), add:run('8', ''), one:query(\"it's \\\\\")[1][1], one:query('')[1][1])
+for row in one:rows('x') do echo(' ', row[1]) end
+echo(' ', select(2, add:run('not a number', 1)) ~= nil, add:run(9, 9), held(), '\\n')
+db:run('ALTER TABLE h ALTER COLUMN a TYPE bigint') echo(tostring(one:query('x')), one:query('x')[1][1], held(), ' ')
+add:close() one = nil collectgarbage() collectgarbage()
+echo(held(), ' ', select(2, db:prepare('SELECT absent FROM h')) ~= nil, tostring(db:prepare('DROP TABLE none') ~= nil))
+";
+
+const POSTGRESQL_HOLDS_ANSWER: &str = "10 14997 00\n10 00\n3000 00\n1255 true00\n0211189 6 true102\n\
+    nil602 00 truetrue";
 
 #[test]
 fn postgresql_serves_pages() {
@@ -101,6 +201,14 @@ fn postgresql_serves_pages() {
         put(server, "own.plua", "pgsql", &database.parameters(), code);
         assert_eq!(server.get("/own.plua").text(), "116100ff5c25c7842tnil rolled back");
     });
+    with_httpd("", &[], |server| {
+        put(server, "held.plua", "pgsql", &database.parameters(), POSTGRESQL_HOLDS);
+        assert_eq!(server.get("/held.plua").text(), POSTGRESQL_HOLDS_ANSWER);
+        assert_eq!(server.get("/held.plua").text(), POSTGRESQL_HOLDS_ANSWER, "a second time");
+    });
+    brings_values_back("pgsql", &database.parameters(), "BYTEA", "encode(b, 'hex')");
+    let fill = "INSERT INTO many SELECT i, 'the name of ' || i FROM generate_series(1, 1000000) AS i";
+    streams("pgsql", &database.parameters(), fill);
     survives_a_restart("pgsql", &mut database);
     with_mod_dbd("pgsql", &database.parameters());
 }
@@ -120,6 +228,9 @@ fn mariadb_serves_pages() {
         let expected = "11truenil the statement has rows: query() or rows() fetch them 2true";
         assert_eq!(server.get("/own.plua").text(), expected);
     });
+    brings_values_back("mysql", &database.parameters(), "LONGBLOB", "b");
+    let fill = "INSERT INTO many SELECT seq, concat('the name of ', seq) FROM seq_1_to_1000000";
+    streams("mysql", &database.parameters(), fill);
     survives_a_restart("mysql", &mut database);
     with_mod_dbd("mysql", &database.parameters());
 }

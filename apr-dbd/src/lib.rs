@@ -2,13 +2,18 @@
 //!
 //! Inside httpd the libraries are the process's own copies. Drivers are loaded when first asked for.
 
+mod batch;
 mod bound;
 mod connection;
+mod cursor;
+mod execution;
 mod ffi;
 mod memory;
 mod rows;
+mod sqlite;
 mod statement;
 
-pub use connection::{Connection, Found};
-pub use rows::Row;
+pub use batch::Batch;
+pub use connection::Connection;
+pub use execution::Found;
 pub use statement::Value;

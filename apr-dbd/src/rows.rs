@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
+use crate::batch::Batch;
 use crate::ffi;
 use crate::memory::Pool;
 
@@ -14,9 +15,6 @@ const NULL_VALUE: ffi::apr_status_t = 2;
 /// What `apr_dbd_get_row` says of the next row, and what it answers when there is none.
 const NEXT: c_int = -1;
 const NO_MORE: c_int = -1;
-
-/// The values of one row in the order of its columns; None is NULL.
-pub type Row = Vec<Option<Vec<u8>>>;
 
 /// Rows where the driver has them; all of it is in the pool.
 pub(crate) struct Rows {
@@ -38,51 +36,72 @@ impl Rows {
         Rows { results, row: ptr::null_mut(), columns, brigade, pool }
     }
 
-    /// The next row; none after the last. `may_break` if the rows come over a connection that can break meanwhile.
+    /// An empty batch for rows of these.
+    pub(crate) fn batch(&self) -> Batch {
+        Batch::new(self.columns.try_into().unwrap_or(0))
+    }
+
+    /// Adds rows to a batch until it is full; false after the last. `may_break` if the rows come over a connection that
+    /// can break meanwhile.
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database says; rows before that are in the batch.
     ///
     /// # Safety
     /// `driver` and `handle` are those the results came from, and live.
-    pub(crate) unsafe fn next(
+    pub(crate) unsafe fn fill(
         &mut self,
         driver: *const ffi::apr_dbd_driver_t,
         handle: *mut ffi::apr_dbd_t,
         may_break: bool,
-    ) -> Result<Option<Row>, String> {
-        // SAFETY: the caller vouches for driver and handle; results and row live in the pool.
-        unsafe {
-            match ffi::apr_dbd_get_row(driver, self.pool.as_ptr(), self.results, &raw mut self.row, NEXT) {
-                0 => {}
-                // This is also what the driver of MySQL answers when the connection breaks.
-                NO_MORE => {
-                    let error = may_break.then(|| text(ffi::apr_dbd_error(driver, handle, 0)));
-                    return error.flatten().map_or(Ok(None), Err);
+        batch: &mut Batch,
+    ) -> Result<bool, String> {
+        while !batch.is_full() {
+            // SAFETY: the caller vouches for driver and handle; results and row live in the pool.
+            unsafe {
+                match ffi::apr_dbd_get_row(driver, self.pool.as_ptr(), self.results, &raw mut self.row, NEXT) {
+                    0 => {}
+                    // This is also what the driver of MySQL answers when the connection breaks.
+                    NO_MORE => {
+                        let error = may_break.then(|| text(ffi::apr_dbd_error(driver, handle, 0)));
+                        return error.flatten().map_or(Ok(false), Err);
+                    }
+                    status => {
+                        let error = text(ffi::apr_dbd_error(driver, handle, status));
+                        return Err(error.unwrap_or_else(|| format!("the database failed ({status})")));
+                    }
                 }
-                status => {
-                    let error = text(ffi::apr_dbd_error(driver, handle, status));
-                    return Err(error.unwrap_or_else(|| format!("the database failed ({status})")));
+                for column in 0..self.columns {
+                    self.value(driver, column, batch).inspect_err(|_| batch.drop_partial_row())?;
                 }
             }
-            (0..self.columns).map(|column| self.value(driver, column)).collect::<Result<Row, String>>().map(Some)
         }
+        Ok(true)
     }
 
-    /// One value of the row, asked for as binary data because only so its length is told.
+    /// Adds one value of the row, asked for as binary data because only so its length is told.
     ///
     /// # Safety
     /// There is a row, of this driver, and it has that column.
-    unsafe fn value(&self, driver: *const ffi::apr_dbd_driver_t, column: c_int) -> Result<Option<Vec<u8>>, String> {
+    unsafe fn value(
+        &self,
+        driver: *const ffi::apr_dbd_driver_t,
+        column: c_int,
+        batch: &mut Batch,
+    ) -> Result<(), String> {
         // SAFETY: the caller vouches for row and column; the brigade is ours, and empty between calls.
         unsafe {
             let kind = ffi::APR_DBD_TYPE_BLOB;
             match ffi::apr_dbd_datum_get(driver, self.row, column, kind, self.brigade.cast()) {
                 OK => {}
-                status if status == NULL_VALUE => return Ok(None),
+                status if status == NULL_VALUE => {
+                    batch.push(None);
+                    return Ok(());
+                }
                 _ => {
                     let value = ffi::apr_dbd_get_entry(driver, self.row, column);
-                    return Ok((!value.is_null()).then(|| CStr::from_ptr(value).to_bytes().to_vec()));
+                    batch.push((!value.is_null()).then(|| CStr::from_ptr(value).to_bytes()));
+                    return Ok(());
                 }
             }
             let mut length: ffi::apr_off_t = 0;
@@ -95,10 +114,11 @@ impl Rows {
                 bytes.truncate(room as usize);
             }
             ffi::apr_brigade_cleanup(self.brigade.cast());
-            match status {
-                OK => Ok(Some(bytes)),
-                status => Err(format!("column {} cannot be read ({status})", column + 1)),
+            if status != OK {
+                return Err(format!("column {} cannot be read ({status})", column + 1));
             }
+            batch.push(Some(&bytes));
+            Ok(())
         }
     }
 }

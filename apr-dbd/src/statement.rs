@@ -84,6 +84,8 @@ pub(crate) struct Statement {
     pub(crate) openings: Vec<[String; 2]>,
     /// A string, name or comment has no end.
     pub(crate) unfinished: bool,
+    /// One of the words is [`WRITING`].
+    pub(crate) may_write: bool,
 }
 
 impl Statement {
@@ -132,6 +134,7 @@ impl Statement {
     }
 
     fn word(&mut self, word: &[u8], number: usize) {
+        self.may_write |= WRITING.iter().any(|writing| word.eq_ignore_ascii_case(writing.as_bytes()));
         // The statements inside a trigger are its own.
         let has_body = |[first, second]: &[String; 2]| first == "CREATE" && BODIES.contains(&second.as_str());
         if self.openings.last().is_some_and(has_body) {
@@ -150,6 +153,18 @@ impl Statement {
         self.pieces.len() - 1
     }
 
+    /// The text with something in place of each placeholder, which is told its number from 0.
+    pub(crate) fn with(&self, mut place: impl FnMut(usize) -> Vec<u8>) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (number, piece) in self.pieces.iter().enumerate() {
+            if number > 0 {
+                text.extend(place(number - 1));
+            }
+            text.extend_from_slice(piece);
+        }
+        text
+    }
+
     /// Whether a statement in it begins with one of these words.
     pub(crate) fn begins_with(&self, words: &[&str]) -> bool {
         self.openings.iter().any(|[first, _]| words.contains(&first.as_str()))
@@ -158,6 +173,9 @@ impl Statement {
 
 /// What follows CREATE where statements may be part of another.
 const BODIES: &[&str] = &["TRIGGER", "TEMP", "TEMPORARY", "PROCEDURE", "FUNCTION", "EVENT", "DEFINER", "OR"];
+
+/// Words of a query that does more than read.
+const WRITING: &[&str] = &["INTO", "INSERT", "UPDATE", "DELETE", "MERGE"];
 
 enum Token {
     Placeholder,

@@ -65,32 +65,30 @@ function Handle.query(handle, sql, ...)
   if not ok then error(rows, 2) end
   if rows == nil then return nil, names end
   if not rows then return false end
-  local of_row, result, count = shape(names), {}, 0
-  local next_row = native["db.next"]
-  while true do
-    local _, row, message = next_row(rows)
-    if row == nil then
-      if message then return nil, message end
-      return setmetatable(result, { columns = names })
-    end
-    count = count + 1
-    result[count] = setmetatable(row, of_row)
-  end
+  local of_row = shape(names)
+  for i = 1, #rows do setmetatable(rows[i], of_row) end
+  return setmetatable(rows, { columns = names })
 end
 
 function Handle.rows(handle, sql, ...)
-  local ok, rows, names = native["db.query"](connection(handle, "rows"), statement(sql, "rows"), ...)
+  local ok, rows, names = native["db.rows"](connection(handle, "rows"), statement(sql, "rows"), ...)
   if not ok then error(rows, 2) end
   if rows == nil then return nil, names end
   if not rows then return function() end end
-  local of_row = shape(names)
+  local of_row, some, position, is_last = shape(names), {}, 0, false
   return function()
-    if not rows then return nil end
-    local _, row, message = native["db.next"](rows)
+    position = position + 1
+    local row = some[position]
     if row == nil then
-      rows = nil
-      if message then error(message, 2) end
-      return nil
+      if is_last then return nil end
+      local _, fetched, last = native["db.fetch"](rows)
+      if fetched == nil then
+        is_last = true
+        error(last, 2)
+      end
+      some, position, is_last = fetched, 1, last
+      row = some[1]
+      if row == nil then return nil end
     end
     return setmetatable(row, of_row)
   end
@@ -106,15 +104,22 @@ local Statement = {}
 Statement.__index = Statement
 for _, method in next, { "query", "run", "rows" } do
   Statement[method] = function(prepared, ...)
+    if not prepared.held then return nil, "the statement is closed" end
     return Handle[method](prepared.handle, prepared.sql, ...)
   end
 end
 
+function Statement.close(prepared)
+  if prepared.held then native["db.release"](prepared.held) end
+  prepared.held = nil
+  return 0
+end
+
 function Handle.prepare(handle, sql)
-  local ok, placeholders, message = native["db.check"](connection(handle, "prepare"), statement(sql, "prepare"))
-  if not ok then error(placeholders, 2) end
-  if placeholders == nil then return nil, message end
-  return setmetatable({ handle = handle, sql = sql }, Statement)
+  local ok, held, message = native["db.prepare"](connection(handle, "prepare"), statement(sql, "prepare"))
+  if not ok then error(held, 2) end
+  if held == nil then return nil, message end
+  return setmetatable({ handle = handle, sql = sql, held = held }, Statement)
 end
 
 -- Marks a string as binary data.

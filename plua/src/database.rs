@@ -11,7 +11,8 @@ pub type Line = Result<Connection, &'static str>;
 
 /// What a page's handle holds. It may outlive the request; the connection is closed with the last that holds it.
 ///
-/// Its lock is never held while Lua allocates: that may collect garbage, and dropping [`Rows`] takes the lock.
+/// Its lock is never held while Lua allocates: that may collect garbage, and dropping [`Rows`] or [`Prepared`] takes the
+/// lock.
 #[derive(Clone)]
 pub struct Handle(pub Arc<Mutex<Line>>);
 
@@ -58,6 +59,24 @@ impl Drop for Rows {
     fn drop(&mut self) {
         if let Ok(connection) = &mut *self.handle.0.lock() {
             connection.give_up(self.number);
+        }
+    }
+}
+
+/// A statement that a page prepared; the database lets go of it when this is dropped.
+pub struct Prepared {
+    /// Where it is prepared.
+    pub handle: Handle,
+    /// Its text, by which the connection knows it.
+    pub sql: Vec<u8>,
+}
+
+impl UserData for Prepared {}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Ok(connection) = &mut *self.handle.0.lock() {
+            connection.release(&self.sql);
         }
     }
 }

@@ -259,8 +259,9 @@ fn rows_kept_beyond_their_request_say_so() {
         "",
         &[(
             "page.plua",
-            "<? if not kept then kept = dbopen('sqlite3', ':memory:')
-        more = kept:rows('SELECT 1 UNION SELECT 2') echo(more()[1]) else echo(select(2, pcall(more))) end ?>",
+            "<? local many = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) SELECT i FROM n'
+        if not kept then kept = dbopen('sqlite3', ':memory:') more = kept:rows(many) echo(more()[1])
+        else echo(select(2, pcall(function() for row in more do end end))) end ?>",
         )],
     );
     assert_eq!(site.get("page.plua").text(), "1");
@@ -315,4 +316,131 @@ fn databases_work_in_a_coroutine() {
     let code = "coroutine.wrap(function() local own = dbopen('sqlite3', ':memory:')
         echo(own:query('SELECT 7')[1][1], ' ', select(2, own:run('nonsense'))) end)()";
     show(code, "7 near \"nonsense\": syntax error");
+}
+
+#[test]
+fn a_loop_that_is_left_holds_nothing_up() {
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO t SELECT i, '' FROM n";
+    for left in [
+        "for row in db:rows('SELECT * FROM t') do break end",
+        "pcall(function() for row in db:rows('SELECT * FROM t') do error('on purpose') end end)",
+        "coroutine.wrap(function() for row in db:rows('SELECT * FROM t') do coroutine.yield() end end)()",
+    ] {
+        show(
+            &format!(
+                "db:run('CREATE TABLE t (id INTEGER, name TEXT)') db:run([[{many}]])
+                 {left} echo(db:run('DELETE FROM t WHERE id > 10'))
+                 {left} echo(' ', db:run('DROP TABLE t'), #db:query('SELECT name FROM sqlite_master'))"
+            ),
+            "4990 00",
+        );
+    }
+}
+
+#[test]
+fn a_loop_over_rows_does_not_meet_what_is_written_meanwhile() {
+    show(
+        "db:run('PRAGMA synchronous = off') db:run('CREATE TABLE t (id INTEGER)') for i = 1, 600 do db:run('INSERT INTO t VALUES (?)', i) end
+         local n = 0
+         for row in db:rows('SELECT id FROM t') do n = n + 1 db:run('INSERT INTO t VALUES (?)', row.id + 1000) end
+         echo(n, ' ', #db:query('SELECT * FROM t'), ' ')
+         n = 0 for row in db:rows('SELECT id FROM t') do n = n + 1 if n == 1 then db:run('DELETE FROM t') end end echo(n)
+         db:begin() for i = 1, 600 do db:run('INSERT INTO t VALUES (?)', i) end
+         n = 0 for row in db:rows('SELECT id FROM t') do n = n + 1 if n == 1 then db:rollback() end end echo(' ', n)",
+        "600 1200 1200 600",
+    );
+}
+
+#[test]
+fn rows_of_a_statement_that_writes_come_when_all_is_written() {
+    show(
+        &format!(
+            "{TABLE} for row in db:rows('INSERT INTO t (name) VALUES (?), (?) RETURNING id', 'x', 'y') do echo(row.id) break end
+             local other = dbopen('sqlite3', 'test.db') echo(' ', #other:query('SELECT * FROM t'))
+             echo(' ', db:query('DELETE FROM t WHERE id > 3 RETURNING name')[2].name, #other:query('SELECT * FROM t'))"
+        ),
+        "4 5 y3",
+    );
+}
+
+#[test]
+fn values_come_back_as_they_went() {
+    show(
+        "db:run('CREATE TABLE v (i INTEGER, f REAL, t TEXT, b BLOB)')
+         local add, nul = db:prepare('INSERT INTO v VALUES (?, ?, ?, ?)'), 'a\\0b\\0'
+         local long = (nul .. '\\255'):rep(2097152)
+         assert(add:run('9223372036854775807', 0.1, 'a', nul)) assert(add:run(-2^53, -1e300, '', ''))
+         assert(add:run(nil, nil, nil, nil)) assert(add:run(0, 1/0, ('x'):rep(#long), long))
+         local rows = db:query('SELECT i, f, t, b FROM v')
+         echo(rows[1].i, ' ', rows[1].f, ' ', rows[1].t, rows[1].b == nul, ' ')
+         echo(rows[2].i, ' ', rows[2].f, ' [', rows[2].t, '][', rows[2].b, '] ')
+         echo(tostring(rows[3].i), tostring(rows[3].f), tostring(rows[3].t), tostring(rows[3].b), ' ')
+         echo(rows[4].i, rows[4].f, ' ', #long, rows[4].b == long, rows[4].t == ('x'):rep(#long))
+         for _, kind in ipairs(db:query('SELECT typeof(i) || typeof(f) || typeof(t) || typeof(b) FROM v')) do
+           echo('|', kind[1]) end",
+        "9223372036854775807 0.1 atrue -9007199254740992 -1.0e+300 [][] nilnilnilnil 0Inf 10485760truetrue\
+         |integerrealtextblob|integerrealtexttext|nullnullnullnull|integerrealtextblob",
+    );
+}
+
+#[test]
+fn a_prepared_statement_is_looked_at_when_it_is_prepared() {
+    show(
+        &format!(
+            "{TABLE} echo(select(2, db:prepare('SELECT absent FROM t')), '|')
+             local one = db:prepare('SELECT name FROM t WHERE id = ?')
+             for row in one:rows(1) do for other in one:rows(3) do echo(row.name, '[', other.name, ']') end end
+             echo(select(2, one:query()), one:close(), one:close(), select(2, one:query(1)))"
+        ),
+        "no such column: absent|a[]the statement has 1 placeholders and 0 values00the statement is closed",
+    );
+}
+
+#[test]
+fn a_statement_sees_the_columns_its_table_has_now() {
+    show(
+        &format!(
+            "{TABLE} local all = db:prepare('SELECT * FROM t WHERE id = ?') echo(#db:columns(all:query(1)))
+             db:run('ALTER TABLE t ADD COLUMN third DEFAULT 3')
+             echo(table.concat(db:columns(all:query(1)), ','), all:query(1)[1].third)
+             dbopen('sqlite3', 'test.db'):run('ALTER TABLE t RENAME COLUMN third TO last')
+             echo(table.concat(db:columns(all:query(1)), ','), all:query(1)[1].last)"
+        ),
+        "2id,name,third3id,name,last3",
+    );
+}
+
+#[test]
+fn many_different_statements_serve_in_turns() {
+    show(
+        "local sum = 0 for round = 1, 3 do for i = 1, 100 do
+           for row in db:rows('SELECT ' .. i .. ' + ?', round) do sum = sum + row[1] end end end echo(sum)",
+        "15750",
+    );
+}
+
+#[test]
+fn statements_that_take_no_values_get_them_in_their_text() {
+    show(
+        "db:run('PRAGMA user_version = ?', 7) db:run('CREATE TABLE t (a DEFAULT ?); INSERT INTO t VALUES (?)', \"it's\", 5)
+         db:run('INSERT INTO t DEFAULT VALUES ; -- done')
+         echo(db:query('PRAGMA user_version')[1][1], db:query('SELECT ?; SELECT 2', 1)[1][1])
+         for row in db:rows('SELECT a FROM t') do echo(' ', row.a) end",
+        "71 5 it's",
+    );
+}
+
+#[test]
+fn a_locked_file_is_waited_for_and_then_said_to_be_locked() {
+    let site = Site::new("", &[]);
+    get(&site, TABLE);
+    let other = site.path("test.db");
+    let started = std::time::Instant::now();
+    let code = format!(
+        "local other = dbopen('sqlite3', '{}') other:begin() echo(select(2, db:run('DELETE FROM t')))
+         other:rollback() echo(' ', db:run('DELETE FROM t'))",
+        other.display()
+    );
+    assert_eq!(get(&site, &code).text(), "database is locked 3");
+    assert!(started.elapsed().as_secs() >= 1);
 }

@@ -198,6 +198,7 @@ impl MariaDb {
             "--bind-address=127.0.0.1".to_owned(),
             "--innodb-flush-log-at-trx-commit=0".to_owned(),
             "--innodb-buffer-pool-size=32M".to_owned(),
+            "--max-allowed-packet=64M".to_owned(),
             "--skip-log-bin".to_owned(),
         ];
         let arguments: Vec<&str> = own.iter().map(String::as_str).chain(further.iter().copied()).collect();

@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use apr_dbd::{Connection, Value};
+use apr_dbd::{Batch, Connection, Found, Value};
 use mlua::chunk::ChunkMode;
-use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
+use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, Native};
-use crate::database::{Handle, Rows};
+use crate::database::{Handle, Prepared, Rows};
 use crate::visit::Visit;
 
 const DATABASE: &str = include_str!("../database.lua");
@@ -30,7 +30,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             _ => parameters(visit, &driver, &arguments)
                 .map(|parameters| Connection::open(&driver, &parameters).map(Handle::new))?,
         };
-        answer(lua, opened.map(mlua::AnyUserData::wrap))
+        answer(lua, opened.map(AnyUserData::wrap))
     })?;
     native.add("db.close", |_, _, arguments| {
         handle(&arguments)?.close(CLOSED);
@@ -43,12 +43,18 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let (handle, text) = (handle(&arguments)?, arguments.text(2)?);
         bytes(lua, handle.with(|connection| connection.escape(&text)).map(Some))
     })?;
-    native.add("db.check", |lua, _, arguments| {
+    native.add("db.prepare", |lua, _, arguments| {
         let (handle, sql) = (handle(&arguments)?, arguments.text(2)?);
-        answer(lua, handle.with(|connection| connection.placeholders(&sql)))
+        let prepared = handle.with(|connection| connection.prepare(&sql));
+        answer(lua, prepared.map(|()| AnyUserData::wrap(Prepared { handle, sql })))
+    })?;
+    native.add("db.release", |_, _, arguments| {
+        let prepared = arguments.value(1).as_userdata().map(AnyUserData::take::<Prepared>);
+        drop(prepared);
+        Ok(())
     })?;
     native.add("db.run", |lua, visit, arguments| {
-        let (handle, sql, values) = statement(visit, &arguments)?;
+        let (handle, sql, values) = statement(lua, visit, &arguments)?;
         answer(lua, handle.with(|connection| connection.run(&sql, &values)))
     })?;
     native.add("db.begin", |lua, visit, arguments| {
@@ -60,32 +66,56 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("db.rollback", |lua, _, arguments| done(lua, handle(&arguments)?.with(Connection::rollback)))?;
     native.add("db.lastId", |lua, _, arguments| bytes(lua, handle(&arguments)?.with(Connection::last_id)))?;
 
-    // rows, names of the columns | false for a statement that has none | nil, message
+    // all rows, names of the columns | false for a statement that has none | nil, message
     native.add("db.query", |lua, visit, arguments| {
-        let (handle, sql, values) = statement(visit, &arguments)?;
-        let found = match handle.with(|connection| connection.query(&sql, &values)) {
+        let (handle, sql, values) = statement(lua, visit, &arguments)?;
+        let found = match handle.with(|connection| connection.query(&sql, &values, false)) {
             Ok(Some(found)) => found,
             Ok(None) => return answer(lua, Ok(false)),
             Err(message) => return answer::<bool>(lua, Err(message)),
         };
-        let rows = mlua::AnyUserData::wrap(Rows { handle, number: found.rows });
-        let names = found.columns.iter().map(|name| lua.create_string(name));
-        let names = names.collect::<mlua::Result<Vec<_>>>().and_then(|names| lua.create_sequence_from(names));
-        let pair = (rows, names.map_err(|error| error.to_string())?);
-        pair.into_lua_multi(lua).map_err(|error| error.to_string())
+        let rows = Rows { handle, number: found.rows };
+        let all = lua.create_table().map_err(|error| error.to_string())?;
+        loop {
+            let batch = match rows.handle.with(|connection| connection.fetch(rows.number)) {
+                Ok(batch) => batch,
+                Err(message) => return answer::<bool>(lua, Err(message)),
+            };
+            append(lua, &all, &batch).map_err(|error| error.to_string())?;
+            if batch.is_last() {
+                break;
+            }
+        }
+        let names = names(lua, &found).map_err(|error| error.to_string())?;
+        (all, names).into_lua_multi(lua).map_err(|error| error.to_string())
     })?;
-    // A row | nil after the last | nil, message
-    native.add("db.next", |lua, _, arguments| {
+    // rows to fetch, names of the columns | false for a statement that has none | nil, message
+    native.add("db.rows", |lua, visit, arguments| {
+        let (handle, sql, values) = statement(lua, visit, &arguments)?;
+        let found = match handle.with(|connection| connection.query(&sql, &values, true)) {
+            Ok(Some(found)) => found,
+            Ok(None) => return answer(lua, Ok(false)),
+            Err(message) => return answer::<bool>(lua, Err(message)),
+        };
+        let rows = AnyUserData::wrap(Rows { handle, number: found.rows });
+        let names = names(lua, &found).map_err(|error| error.to_string())?;
+        (rows, names).into_lua_multi(lua).map_err(|error| error.to_string())
+    })?;
+    // some rows, whether they are the last | nil, message
+    native.add("db.fetch", |lua, _, arguments| {
         let rows = arguments.value(1).as_userdata().and_then(|data| data.borrow::<Rows>().ok());
         let rows = rows.ok_or("not rows of a database")?;
         let (handle, number) = (rows.handle.clone(), rows.number);
         drop(rows);
-        let next = handle.with(|connection| connection.next(number));
-        let row = next.map(|row| row.map(|row| table(lua, row)).transpose().map_err(|error| error.to_string()));
-        match row {
-            Ok(row) => answer(lua, Ok(row?)),
-            Err(message) => answer::<bool>(lua, Err(message)),
-        }
+        let batch = match handle.with(|connection| connection.fetch(number)) {
+            Ok(batch) => batch,
+            Err(message) => return answer::<bool>(lua, Err(message)),
+        };
+        let some = lua.create_table_with_capacity(batch.len(), 0);
+        let some = some.and_then(|some| append(lua, &some, &batch).map(|()| some));
+        (some.map_err(|error| error.to_string())?, batch.is_last())
+            .into_lua_multi(lua)
+            .map_err(|error| error.to_string())
     })
 }
 
@@ -119,7 +149,7 @@ fn handle(arguments: &Arguments) -> Result<Handle, String> {
 }
 
 /// Handle, text and values of a statement; the request will look after the handle.
-fn statement(visit: &mut Visit, arguments: &Arguments) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
+fn statement(lua: &Lua, visit: &mut Visit, arguments: &Arguments) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
     let (handle, sql) = (handle(arguments)?, arguments.text(2)?);
     let mut values = Vec::new();
     for position in 3..=arguments.count() {
@@ -129,6 +159,10 @@ fn statement(visit: &mut Visit, arguments: &Arguments) -> Result<(Handle, Vec<u8
         })?);
     }
     visit.databases.note(&handle);
+    if handle.with(|connection| Ok(connection.would_take_rows(&sql))).unwrap_or(false) {
+        // Those of a loop that was left need not be fetched.
+        lua.gc_collect().map_err(|error| error.to_string())?;
+    }
     Ok((handle, sql, values))
 }
 
@@ -148,15 +182,24 @@ fn value(value: &mlua::Value) -> Option<Value> {
     })
 }
 
-/// The row as a sequence of strings, in which NULL is a hole.
-fn table(lua: &Lua, row: apr_dbd::Row) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(row.len(), 0)?;
-    for (index, value) in row.into_iter().enumerate() {
-        if let Some(value) = value {
-            table.raw_set(index + 1, lua.create_string(value)?)?;
+/// Adds rows, each a sequence of strings in which NULL is a hole.
+fn append(lua: &Lua, all: &Table, batch: &Batch) -> mlua::Result<()> {
+    let before = all.raw_len();
+    for (index, row) in batch.rows().enumerate() {
+        let table = lua.create_table_with_capacity(row.len(), 0)?;
+        for (column, value) in row.enumerate() {
+            if let Some(value) = value {
+                table.raw_set(column + 1, lua.create_string(value)?)?;
+            }
         }
+        all.raw_set(before + index + 1, table)?;
     }
-    Ok(table)
+    Ok(())
+}
+
+fn names(lua: &Lua, found: &Found) -> mlua::Result<Table> {
+    let names = found.columns.iter().map(|name| lua.create_string(name));
+    lua.create_sequence_from(names.collect::<mlua::Result<Vec<_>>>()?)
 }
 
 fn answer<T: IntoLua>(lua: &Lua, result: Result<T, String>) -> Result<MultiValue, String> {

@@ -1,0 +1,238 @@
+//! What PostgreSQL's server holds for us under names: cursors, so that rows come in pieces, and prepared statements.
+//!
+//! Both are asked for in SQL. What APR's driver prepares takes texts only, and a result it has whole or not at all.
+
+use crate::batch::Batch;
+use crate::connection::{Connection, Kind, Transaction};
+use crate::execution::Names;
+use crate::rows::Rows;
+use crate::statement::{Statement, Value};
+
+/// Words that begin queries a cursor can be opened for.
+const QUERIES: &[&str] = &["SELECT", "VALUES", "TABLE", "WITH"];
+
+/// Words that begin statements that can be prepared.
+const PREPARED: &[&str] = &["SELECT", "VALUES", "WITH", "INSERT", "UPDATE", "DELETE"];
+
+/// How many rows are fetched first; how many then depends on their size.
+const FIRST: usize = 32;
+
+/// How many rows and bytes are fetched at once.
+const MOST: usize = 2048;
+const BYTES: usize = 256 * 1024;
+
+/// The rows of a cursor.
+pub(crate) struct Cursor {
+    number: u64,
+    /// What was fetched and not yet taken.
+    rows: Option<Rows>,
+    /// How many rows were asked for, and how many of them were taken.
+    asked: usize,
+    taken: usize,
+    /// How many bytes all rows so far had, and how many they were.
+    bytes: usize,
+    count: usize,
+}
+
+/// A statement that pages hold prepared.
+pub(crate) struct Served {
+    /// How many hold it.
+    holders: usize,
+    /// The server knows it as `plua_` and this; not at all after it failed, until its next use.
+    number: Option<u64>,
+}
+
+/// Whether a cursor can be opened for a statement. None outlives its transaction if it locks rows or writes.
+pub(crate) fn has_cursor(statement: &Statement) -> bool {
+    statement.openings.len() == 1 && statement.begins_with(QUERIES) && !statement.may_write
+}
+
+/// Opens a cursor, which stays when its transaction is committed: a loop over its rows may do that.
+fn declare(number: u64) -> String {
+    format!("DECLARE plua_{number} NO SCROLL CURSOR WITH HOLD FOR ")
+}
+
+fn fetch(number: u64, rows: usize) -> String {
+    format!("FETCH FORWARD {rows} FROM plua_{number}")
+}
+
+impl Connection {
+    /// Opens a cursor for a statement and fetches its first rows; with the names of its columns.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn open_cursor(
+        &mut self,
+        sql: &[u8],
+        statement: &Statement,
+        values: &[Value],
+    ) -> Result<Option<(Cursor, Names)>, String> {
+        let number = self.next_number();
+        let mut first = declare(number).into_bytes();
+        let fetch = fetch(number, FIRST).into_bytes();
+        let found = if values.is_empty() {
+            // Both at once; a comment may be open at the end.
+            first.extend_from_slice(sql);
+            first.extend_from_slice(b"\n;");
+            first.extend(fetch);
+            self.select(&first, statement, &[])?
+        } else {
+            let mut declared = Statement { pieces: statement.pieces.clone(), ..Statement::default() };
+            if let Some(piece) = declared.pieces.first_mut() {
+                piece.splice(0..0, first);
+            }
+            self.execute(&[], &declared, values)?;
+            self.select(&fetch, &Statement::default(), &[])?
+        };
+        let cursor = |rows| Cursor { number, rows: Some(rows), asked: FIRST, taken: 0, bytes: 0, count: 0 };
+        Ok(found.map(|(rows, names)| (cursor(rows), names)))
+    }
+
+    /// Adds rows of a cursor to an empty batch; false after the last.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn fill_from_cursor(&mut self, cursor: &mut Cursor, batch: &mut Batch) -> Result<bool, String> {
+        loop {
+            if cursor.rows.is_none() {
+                let size = cursor.bytes.checked_div(cursor.count).unwrap_or(0);
+                cursor.asked = BYTES.checked_div(size).unwrap_or(MOST).clamp(1, MOST);
+                cursor.taken = 0;
+                let fetch = fetch(cursor.number, cursor.asked);
+                cursor.rows = self.select(fetch.as_bytes(), &Statement::default(), &[])?.map(|(rows, _)| rows);
+            }
+            let Some(rows) = &mut cursor.rows else { return Ok(false) };
+            let (driver, handle) = (self.driver.as_ptr(), self.handle.as_ptr());
+            *batch = rows.batch();
+            // SAFETY: the rows are of this connection's own driver and handle.
+            let more = unsafe { rows.fill(driver, handle, false, batch) }?;
+            cursor.taken += batch.len();
+            cursor.count += batch.len();
+            cursor.bytes += batch.size();
+            if more {
+                return Ok(true);
+            }
+            cursor.rows = None;
+            if cursor.taken < cursor.asked {
+                return Ok(false);
+            }
+            if !batch.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Closes a cursor.
+    pub(crate) fn close_cursor(&mut self, cursor: &Cursor) {
+        self.free(format!("CLOSE plua_{}", cursor.number));
+    }
+
+    /// Has a statement prepared by the server for as long as someone holds it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn serve(&mut self, sql: &[u8], statement: &Statement) -> Result<(), String> {
+        if self.kind != Kind::Pgsql || statement.openings.len() != 1 || !statement.begins_with(PREPARED) {
+            return Ok(());
+        }
+        if let Some(served) = self.served.get_mut(sql) {
+            served.holders += 1;
+            return Ok(());
+        }
+        let number = Some(self.prepare_on_server(sql, statement)?);
+        self.served.insert(sql.to_vec(), Served { holders: 1, number });
+        Ok(())
+    }
+
+    fn prepare_on_server(&mut self, sql: &[u8], statement: &Statement) -> Result<u64, String> {
+        let number = self.next_number();
+        let mut text = format!("PREPARE plua_{number} AS ").into_bytes();
+        match statement.placeholders() {
+            0 => text.extend_from_slice(sql),
+            _ => text.extend(statement.with(|place| format!("${}", place + 1).into_bytes())),
+        }
+        self.execute(&text, &Statement::default(), &[]).map(|_| number)
+    }
+
+    /// The text that runs a statement the server has prepared; none if it has not.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn served(
+        &mut self,
+        sql: &[u8],
+        statement: &Statement,
+        values: &[Value],
+    ) -> Result<Option<Vec<u8>>, String> {
+        let number = match self.served.get(sql) {
+            None => return Ok(None),
+            Some(Served { number: Some(number), .. }) => *number,
+            Some(_) => self.prepare_on_server(sql, statement)?,
+        };
+        if let Some(served) = self.served.get_mut(sql) {
+            served.number = Some(number);
+        }
+        let mut text = format!("EXECUTE plua_{number}").into_bytes();
+        for (place, value) in values.iter().enumerate() {
+            text.push(if place == 0 { b'(' } else { b',' });
+            match (value.binary(), value.text()) {
+                (Some(bytes), _) => {
+                    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                    text.extend(self.quote(format!("\\x{digits}").as_bytes())?);
+                }
+                // In quotes a number has no type of its own either, and takes that of its place.
+                (None, Some(value)) => text.extend(self.quote(&value)?),
+                (None, None) => text.extend_from_slice(b"NULL"),
+            }
+        }
+        if !values.is_empty() {
+            text.push(b')');
+        }
+        Ok(Some(text))
+    }
+
+    /// Has a statement that failed prepared again at its next use: its tables may have changed, which the server does
+    /// not forgive a prepared statement.
+    pub(crate) fn forget(&mut self, sql: &[u8]) {
+        if let Some(number) = self.served.get_mut(sql).and_then(|served| served.number.take()) {
+            self.free(format!("DEALLOCATE plua_{number}"));
+        }
+    }
+
+    /// Lets go of a statement that was prepared.
+    pub fn release(&mut self, sql: &[u8]) {
+        let Some(served) = self.served.get_mut(sql) else { return };
+        served.holders -= 1;
+        if served.holders == 0
+            && let Some(served) = self.served.remove(sql)
+        {
+            self.deallocate(served);
+        }
+    }
+
+    pub(crate) fn deallocate(&mut self, served: Served) {
+        if let Some(number) = served.number {
+            self.free(format!("DEALLOCATE plua_{number}"));
+        }
+    }
+
+    /// Frees something on the server: at once, or at the end of a transaction that the command could break.
+    fn free(&mut self, command: String) {
+        match self.transaction {
+            // What it frees is there still.
+            Transaction::None => {}
+            Transaction::Begun(None) if !self.has_savepoints => {}
+            _ => return self.leftovers.push(command),
+        }
+        let _ = self.command(&command);
+    }
+
+    /// Frees what had to wait for the end of a transaction.
+    pub(crate) fn clear_leftovers(&mut self) {
+        if self.transaction == Transaction::None {
+            for command in std::mem::take(&mut self.leftovers) {
+                let _ = self.command(&command);
+            }
+        }
+    }
+}

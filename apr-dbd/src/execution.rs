@@ -1,0 +1,585 @@
+//! How a connection runs statements and hands out their rows.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString, c_int};
+use std::ptr;
+
+use crate::batch::Batch;
+use crate::bound::{Bound, c_string, format, pointers};
+use crate::connection::{Connection, Kind, Transaction};
+use crate::cursor::{Cursor, has_cursor};
+use crate::ffi;
+use crate::memory::Pool;
+use crate::rows::{Rows, text};
+use crate::sqlite::{NOT_AN_ERROR, Prepared, Text, reads};
+use crate::statement::{Statement, Value, hex_literal, number_text};
+
+/// Words that begin statements with rows in MySQL.
+const ROWS_IN_MYSQL: &[&str] = &["SELECT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "WITH", "TABLE", "VALUES"];
+
+/// Words that begin statements in which SQLite takes no values beside the text.
+const WITHOUT_VALUES: &[&str] = &["CREATE", "PRAGMA"];
+
+const NO_END: &str = "a string or comment in the statement has no end";
+
+/// The names of a result's columns.
+pub(crate) type Names = Vec<Vec<u8>>;
+
+/// Rows waiting to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What [`Connection::fetch`] knows them by.
+    pub rows: u64,
+    /// Names of the columns. Empty where the driver tells them only with a row and there is none.
+    pub columns: Vec<Vec<u8>>,
+}
+
+/// Rows of a statement that were not all fetched yet.
+pub(crate) enum Open {
+    /// Where APR's driver has them.
+    Driver(Rows),
+    /// SQLite's statement, standing at the next row, and how many columns it has.
+    Sqlite(Prepared, usize),
+    /// On PostgreSQL's server.
+    Cursor(Cursor),
+    /// Fetched before their time, and how that ended.
+    Taken(VecDeque<Batch>, Option<String>),
+}
+
+impl Connection {
+    /// Looks at a statement that is to be run more than once. SQLite and PostgreSQL prepare it; [`Self::release`] lets
+    /// go of it.
+    ///
+    /// # Errors
+    /// A sentence, when a string or comment has no end, or what the database says.
+    pub fn prepare(&mut self, sql: &[u8]) -> Result<(), String> {
+        let statement = Statement::new(sql, self.dialect);
+        if statement.unfinished {
+            return Err(NO_END.into());
+        }
+        if self.sqlite.is_some() {
+            let is_valued = statement.placeholders() > 0;
+            if let Some(prepared) = self.prepare_in_sqlite(sql, &statement, is_valued)?
+                && let Some(sqlite) = &mut self.sqlite
+            {
+                sqlite.keep(prepared);
+            }
+            return Ok(());
+        }
+        self.take_rows();
+        self.serve(sql, &statement)
+    }
+
+    /// Runs statements without rows. Returns how many rows the last one changed.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn run(&mut self, sql: &[u8], values: &[Value]) -> Result<i64, String> {
+        if self.sqlite.is_some() {
+            return self.run_in_sqlite(sql, values);
+        }
+        let statement = Statement::new(sql, self.dialect);
+        if self.kind == Kind::Mysql && statement.begins_with(ROWS_IN_MYSQL) {
+            return Err("the statement has rows: query() or rows() fetch them".into());
+        }
+        check(&statement, values, self.kind == Kind::Mysql)?;
+        self.take_rows();
+        let changed = match self.served(sql, &statement, values)? {
+            Some(text) => self.execute(&text, &statement, &[]).inspect_err(|_| self.forget(sql))?,
+            None => self.execute(sql, &statement, values)?,
+        };
+        match self.kind {
+            // Rows that this call has no way to fetch: the connection takes no further statement.
+            Kind::Mysql if changed < 0 => {
+                Err("the statement had rows and run() cannot fetch them: this handle must be closed".into())
+            }
+            _ => Ok(changed.into()),
+        }
+    }
+
+    /// Runs one statement and finds its rows; none if it is of a kind that has no rows. `in_pieces` if the server is to
+    /// send them as they are fetched where it would otherwise send all at once (PostgreSQL).
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn query(&mut self, sql: &[u8], values: &[Value], in_pieces: bool) -> Result<Option<Found>, String> {
+        if self.sqlite.is_some() {
+            return self.query_in_sqlite(sql, values);
+        }
+        let statement = Statement::new(sql, self.dialect);
+        check(&statement, values, self.kind == Kind::Mysql)?;
+        self.take_rows();
+        let found = if in_pieces && self.kind == Kind::Pgsql && has_cursor(&statement) {
+            self.open_cursor(sql, &statement, values)?.map(|(cursor, names)| (Open::Cursor(cursor), names))
+        } else {
+            let found = match self.served(sql, &statement, values)? {
+                Some(text) => self.select(&text, &statement, &[]).inspect_err(|_| self.forget(sql))?,
+                None => self.select(sql, &statement, values)?,
+            };
+            found.map(|(rows, names)| (Open::Driver(rows), names))
+        };
+        Ok(found.map(|(open, columns)| Found { rows: self.opened(open), columns }))
+    }
+
+    /// The next rows. After the last, which the batch tells, they are no longer known.
+    ///
+    /// # Errors
+    /// What the database says, or that the rows were given up.
+    pub fn fetch(&mut self, rows: u64) -> Result<Batch, String> {
+        let mut open = self.open.remove(&rows).ok_or("these rows are no longer there")?;
+        let (mut batch, more) = self.fill(&mut open);
+        match more {
+            Ok(true) => {
+                self.open.insert(rows, open);
+            }
+            Ok(false) => {
+                batch.is_last = true;
+                self.end(open);
+            }
+            Err(error) => {
+                self.end(open);
+                if batch.is_empty() {
+                    return Err(error);
+                }
+                self.open.insert(rows, Open::Taken(VecDeque::new(), Some(error)));
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Gives up what was not fetched of some rows.
+    pub fn give_up(&mut self, rows: u64) {
+        if let Some(open) = self.open.remove(&rows) {
+            self.end(open);
+        }
+    }
+
+    /// Whether this statement would have to wait for rows of others, which are fetched first and kept in memory: MySQL
+    /// sends no other answer before, and in SQLite a loop over a table must not meet what is written to it meanwhile.
+    #[must_use]
+    pub fn would_take_rows(&self, sql: &[u8]) -> bool {
+        self.open.values().any(|open| match open {
+            Open::Driver(_) => self.kind != Kind::Pgsql,
+            Open::Sqlite(..) => !reads(&Statement::new(sql, self.dialect)),
+            _ => false,
+        })
+    }
+
+    fn opened(&mut self, open: Open) -> u64 {
+        let number = self.next_number();
+        self.open.insert(number, open);
+        number
+    }
+
+    /// The next rows of these and whether there are more, or why there are not.
+    fn fill(&mut self, open: &mut Open) -> (Batch, Result<bool, String>) {
+        let mut batch = Batch::default();
+        let more = match open {
+            Open::Driver(rows) => {
+                let (driver, handle, may_break) =
+                    (self.driver.as_ptr(), self.handle.as_ptr(), self.kind == Kind::Mysql);
+                batch = rows.batch();
+                // SAFETY: the rows are of this connection's own driver and handle.
+                unsafe { rows.fill(driver, handle, may_break, &mut batch) }
+            }
+            Open::Sqlite(prepared, columns) => {
+                batch = Batch::new(*columns);
+                loop {
+                    prepared.read(&mut batch, *columns);
+                    match self.sqlite.as_ref().map_or(Ok(false), |sqlite| sqlite.step(prepared)) {
+                        Ok(true) if !batch.is_full() => {}
+                        more => break more,
+                    }
+                }
+            }
+            Open::Cursor(cursor) => self.fill_from_cursor(cursor, &mut batch),
+            Open::Taken(batches, error) => match batches.pop_front() {
+                Some(taken) => {
+                    batch = taken;
+                    Ok(!batches.is_empty() || error.is_some())
+                }
+                None => error.take().map_or(Ok(false), Err),
+            },
+        };
+        (batch, more)
+    }
+
+    /// Frees what held rows.
+    pub(crate) fn end(&mut self, open: Open) {
+        match open {
+            Open::Sqlite(prepared, _) => {
+                if let Some(sqlite) = &mut self.sqlite {
+                    sqlite.keep(prepared);
+                }
+            }
+            Open::Cursor(cursor) => self.close_cursor(&cursor),
+            Open::Driver(_) | Open::Taken(..) => {}
+        }
+    }
+
+    /// Fetches all rows that are in the way of the next statement.
+    pub(crate) fn take_rows(&mut self) {
+        let in_the_way = |open: &Open| match open {
+            Open::Driver(_) => self.kind != Kind::Pgsql,
+            Open::Sqlite(..) => true,
+            _ => false,
+        };
+        let numbers: Vec<u64> =
+            self.open.iter().filter(|(_, open)| in_the_way(open)).map(|(number, _)| *number).collect();
+        for number in numbers {
+            let Some(mut open) = self.open.remove(&number) else { continue };
+            let mut batches = VecDeque::new();
+            let error = loop {
+                let (batch, more) = self.fill(&mut open);
+                if !batch.is_empty() {
+                    batches.push_back(batch);
+                }
+                match more {
+                    Ok(true) => {}
+                    Ok(false) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            self.end(open);
+            self.open.insert(number, Open::Taken(batches, error));
+        }
+    }
+
+    fn run_in_sqlite(&mut self, sql: &[u8], values: &[Value]) -> Result<i64, String> {
+        let prepared = self.bound_in_sqlite(sql, values)?;
+        if !prepared.as_ref().is_ok_and(Prepared::is_reading) {
+            self.take_rows();
+        }
+        let Some(sqlite) = &mut self.sqlite else { return Err(NOT_AN_ERROR.into()) };
+        let result = match prepared {
+            Ok(prepared) => {
+                let result = sqlite.run(&prepared);
+                sqlite.keep(prepared);
+                result
+            }
+            Err((text, is_counted)) => sqlite.run_text(&text, is_counted),
+        };
+        self.note_transaction();
+        result
+    }
+
+    fn query_in_sqlite(&mut self, sql: &[u8], values: &[Value]) -> Result<Option<Found>, String> {
+        let prepared = match self.bound_in_sqlite(sql, values)? {
+            Ok(prepared) => prepared,
+            Err((text, _)) => {
+                let statement = Statement::new(&text, self.dialect);
+                let prepared = self.prepare_in_sqlite(&text, &statement, false)?;
+                prepared.ok_or(NOT_AN_ERROR)?
+            }
+        };
+        if !prepared.is_reading() {
+            self.take_rows();
+        }
+        let Some(sqlite) = &mut self.sqlite else { return Err(NOT_AN_ERROR.into()) };
+        let stepped = sqlite.step(&prepared);
+        let (columns, names) = (prepared.columns(), prepared.names());
+        let is_writing = prepared.is_writing();
+        let open = match stepped {
+            Ok(true) => Open::Sqlite(prepared, columns),
+            _ => {
+                sqlite.keep(prepared);
+                Open::Taken(VecDeque::new(), None)
+            }
+        };
+        self.note_transaction();
+        stepped?;
+        if columns == 0 {
+            return Ok(None);
+        }
+        let number = self.opened(open);
+        if is_writing {
+            // What it writes is complete only then.
+            self.take_rows();
+        }
+        Ok(Some(Found { rows: number, columns: names }))
+    }
+
+    /// A statement with its values; or the text to run, and whether it is of a kind that changes rows, where SQLite
+    /// takes none.
+    fn bound_in_sqlite(&mut self, sql: &[u8], values: &[Value]) -> Result<Result<Prepared, (Vec<u8>, bool)>, String> {
+        let is_valued = !values.is_empty();
+        let kept = self.sqlite.as_mut().and_then(|sqlite| sqlite.kept(sql, is_valued));
+        let prepared = match kept {
+            Some(prepared) => prepared,
+            None => {
+                let statement = Statement::new(sql, self.dialect);
+                check(&statement, values, true)?;
+                let in_text = is_valued && statement.begins_with(WITHOUT_VALUES);
+                match statement.openings.len() {
+                    1 if !in_text => self.prepare_in_sqlite(sql, &statement, is_valued)?.ok_or(NOT_AN_ERROR)?,
+                    _ => {
+                        let text = Text::new(sql, &statement, is_valued);
+                        return Ok(Err((self.with_literals(sql, &statement, values)?, text.is_counted)));
+                    }
+                }
+            }
+        };
+        let Some(sqlite) = &mut self.sqlite else { return Err(NOT_AN_ERROR.into()) };
+        if is_valued && prepared.placeholders() != values.len() {
+            let wanted = prepared.placeholders();
+            sqlite.keep(prepared);
+            return Err(count_differs(wanted, values.len()));
+        }
+        if let Err(error) = sqlite.bind(&prepared, values) {
+            sqlite.keep(prepared);
+            return Err(error);
+        }
+        Ok(Ok(prepared))
+    }
+
+    /// Prepares a text's first statement; none if it has none.
+    fn prepare_in_sqlite(
+        &mut self,
+        sql: &[u8],
+        statement: &Statement,
+        is_valued: bool,
+    ) -> Result<Option<Prepared>, String> {
+        let Some(sqlite) = &self.sqlite else { return Ok(None) };
+        // Of several statements only the first is here.
+        let kept_as: &[u8] = if statement.openings.len() == 1 { sql } else { &[] };
+        let text = Text::new(kept_as, statement, is_valued);
+        match is_valued {
+            true => sqlite.prepare(&statement.with(|_| b"?".to_vec()), text),
+            false => sqlite.prepare(sql, text),
+        }
+    }
+
+    /// SQLite knows best whether a transaction is open: it ends some by itself.
+    fn note_transaction(&mut self) {
+        match (self.sqlite.as_ref().is_some_and(|sqlite| sqlite.is_in_transaction()), &self.transaction) {
+            (false, _) => self.transaction = Transaction::None,
+            (true, Transaction::None) => self.transaction = Transaction::Perhaps,
+            _ => {}
+        }
+    }
+
+    /// Runs a text without rows and keeps track of transactions; how many rows changed. The text is the statement's, or
+    /// empty if it is to be made of it and its values.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn execute(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<c_int, String> {
+        let bound = self.bind(sql, statement, values)?;
+        let pool = self.pool.child()?;
+        let mut changed = 0;
+        // SAFETY: driver and handle are live, texts and values live beyond the calls, and their number is that of the
+        // placeholders.
+        let status = unsafe {
+            match &bound {
+                Bound::Text(text) => {
+                    ffi::apr_dbd_query(self.driver(), self.handle.as_ptr(), &raw mut changed, text.as_ptr())
+                }
+                Bound::Format(format, parameters) => match self.prepare_format(&pool, format) {
+                    Err(status) => status,
+                    Ok(prepared) => ffi::apr_dbd_pbquery(
+                        self.driver(),
+                        pool.as_ptr(),
+                        self.handle.as_ptr(),
+                        &raw mut changed,
+                        prepared,
+                        pointers(parameters).as_mut_ptr(),
+                    ),
+                },
+            }
+        };
+        self.judge(status, statement)?;
+        Ok(changed)
+    }
+
+    /// Runs a text and finds its rows and the names of its columns, as [`Self::execute`] takes it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn select(
+        &mut self,
+        sql: &[u8],
+        statement: &Statement,
+        values: &[Value],
+    ) -> Result<Option<(Rows, Names)>, String> {
+        let bound = self.bind(sql, statement, values)?;
+        let pool = self.pool.child()?;
+        let mut results = ptr::null_mut();
+        // PostgreSQL's driver tells errors and names of columns only of rows it has all at once; MySQL's sends row by row
+        // unless asked otherwise.
+        let all_at_once = c_int::from(self.kind == Kind::Pgsql);
+        // SAFETY: as in `execute`; the results are in the pool.
+        let status = unsafe {
+            match &bound {
+                Bound::Text(text) => ffi::apr_dbd_select(
+                    self.driver(),
+                    pool.as_ptr(),
+                    self.handle.as_ptr(),
+                    &raw mut results,
+                    text.as_ptr(),
+                    all_at_once,
+                ),
+                Bound::Format(format, parameters) => match self.prepare_format(&pool, format) {
+                    Err(status) => status,
+                    Ok(prepared) => ffi::apr_dbd_pbselect(
+                        self.driver(),
+                        pool.as_ptr(),
+                        self.handle.as_ptr(),
+                        &raw mut results,
+                        prepared,
+                        all_at_once,
+                        pointers(parameters).as_mut_ptr(),
+                    ),
+                },
+            }
+        };
+        self.judge(status, statement)?;
+        if results.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the results are live as long as the pool; names are copied at once.
+        let (columns, names) = unsafe {
+            let columns = ffi::apr_dbd_num_cols(self.driver(), results);
+            let names = (0..columns).map_while(|column| {
+                let name = ffi::apr_dbd_get_name(self.driver(), results, column);
+                (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes().to_vec())
+            });
+            (columns, names.collect())
+        };
+        if columns == 0 {
+            return Ok(None);
+        }
+        // SAFETY: the driver put the results into this pool.
+        Ok(Some((unsafe { Rows::new(results, columns, pool) }, names)))
+    }
+
+    /// Runs a command of ours that changes nothing a page sees.
+    ///
+    /// # Errors
+    /// The driver's number.
+    pub(crate) fn command(&mut self, command: &str) -> Result<(), c_int> {
+        let Ok(command) = CString::new(command) else { return Err(-1) };
+        let mut ignored = 0;
+        // SAFETY: driver and handle are live, and the text outlives the call.
+        match unsafe { ffi::apr_dbd_query(self.driver(), self.handle.as_ptr(), &raw mut ignored, command.as_ptr()) } {
+            0 => Ok(()),
+            status => Err(status),
+        }
+    }
+
+    /// Puts values in the places of a statement's placeholders: beside the text for PostgreSQL, in it for MySQL, whose
+    /// driver crashes on prepared statements without rows and cuts long values.
+    fn bind(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<Bound, String> {
+        match values.is_empty() {
+            true => Ok(Bound::Text(c_string(sql, "the statement holds")?)),
+            false if self.kind != Kind::Mysql => format(statement, values),
+            false => Ok(Bound::Text(c_string(&self.with_literals(sql, statement, values)?, "the statement holds")?)),
+        }
+    }
+
+    /// The text with the values in it.
+    fn with_literals(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<Vec<u8>, String> {
+        if values.is_empty() {
+            return Ok(sql.to_vec());
+        }
+        let literals = values.iter().map(|value| self.literal(value)).collect::<Result<Vec<_>, String>>()?;
+        // Spaces keep apart what would else grow together: 5-? and -3 make a comment.
+        Ok(statement.with(|place| [b" ", &literals[place][..], b" "].concat()))
+    }
+
+    fn literal(&mut self, value: &Value) -> Result<Vec<u8>, String> {
+        if let Some(bytes) = value.binary() {
+            return Ok(hex_literal(bytes).into_bytes());
+        }
+        Ok(match value {
+            Value::Null => b"NULL".to_vec(),
+            Value::Number(number) if number.is_nan() => b"NULL".to_vec(),
+            Value::Number(number) if number.is_infinite() => match self.kind {
+                Kind::Sqlite if *number > 0.0 => b"9e999".to_vec(),
+                Kind::Sqlite => b"-9e999".to_vec(),
+                _ => return Err("the database has no infinite numbers".into()),
+            },
+            Value::Number(number) => number_text(*number).into_bytes(),
+            Value::Integer(integer) => integer.to_string().into_bytes(),
+            Value::Text(text) | Value::Blob(text) => self.quote(text)?,
+        })
+    }
+
+    /// A text as a string of SQL.
+    pub(crate) fn quote(&mut self, text: &[u8]) -> Result<Vec<u8>, String> {
+        Ok([b"'", &self.escape(text)?[..], b"'"].concat())
+    }
+
+    /// Prepares a statement under no name, so that nothing of it outlives the pool.
+    ///
+    /// # Safety
+    /// `pool` is in this connection's pool.
+    unsafe fn prepare_format(&self, pool: &Pool, format: &CStr) -> Result<*mut ffi::apr_dbd_prepared_t, c_int> {
+        let mut prepared = ptr::null_mut();
+        // SAFETY: driver and handle are live; what is made is in the pool, which the caller vouches for.
+        let status = unsafe {
+            ffi::apr_dbd_prepare(
+                self.driver(),
+                pool.as_ptr(),
+                self.handle.as_ptr(),
+                format.as_ptr(),
+                ptr::null(),
+                &raw mut prepared,
+            )
+        };
+        if status == 0 { Ok(prepared) } else { Err(status) }
+    }
+
+    /// Makes a driver's number a result, and keeps track of transactions.
+    fn judge(&mut self, status: c_int, statement: &Statement) -> Result<(), String> {
+        if status != 0 {
+            // SAFETY: driver and handle are live; the text is copied before another call changes it.
+            let said = unsafe { text(ffi::apr_dbd_error(self.driver(), self.handle.as_ptr(), status)) };
+            let error = said.unwrap_or_else(|| format!("the database failed ({status})"));
+            if self.kind == Kind::Pgsql
+                && let Transaction::Begun(first @ None) = &mut self.transaction
+            {
+                *first = Some(error.clone());
+            }
+            return Err(error);
+        }
+        self.has_savepoints |= statement.begins_with(&["SAVEPOINT"]);
+        for [first, second] in &statement.openings {
+            match first.as_str() {
+                "BEGIN" | "START" | "SAVEPOINT" if self.transaction == Transaction::None => {
+                    self.transaction = Transaction::Perhaps;
+                }
+                "COMMIT" | "END" => self.transaction = Transaction::None,
+                "ROLLBACK" if second != "TO" => self.transaction = Transaction::None,
+                // A savepoint may lie before what failed.
+                "ROLLBACK" => {
+                    if let Transaction::Begun(error) = &mut self.transaction {
+                        *error = None;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !statement.openings.is_empty() {
+            self.clear_leftovers();
+        }
+        Ok(())
+    }
+}
+
+/// Looks whether there are as many values as placeholders. Without values a question mark may be an operator's, where
+/// the database has such.
+fn check(statement: &Statement, values: &[Value], is_strict: bool) -> Result<(), String> {
+    let (wanted, given) = (statement.placeholders(), values.len());
+    if given == 0 && (!is_strict || statement.unfinished || wanted == 0) {
+        return Ok(());
+    }
+    match statement.unfinished {
+        true => Err(NO_END.into()),
+        false if wanted != given => Err(count_differs(wanted, given)),
+        false => Ok(()),
+    }
+}
+
+fn count_differs(wanted: usize, given: usize) -> String {
+    format!("the statement has {wanted} placeholders and {given} values")
+}
