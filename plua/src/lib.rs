@@ -27,3 +27,13 @@ mod state;
 pub mod time_limit;
 mod visit;
 mod working_directory;
+
+/// What pages reach only through a request, for fuzz targets. In no other build.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::api::{JSON_ARRAY, decode_json, encode_json, received_cookies};
+    pub use crate::body::Body;
+    pub use crate::form::{Form, Value};
+    pub use crate::query::pairs as query_pairs;
+    pub use crate::visit::Visit;
+}

@@ -39,7 +39,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
 }
 
 /// The cookies the client sent, in order, with values as they came.
-fn received(visit: &Visit) -> Vec<(Vec<u8>, Vec<u8>)> {
+#[must_use]
+pub fn received(visit: &Visit) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut cookies = Vec::new();
     visit.exchange.headers(&mut |header, value| {
         if !header.eq_ignore_ascii_case(b"Cookie") {

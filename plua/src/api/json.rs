@@ -15,7 +15,7 @@ use super::Native;
 const DEEPEST: usize = 127;
 
 /// Where a state keeps the metatable of arrays.
-const ARRAY: &str = "plua.json.array";
+pub const ARRAY: &str = "plua.json.array";
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     let array = native.lua.create_table()?;

@@ -22,6 +22,10 @@ use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
 pub use arguments::Arguments;
+#[cfg(fuzzing)]
+pub use cookie::received as received_cookies;
+#[cfg(fuzzing)]
+pub use json::{ARRAY as JSON_ARRAY, decode as decode_json, encode as encode_json};
 
 use crate::loader::Loader;
 use crate::time_limit::TimeLimitHandle;

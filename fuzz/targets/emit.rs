@@ -1,0 +1,109 @@
+//! Pages as Lua sees them: a chunk has the lines of its page, and no byte of a text is ever Lua.
+
+#![no_main]
+
+use std::cell::OnceCell;
+
+use libfuzzer_sys::fuzz_target;
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, LuaOptions, StdLib, Table};
+use plua::emit::emit;
+use plua::page::{Kind, Segment, Syntax, split};
+
+/// The shape of a function, and that of each inside it: how many instructions, from which line to which. Puts its
+/// strings into a table.
+const SHAPE: &str = r#"
+local util = require("jit.util")
+local info, constant = util.funcinfo, util.funck
+local function shape(code, strings)
+  local about = info(code)
+  local text = about.bytecodes .. ":" .. about.linedefined .. "-" .. about.lastlinedefined
+  for i = 1, about.gcconsts do
+    local value = constant(code, -i)
+    if type(value) == "string" then
+      strings[value] = true
+    elseif type(value) == "proto" then
+      text = text .. "(" .. shape(value, strings) .. ")"
+    end
+  end
+  return text
+end
+return shape
+"#;
+
+thread_local! {
+    static LUA: OnceCell<(Lua, Function)> = const { OnceCell::new() };
+}
+
+/// The line of a compiler's message.
+fn line(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } => message.split(": ").next().unwrap_or_default().to_owned(),
+        other => panic!("{other}"),
+    }
+}
+
+fn compiled(lua: &Lua, source: &[u8]) -> Result<Function, mlua::Error> {
+    lua.load(source).set_name("=page").set_mode(ChunkMode::Text).into_function()
+}
+
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+fn check(lua: &Lua, shape: &Function, page: &[u8], syntax: Syntax) {
+    let own = emit(page, syntax);
+    assert_eq!(newlines(&own.source), newlines(page));
+    assert!(own.texts.is_empty());
+    let segments = split(page, syntax);
+    let mut other = page.to_vec();
+    for text in segments.iter().filter(|segment| segment.kind == Kind::Text) {
+        // Letters whose place in the page tells them apart, for Lua keeps equal texts once.
+        for (at, byte) in text.outer.clone().zip(&mut other[text.outer.clone()]) {
+            if *byte != b'\n' {
+                *byte = b'A' + (at % 26) as u8;
+            }
+        }
+    }
+    let kinds = |segments: &[Segment]| -> Vec<_> { segments.iter().map(|s| (s.kind, s.outer.clone())).collect() };
+    assert_eq!(kinds(&segments), kinds(&split(&other, syntax)));
+    let function = match (compiled(lua, &own.source), compiled(lua, &emit(&other, syntax).source)) {
+        (Ok(function), Ok(other)) => {
+            let shape_of = |function, strings| shape.call::<String>((function, strings)).unwrap();
+            let strings = lua.create_table().unwrap();
+            let before = shape_of(&function, &strings);
+            assert_eq!(before, shape_of(&other, &lua.create_table().unwrap()));
+            check_texts(lua, page, &segments, &strings);
+            function
+        }
+        (Err(error), Err(other)) => return assert_eq!(line(&error), line(&other)),
+        (own, other) => panic!("{own:?} with its texts, {other:?} with others"),
+    };
+    drop(function);
+    if !page.contains(&b'\r') {
+        let error = compiled(lua, &[&own.source[..], b"@"].concat()).expect_err("a stray @ compiles");
+        assert_eq!(line(&error), format!("page:{}", newlines(page) + 1));
+    }
+}
+
+/// Each text is one whole string of the compiled page.
+fn check_texts(lua: &Lua, page: &[u8], segments: &[Segment], strings: &Table) {
+    for text in segments.iter().filter(|segment| segment.kind == Kind::Text) {
+        let text = &page[text.outer.clone()];
+        let found: bool = strings.raw_get::<Option<bool>>(lua.create_string(text).unwrap()).unwrap().unwrap_or(false);
+        assert!(found, "{:?} is no string of the page", String::from_utf8_lossy(text));
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((flags, page)) = input.split_first() else { return };
+    let syntax = Syntax { short_hand: flags & 1 != 0, auto_escape: flags & 2 != 0 };
+    LUA.with(|lua| {
+        let (lua, shape) = lua.get_or_init(|| {
+            let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new()).unwrap();
+            let shape = lua.load(SHAPE).eval().unwrap();
+            (lua, shape)
+        });
+        check(lua, shape, page, syntax);
+    });
+});

@@ -1,0 +1,27 @@
+//! The splitter: its segments tile any page, and each is what its delimiters say.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use plua::page::{Kind, Syntax, split};
+
+fuzz_target!(|input: &[u8]| {
+    let Some((flags, page)) = input.split_first() else { return };
+    let syntax = Syntax { short_hand: flags & 1 != 0, auto_escape: flags & 2 != 0 };
+    let mut end = 0;
+    for segment in split(page, syntax) {
+        assert_eq!(segment.outer.start, end);
+        assert!(segment.outer.end > end);
+        assert!(segment.outer.start <= segment.inner.start && segment.inner.end <= segment.outer.end);
+        assert!(segment.inner.start <= segment.inner.end);
+        let (outer, rest) = (&page[segment.outer.clone()], &page[segment.inner.end..segment.outer.end]);
+        if segment.kind == Kind::Text {
+            assert_eq!(segment.outer, segment.inner);
+        } else {
+            assert!(outer.starts_with(if syntax.short_hand { b"<?" } else { b"<?lua" }));
+            assert!(matches!(rest, b"?>" | b"?>\n" | b"?>\r\n") || segment.inner.end == page.len());
+        }
+        end = segment.outer.end;
+    }
+    assert_eq!(end, page.len());
+});
