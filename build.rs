@@ -47,6 +47,10 @@ fn build() -> Result<(), String> {
     for flag in ["-std=gnu11", "-Wall", "-Wextra", "-Werror"] {
         shim.flag(flag);
     }
+    // The module's Rust is built so: its C must call the same runtime.
+    if env::var("CARGO_CFG_SANITIZE").is_ok_and(|sanitizers| sanitizers.split(',').any(|one| one == "address")) {
+        shim.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");
+    }
     shim.file(SOURCE).try_compile("plua_shim").map_err(|error| format!("{SOURCE} does not compile: {error}"))?;
     bind(&folders, &flags)
 }

@@ -132,6 +132,10 @@ impl Setup {
             }
         };
         let mut configuration = Configuration::new(installation);
+        // A module built with a sanitizer needs its runtime in httpd.
+        if let Ok(runtime) = env::var("PLUA_PRELOAD") {
+            configuration = configuration.environment("LD_PRELOAD", runtime);
+        }
         for name in self.before {
             configuration = configuration.module(name);
         }
