@@ -29,7 +29,7 @@ impl Commands {
             let places = match directive.scope {
                 // httpd refuses these in <Directory> and its like; <VirtualHost> is for `apply` to refuse.
                 Scope::Process | Scope::Host => ffi::RSRC_CONF,
-                Scope::Directory => ffi::RSRC_CONF | ffi::ACCESS_CONF | ffi::OR_OPTIONS,
+                Scope::Limit | Scope::Directory => ffi::RSRC_CONF | ffi::ACCESS_CONF | ffi::OR_OPTIONS,
             };
             rows[index] = row(directive.name.as_ptr(), directive, places as c_int, directive.help.as_ptr());
             index += 1;
@@ -71,13 +71,15 @@ pub(crate) unsafe fn apply(
     // SAFETY: the row is one of ours, so its data is a row of the engine's table, which is a constant.
     let directive = unsafe { &*(*(*command).cmd).cmd_data.cast::<Directive>() };
     let name = directive.name.to_string_lossy();
+    // SAFETY: the record is live; outside of <Directory>, .htaccess and their like it names no path.
+    let in_directory = !unsafe { (*command).path }.is_null();
     let settings = match directive.scope {
         // SAFETY: made by `create_directory` or null; configuration is read by one thread.
-        Scope::Directory => match unsafe { directory.cast::<Arc<Settings>>().as_mut() } {
+        scope if scope == Scope::Directory || scope == Scope::Limit && in_directory => match unsafe { directory.cast::<Arc<Settings>>().as_mut() } {
             Some(settings) => Arc::make_mut(settings),
             None => ptr::null_mut(),
         },
-        Scope::Process | Scope::Host => {
+        _ => {
             if directive.scope == Scope::Process {
                 // SAFETY: the record is live; the answer is null or a sentence in its pool.
                 let refusal = unsafe { ffi::ap_check_cmd_context(command, ffi::GLOBAL_ONLY) };

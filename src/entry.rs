@@ -161,7 +161,7 @@ pub(crate) unsafe extern "C" fn merge_directory(
     inner: *mut c_void,
 ) -> *mut c_void {
     // SAFETY: httpd's promise.
-    unsafe { record(pool, || Arc::new((*outer.cast::<Arc<Settings>>()).merged(&*inner.cast::<Arc<Settings>>()))) }
+    unsafe { record(pool, || Arc::new((*outer.cast::<Arc<Settings>>()).narrowed(&*inner.cast::<Arc<Settings>>()))) }
 }
 
 /// A server's record with no setting set; the record's `create_server_config`.

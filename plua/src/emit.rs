@@ -222,7 +222,7 @@ mod tests {
 
     fn lua(page: &str) -> String {
         let lua = emit(page.as_bytes(), SHORT);
-        assert_eq!(lua.texts, []);
+        assert!(lua.texts.is_empty());
         String::from_utf8(lua.source).unwrap()
     }
 

@@ -74,7 +74,7 @@ impl Engine {
     /// # Errors
     /// A sentence when the settings ask for what this build cannot keep.
     pub fn host(&self, name: &str, settings: &Settings) -> Result<Host, String> {
-        if !settings.timeout().is_zero() {
+        if !settings.limits().timeout.is_zero() {
             time_limit::self_check()?;
         }
         let name = if settings.multi_domain() { name.to_ascii_lowercase() } else { String::new() };
@@ -99,6 +99,13 @@ pub struct Host {
 impl Host {
     /// Runs a page and answers its request.
     pub fn serve(&self, file: PageFile<'_>, mut exchange: Box<dyn Exchange>) -> Answer {
+        if self.settings.limits().timeout.is_zero()
+            && !self.settings.limits_in(file.settings).timeout.is_zero()
+            && let Err(sentence) = time_limit::self_check()
+        {
+            exchange.report(Report(&named(Error::new(ErrorKind::Internal, sentence), file.path)));
+            return Answer::Status(ErrorKind::Internal.status(), Vec::new());
+        }
         let inside = exchange.is_inside_another();
         let wait = (!inside).then(|| self.settings.state_wait());
         let mut state = match self.pool.lend(wait) {

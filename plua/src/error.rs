@@ -16,6 +16,10 @@ pub enum ErrorKind {
     TimeLimit,
     /// The page needed more memory than `pLuaMemoryLimit`.
     MemoryLimit,
+    /// The page put out more than `pLuaOutputLimit`.
+    OutputLimit,
+    /// A call of a pattern function took more steps than `pLuaPatternLimit`.
+    PatternLimit,
     /// The request is larger than a directive allows.
     TooLarge,
     /// The request's body is broken or not whole.
@@ -36,6 +40,8 @@ impl ErrorKind {
             ErrorKind::Runtime => "Run-time error",
             ErrorKind::TimeLimit => "Time limit",
             ErrorKind::MemoryLimit => "Memory limit",
+            ErrorKind::OutputLimit => "Output limit",
+            ErrorKind::PatternLimit => "Pattern limit",
             ErrorKind::TooLarge => "Request too large",
             ErrorKind::BadRequest => "Bad request",
             ErrorKind::NoState => "No free state",
@@ -57,7 +63,10 @@ impl ErrorKind {
     /// Whether the state the page ran in must not run another.
     #[must_use]
     pub fn spoils_state(self) -> bool {
-        matches!(self, ErrorKind::TimeLimit | ErrorKind::MemoryLimit | ErrorKind::Internal)
+        matches!(
+            self,
+            ErrorKind::TimeLimit | ErrorKind::MemoryLimit | ErrorKind::OutputLimit | ErrorKind::Internal
+        )
     }
 }
 

@@ -11,7 +11,7 @@ use crate::body::{Body, unwritable};
 use crate::error::{Error, ErrorKind};
 use crate::multipart::{self, Multipart};
 use crate::query;
-use crate::settings::Settings;
+use crate::settings::Limits;
 
 /// What a form holds.
 #[derive(Default)]
@@ -47,50 +47,51 @@ pub struct Upload {
 }
 
 impl Form {
-    /// Reads the form of a body with this `Content-Type`. A form of no known type is empty and leaves the body unread,
+    /// Reads the form of a body with this `Content-Type`, its files into `folder`. A form of no known type is empty and leaves the body unread,
     /// as is one whose boundary is nowhere.
     ///
     /// # Errors
-    /// The body's own, [`ErrorKind::TooLarge`] over a limit of the settings, [`ErrorKind::BadRequest`] for a body that
+    /// The body's own, [`ErrorKind::TooLarge`] over a limit, [`ErrorKind::BadRequest`] for a body that
     /// ends inside a part or a file name with NUL, [`ErrorKind::Read`] when files cannot be written.
     pub fn read<'b>(
         content_type: &[u8],
-        settings: &Settings,
+        limits: &Limits,
+        folder: &Path,
         body: impl FnOnce() -> Result<&'b mut Body, Error>,
     ) -> Result<Form, Error> {
         match multipart::media_type(content_type).as_slice() {
-            b"application/x-www-form-urlencoded" => urlencoded(body()?, settings),
+            b"application/x-www-form-urlencoded" => urlencoded(body()?, limits),
             b"multipart/form-data" => match multipart::parameter(content_type, "boundary") {
                 None | Some([]) => Ok(Form::default()),
-                Some(boundary) => Form::of_parts(body()?, boundary, settings),
+                Some(boundary) => Form::of_parts(body()?, boundary, limits, folder),
             },
             _ => Ok(Form::default()),
         }
     }
 
-    fn of_parts(body: &mut Body, boundary: &[u8], settings: &Settings) -> Result<Form, Error> {
+    fn of_parts(body: &mut Body, boundary: &[u8], limits: &Limits, folder: &Path) -> Result<Form, Error> {
         let mut form = Form::default();
         let reader = body.reader().map_err(|error| broken(&error))?;
-        let mut parts = Multipart::new(reader, boundary, settings.fields().saturating_add(1));
+        let mut parts = Multipart::new(reader, boundary, limits.fields.saturating_add(1));
         let mut text_size = 0;
         while let Some(part) = parts.next_part().map_err(|error| broken(&error))? {
-            if form.fields.len() == settings.fields() {
-                return Err(too_many_fields("form", settings));
+            if form.fields.len() == limits.fields {
+                return Err(too_many_fields("form", limits));
             }
             let value = match part.file_name {
-                None => Value::Text(text(&mut parts, &mut text_size, settings)?),
+                None => Value::Text(text(&mut parts, &mut text_size, limits)?),
                 // What a browser sends when no file was chosen.
-                Some(name) if name.is_empty() => Value::Text(text(&mut parts, &mut text_size, settings)?),
+                Some(name) if name.is_empty() => Value::Text(text(&mut parts, &mut text_size, limits)?),
                 Some(name) => {
                     if name.contains(&0) {
                         return Err(Error::new(ErrorKind::BadRequest, "the name of an uploaded file holds a NUL"));
                     }
-                    if form.uploads.len() == settings.uploads() {
-                        let limit = settings.uploads();
+                    if form.uploads.len() == limits.uploads {
+                        let limit = limits.uploads;
                         let message = format!("the form has more than {limit} files (pLuaUploads)");
                         return Err(Error::new(ErrorKind::TooLarge, message));
                     }
-                    form.uploads.push(upload(&mut parts, part.name.clone(), name, part.content_type, settings)?);
+                    form.uploads.push(upload(&mut parts, part.name.clone(), name, part.content_type, limits, folder)?);
                     Value::File(form.uploads.len() - 1)
                 }
             };
@@ -102,8 +103,8 @@ impl Form {
 
 /// What a query or form with too many fields is answered.
 #[must_use]
-pub fn too_many_fields(what: &str, settings: &Settings) -> Error {
-    let limit = settings.fields();
+pub fn too_many_fields(what: &str, limits: &Limits) -> Error {
+    let limit = limits.fields;
     Error::new(ErrorKind::TooLarge, format!("the {what} has more than {limit} fields (pLuaFields)"))
 }
 
@@ -123,8 +124,8 @@ fn broken(error: &io::Error) -> Error {
 ///
 /// # Errors
 /// [`ErrorKind::TooLarge`] beyond `pLuaUploadSize`.
-pub fn check_size(size: u64, what: &str, settings: &Settings) -> Result<(), Error> {
-    match settings.upload_size() {
+pub fn check_size(size: u64, what: &str, limits: &Limits) -> Result<(), Error> {
+    match limits.upload_size {
         0 => Ok(()),
         limit if size <= u64::from(limit) * 1024 => Ok(()),
         limit => Err(Error::new(ErrorKind::TooLarge, format!("{what} larger than {limit} KB (pLuaUploadSize)"))),
@@ -133,13 +134,13 @@ pub fn check_size(size: u64, what: &str, settings: &Settings) -> Result<(), Erro
 
 const TEXT: &str = "the form's fields without its files are";
 
-fn urlencoded(body: &mut Body, settings: &Settings) -> Result<Form, Error> {
-    check_size(body.size(), TEXT, settings)?;
+fn urlencoded(body: &mut Body, limits: &Limits) -> Result<Form, Error> {
+    check_size(body.size(), TEXT, limits)?;
     let bytes = body.bytes().map_err(|error| broken(&error))?;
     let mut form = Form::default();
     for (name, value) in query::pairs(&bytes) {
-        if form.fields.len() == settings.fields() {
-            return Err(too_many_fields("form", settings));
+        if form.fields.len() == limits.fields {
+            return Err(too_many_fields("form", limits));
         }
         form.fields.push((name, Value::Text(value)));
     }
@@ -147,11 +148,11 @@ fn urlencoded(body: &mut Body, settings: &Settings) -> Result<Form, Error> {
 }
 
 /// The content of a part that is no file; `total` counts that of all of them.
-fn text<R: Read>(parts: &mut Multipart<R>, total: &mut u64, settings: &Settings) -> Result<Vec<u8>, Error> {
+fn text<R: Read>(parts: &mut Multipart<R>, total: &mut u64, limits: &Limits) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
         *total += piece.len() as u64;
-        check_size(*total, TEXT, settings)?;
+        check_size(*total, TEXT, limits)?;
         text.extend_from_slice(piece);
     }
     Ok(text)
@@ -162,15 +163,15 @@ fn upload<R: Read>(
     field: Vec<u8>,
     file_name: Vec<u8>,
     content_type: Vec<u8>,
-    settings: &Settings,
+    limits: &Limits,
+    folder: &Path,
 ) -> Result<Upload, Error> {
-    let folder = settings.upload_folder();
-    let failed = |error| unwritable(&folder, &error);
-    let mut file = NamedTempFile::with_prefix_in("plua-upload-", &folder).map_err(failed)?;
+    let failed = |error| unwritable(folder, &error);
+    let mut file = NamedTempFile::with_prefix_in("plua-upload-", folder).map_err(failed)?;
     let mut size = 0;
     while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
         size += piece.len() as u64;
-        check_size(size, "an uploaded file is", settings)?;
+        check_size(size, "an uploaded file is", limits)?;
         file.write_all(piece).map_err(failed)?;
     }
     let (file, path) = file.into_parts();

@@ -11,7 +11,7 @@ local concat = table.concat
 local metatable_of = debug.getmetatable
 
 -- LuaJIT's own buffer lets echo stay inside compiled code; elsewhere a table does.
-local new_buffer, contents_of, text_of
+local new_buffer, contents_of, text_of, size_of
 -- A number as `put` takes it fastest.
 local number_for_put = function(number) return number end
 local has_buffer, string_buffer = pcall(require, "string.buffer")
@@ -32,6 +32,7 @@ if has_buffer then
     return tonumber(cast(address, pointer)), length
   end
   function text_of(buffer) return buffer:tostring() end
+  function size_of(buffer) return #buffer end
 else
   local buffer = {}
   buffer.__index = buffer
@@ -46,7 +47,13 @@ else
   end
   function buffer:reset()
     for i = self.n, 1, -1 do self[i] = nil end
-    self.n = 0
+    self.n, self.counted, self.bytes = 0, 0, 0
+  end
+  function size_of(self)
+    local bytes = self.bytes or 0
+    for i = (self.counted or 0) + 1, self.n do bytes = bytes + #tostring(self[i]) end
+    self.counted, self.bytes = self.n, bytes
+    return bytes
   end
   function contents_of(self) return concat(self, "", 1, self.n) end
   text_of = contents_of
@@ -137,7 +144,37 @@ function slot.escape(following, ...)
   end
 end
 
+-- Bytes each open buffer may hold, where output is limited: what is put out already and what lies below count.
+local limit, rooms = 0, {}
+local room = 0
+
+local function check()
+  if limit > 0 and size_of(slot.out) > room then
+    native.go_over_output()
+    -- It strikes here, or in a moment.
+    while true do end
+  end
+end
+
+local put, echo, escape = slot.put, slot.echo, slot.escape
+local function checked_put(text)
+  put(text)
+  if size_of(slot.out) > room then check() end
+end
+local function checked_echo(following, ...)
+  echo(following, ...)
+  if size_of(slot.out) > room then check() end
+end
+local function checked_escape(following, ...)
+  escape(following, ...)
+  if size_of(slot.out) > room then check() end
+end
+
 local function open(opener)
+  if limit > 0 then
+    room = room - size_of(slot.out)
+    rooms[level + 1] = room
+  end
   level = level + 1
   local buffer = new_buffer()
   buffers[level], openers[level], slot.out = buffer, opener, buffer
@@ -148,6 +185,7 @@ end
 local function drop(to)
   for i = level, to + 1, -1 do buffers[i], openers[i] = nil, nil end
   level, slot.out = to, buffers[to]
+  if limit > 0 then room = rooms[to] end
 end
 
 -- Moves the output above `to` down into it, in order.
@@ -232,6 +270,17 @@ return {
   close_block = close_block,
   ob = ob,
   level = function() return level end,
+  check = check,
+  -- So many bytes may be put out by each page from here on; 0 is no limit.
+  limit = function(bytes)
+    limit, room = bytes, bytes
+    rooms[0] = bytes
+    if bytes > 0 then
+      slot.put, slot.echo, slot.escape = checked_put, checked_echo, checked_escape
+    else
+      slot.put, slot.echo, slot.escape = put, echo, escape
+    end
+  end,
   -- An error was caught where `at` buffers were open: what was being captured then has no use any more.
   unwind = function(at)
     for i = at + 1, level do
@@ -259,13 +308,18 @@ return {
     buffers[0]:reset()
     return taken
   end,
-  -- Rust is done with the contents; `kept` when they have not been sent.
-  sent = function(kept)
+  -- Rust is done with the contents; `kept` when they have not been sent, `more` bytes were beside them.
+  sent = function(kept, more)
+    if limit > 0 and not kept then
+      rooms[0] = rooms[0] - size_of(buffers[0]) - (more or 0)
+      if level == 0 then room = rooms[0] end
+    end
     if not kept then clear() end
     slot.out = buffers[level]
   end,
   reset = function()
     if level > 0 then drop(0) end
+    if limit > 0 then rooms[0], room = limit, limit end
     spare:reset()
     clear()
     slot.out = buffers[0]

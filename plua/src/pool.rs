@@ -35,7 +35,7 @@ impl From<&Settings> for Shape {
             states: settings.states(),
             runs: settings.runs(),
             files: settings.files(),
-            memory_limit: settings.memory_limit(),
+            memory_limit: settings.limits().memory,
             ignored_libraries: settings.ignored_libraries().to_vec(),
             package_path: settings.package_path().map(str::to_string),
             package_cpath: settings.package_cpath().map(str::to_string),

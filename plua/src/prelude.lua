@@ -2,8 +2,9 @@
 --
 -- `native` holds the functions written in Rust, `ignored` the libraries pages do not get. A native function never
 -- raises: it returns true and its results, or false and a message, so that pages see plain string errors that
--- point at their own line. TIME_LIMIT is what the time limit raises. The chunk returns the functions Rust calls.
-local native, ignored, TIME_LIMIT = ...
+-- point at their own line. `stops` holds what the limits raise that stop a page. The chunk returns the functions Rust
+-- calls.
+local native, ignored, stops = ...
 
 local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
   error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
@@ -41,11 +42,11 @@ local function call_with_handler(run, handler, ...)
   return xpcall(function() return run(unpack(values, 1, count)) end, handler)
 end
 
--- A handler runs where the error is raised. For the time limit that is inside the hook, where no hook stops it any
+-- A handler runs where the error is raised. For those limits that is inside the hook, where no hook stops it any
 -- more, so it gets no say there.
 _G.xpcall = function(run, handler, ...)
   return leave(level(), call_with_handler(run, function(problem)
-    if ending or problem == TIME_LIMIT then return problem end
+    if ending or stops[problem] then return problem end
     return handler(problem)
   end, ...))
 end
@@ -125,12 +126,30 @@ local pages, page_texts = {}, {}
 
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
 local function described(problem)
-  if ending or problem == TIME_LIMIT then return problem end
+  if ending or stops[problem] then return problem end
   return { message_of(problem), frames(nil, 3) }
 end
 
 local composition = native.composition(
   native, output, pages, page_texts, call_with_handler, described, message_of, frames, check_ending)
+
+-- What a page says of the collector holds for its request.
+local collect = collectgarbage
+local gc_changed = false
+local GC_SETTINGS = { stop = true, restart = true, setpause = true, setstepmul = true, incremental = true, generational = true }
+local GC_PAUSE, GC_STEP = collect("setpause", 200), collect("setstepmul", 200)
+local function restore_gc()
+  gc_changed = false
+  if not loadstring then collect("incremental") end
+  collect("setpause", GC_PAUSE)
+  collect("setstepmul", GC_STEP)
+  collect("restart")
+end
+restore_gc()
+_G.collectgarbage = function(what, ...)
+  if GC_SETTINGS[what] then gc_changed = true end
+  return collect(what, ...)
+end
 
 local DONE = {}
 local worker, failure
@@ -177,6 +196,7 @@ local function run(number, prepend, append)
     hooked = false
     sethook()
   end
+  if gc_changed then restore_gc() end
   output.reset()
   composition.reset()
   -- Taken before other files are loaded, which may push this one out of the cache.
@@ -219,7 +239,7 @@ local function send_file(path)
   end
   if ok and bytes == nil then
     ok, bytes = native.stream_file(path, output.contents())
-    output.sent(not ok or bytes == false)
+    output.sent(not ok or bytes == false, bytes)
     if ok and bytes == nil then end_page("client gone") end
   end
   if not ok then error(bytes, 2) end
@@ -308,13 +328,27 @@ os.setlocale = function(locale, category)
   return nil
 end
 
--- Inside a hook no other hook runs, so a page under a time limit sets none, and none outlives its request.
+-- Inside a hook no other hook runs, so a page under a limit sets none, and none outlives its request.
 debug.sethook = function(...)
-  if native.has_time_limit() then error("debug.sethook is taken by the time limit (pLuaTimeout)", 2) end
+  if native.has_limit() then error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2) end
   hooked = true
   return sethook(...)
 end
 
+-- No hook runs inside a finalizer, so no limit stops one: pages get none.
+_G.newproxy = nil
+if io and io.stdout then metatable_of(io.stdout).__metatable = false end
+if not loadstring then
+  _G.setmetatable = function(...)
+    local _, metatable = ...
+    if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
+      error("finalizers (__gc) are not allowed in pages", 2)
+    end
+    return setmetatable(...)
+  end
+end
+
+local limit_patterns = native.patterns(native)
 native.libraries(native, ignored, leave, level)
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.
@@ -337,4 +371,19 @@ _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson")
 _G.dbopen = native.database(native, pcall, metatable_of)
 _G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
 
-return run, fault, output.tidy, pages, page_texts
+local limited_echo
+-- Limits of the pages from here on: kilobytes of output, steps of a pattern; 0 is none.
+local function limit_page(kilobytes, steps)
+  if kilobytes > 0 and not limited_echo then
+    function limited_echo(...)
+      slot.out:put(text(...))
+      output.check()
+    end
+    if _G.echo == echo then _G.echo = limited_echo end
+    if _G.print == echo then _G.print = limited_echo end
+  end
+  output.limit(kilobytes * 1024)
+  limit_patterns(steps)
+end
+
+return run, fault, output.tidy, limit_page, pages, page_texts

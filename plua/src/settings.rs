@@ -1,32 +1,30 @@
 //! Settings: the values of directives, and how an inner place overrides an outer one.
 
 mod directive;
+mod limits;
 
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use directive::{DIRECTIVES, Directive, LIBRARIES, Scope};
+pub use limits::Limits;
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
+    limits: limits::Given,
     states: Option<u32>,
     runs: Option<u32>,
     files: Option<u32>,
     raw: Vec<String>,
-    memory_limit: Option<u32>,
     ignored_libraries: Vec<&'static str>,
     short_hand: Option<bool>,
-    timeout: Option<Duration>,
     show_errors: Option<bool>,
     multi_domain: Option<bool>,
     log_level: Option<u32>,
     auto_escape: Option<bool>,
     state_wait: Option<Duration>,
-    fields: Option<u32>,
-    uploads: Option<u32>,
-    upload_size: Option<u32>,
     upload_folder: Option<PathBuf>,
     package_path: Option<String>,
     package_cpath: Option<String>,
@@ -36,26 +34,41 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The settings of a directory inside `self`, where `inner` is given: as [`Settings::merged`] says, but a limit only
+    /// becomes tighter.
+    #[must_use]
+    pub fn narrowed(&self, inner: &Settings) -> Settings {
+        Settings { limits: self.limits.tightened(&inner.limits), ..self.merged(inner) }
+    }
+
+    /// The limits of a host of these settings.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+
+    /// The limits of a host of these settings, in a directory of those.
+    #[must_use]
+    pub fn limits_in(&self, directory: &Settings) -> Limits {
+        self.limits.tightened(&directory.limits).limits()
+    }
+
     /// The settings of a place inside `self`, where `inner` is given.
     #[must_use]
     pub fn merged(&self, inner: &Settings) -> Settings {
         Settings {
+            limits: self.limits.overridden(&inner.limits),
             states: inner.states.or(self.states),
             runs: inner.runs.or(self.runs),
             files: inner.files.or(self.files),
             raw: union(&self.raw, &inner.raw),
-            memory_limit: inner.memory_limit.or(self.memory_limit),
             ignored_libraries: union(&self.ignored_libraries, &inner.ignored_libraries),
             short_hand: inner.short_hand.or(self.short_hand),
-            timeout: inner.timeout.or(self.timeout),
             show_errors: inner.show_errors.or(self.show_errors),
             multi_domain: inner.multi_domain.or(self.multi_domain),
             log_level: inner.log_level.or(self.log_level),
             auto_escape: inner.auto_escape.or(self.auto_escape),
             state_wait: inner.state_wait.or(self.state_wait),
-            fields: inner.fields.or(self.fields),
-            uploads: inner.uploads.or(self.uploads),
-            upload_size: inner.upload_size.or(self.upload_size),
             upload_folder: inner.upload_folder.clone().or_else(|| self.upload_folder.clone()),
             package_path: inner.package_path.as_ref().or(self.package_path.as_ref()).cloned(),
             package_cpath: inner.package_cpath.as_ref().or(self.package_cpath.as_ref()).cloned(),
@@ -93,12 +106,6 @@ impl Settings {
                 .is_some_and(|dot| self.raw.iter().any(|raw| raw.as_bytes() == &file_name[dot..]))
     }
 
-    /// Kilobytes a state may use beyond a fresh one; 0 is no limit.
-    #[must_use]
-    pub fn memory_limit(&self) -> u32 {
-        self.memory_limit.unwrap_or(0)
-    }
-
     /// Libraries that pages do not get, sorted, each once.
     #[must_use]
     pub fn ignored_libraries(&self) -> &[&'static str] {
@@ -109,12 +116,6 @@ impl Settings {
     #[must_use]
     pub fn short_hand(&self) -> bool {
         self.short_hand.unwrap_or(true)
-    }
-
-    /// Time a page may run; zero is no limit.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or(Duration::ZERO)
     }
 
     /// Whether visitors see the report of a failed page.
@@ -133,24 +134,6 @@ impl Settings {
     #[must_use]
     pub fn log_level(&self) -> u32 {
         self.log_level.unwrap_or(1)
-    }
-
-    /// Fields of a query or form at most.
-    #[must_use]
-    pub fn fields(&self) -> usize {
-        self.fields.unwrap_or(10_000) as usize
-    }
-
-    /// Files of a form at most.
-    #[must_use]
-    pub fn uploads(&self) -> usize {
-        self.uploads.unwrap_or(20) as usize
-    }
-
-    /// Kilobytes of one uploaded file at most, and of all other fields of a form; 0 is no limit.
-    #[must_use]
-    pub fn upload_size(&self) -> u32 {
-        self.upload_size.unwrap_or(65_536)
     }
 
     /// The folder for uploaded files and large bodies.
@@ -231,10 +214,10 @@ mod tests {
                 format!(
                     "{:?}",
                     (
-                        (settings.states(), settings.runs(), settings.files(), settings.memory_limit()),
-                        (settings.short_hand(), settings.timeout(), settings.show_errors(), settings.multi_domain()),
+                        (settings.states(), settings.runs(), settings.files()),
+                        (settings.short_hand(), settings.show_errors(), settings.multi_domain()),
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
-                        (settings.fields(), settings.uploads(), settings.upload_size()),
+                        settings.limits(),
                     )
                 )
             };
@@ -252,6 +235,25 @@ mod tests {
         assert!(both.is_raw(b"/a/b.lua") && both.is_raw(b"c.foo"));
         assert!(!both.is_raw(b"/a.lua/b") && !both.is_raw(b"b.LUA") && !both.is_raw(b"lua"));
         assert_eq!(outer.merged(&Settings::default()), outer);
+    }
+
+    #[test]
+    fn a_limit_in_a_directory_is_the_smaller_one_and_zero_is_none() {
+        let place = |name: &str, values: [&str; 3]| {
+            let [host, outer, inner] = values.map(|value| given(name, &[value]).unwrap());
+            host.limits_in(&outer.narrowed(&inner))
+        };
+        assert_eq!(place("pLuaTimeout", ["5", "2.5", "9"]).timeout.as_secs_f64(), 2.5);
+        assert_eq!(place("pLuaTimeout", ["5", "0", "0"]).timeout.as_secs_f64(), 5.0);
+        assert_eq!(place("pLuaMemoryLimit", ["0", "0", "800"]).memory, 800);
+        assert_eq!(place("pLuaOutputLimit", ["100", "200", "0"]).output, 100);
+        assert_eq!(place("pLuaPatternLimit", ["100", "30", "20"]).pattern, 20);
+        assert_eq!(place("pLuaFields", ["100", "300", "200"]).fields, 100);
+        assert_eq!(place("pLuaUploads", ["3", "0", "2"]).uploads, 0);
+        assert_eq!(place("pLuaUploadSize", ["0", "7", "0"]).upload_size, 7);
+        let host = given("pLuaTimeout", &["1"]).unwrap().merged(&given("pLuaTimeout", &["9"]).unwrap());
+        assert_eq!(host.limits().timeout.as_secs(), 9, "a host overrides the server");
+        assert_eq!(host.limits_in(&Settings::default()), host.limits());
     }
 
     #[test]

@@ -20,9 +20,10 @@ use crate::chunk::{Language, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::loader::{LoadError, Loader};
+use crate::memory_limit::MemoryLimit;
 use crate::output;
-use crate::settings::Settings;
-use crate::time_limit::{self, Call, TimeLimit, Watchdog};
+use crate::settings::{Limits, Settings};
+use crate::time_limit::{Call, Reason, TimeLimit, Watchdog};
 use crate::visit::{Slot, Visit};
 use crate::working_directory;
 
@@ -57,14 +58,10 @@ pub struct State {
     run: Function,
     fault: Function,
     tidy: Function,
+    limit_page: Function,
+    /// The output and pattern limits that `limit_page` was told last.
+    told: (u32, u32),
     lua: Lua,
-}
-
-struct MemoryLimit {
-    /// Bytes a fresh state holds.
-    fresh: usize,
-    /// Bytes a page may add.
-    allowed: usize,
 }
 
 impl State {
@@ -89,14 +86,37 @@ impl State {
         native.raw_set("package_path", settings.package_path())?;
         native.raw_set("package_cpath", settings.package_cpath())?;
         let ignored = lua.create_table_from(settings.ignored_libraries().iter().map(|name| (*name, true)))?;
-        let (run, fault, tidy, pages, texts): (Function, Function, Function, Table, Table) = lua
+        let messages = lua.create_table()?;
+        for reason in Reason::ALL {
+            messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
+        }
+        let (run, fault, tidy, limit_page, pages, texts): (Function, Function, Function, Function, Table, Table) = lua
             .load(PRELUDE)
             .set_name("=plua")
             .set_mode(ChunkMode::Text)
-            .call((native, ignored, lua.create_string(time_limit::MESSAGE.to_bytes())?))?;
+            .call((native, ignored, messages))?;
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         *loader.lock() = Some(Loader::new(cache, files, pages, texts));
-        Ok(State { limit, number, runs: 0, spoiled: false, memory: None, slot, loader, run, fault, tidy, lua })
+        let limits = settings.limits();
+        let told = (limits.output, limits.pattern);
+        if told != (0, 0) {
+            limit_page.call::<()>(told)?;
+        }
+        Ok(State {
+            limit,
+            number,
+            runs: 0,
+            spoiled: false,
+            memory: None,
+            slot,
+            loader,
+            run,
+            fault,
+            tidy,
+            limit_page,
+            told,
+            lua,
+        })
     }
 
     /// Runs the file of `pLuaInit`, if there is one, and begins to count memory. To be called once, before the first
@@ -111,12 +131,12 @@ impl State {
             // A page that waits for the answer of the one this state is for goes on in its own folder.
             let before = env::current_dir();
             working_directory::enter(path.parent().unwrap_or(Path::new("/")));
-            let timeout = settings.timeout();
+            let timeout = settings.limits().timeout;
             if !timeout.is_zero() {
                 self.limit.start(timeout);
             }
             let ran = self.run.call::<(bool, Value, Value)>(page);
-            let stopped = if timeout.is_zero() { None } else { self.limit.stop() };
+            let stopped = self.limit.stop();
             if let Ok(before) = before {
                 working_directory::enter(&before);
             }
@@ -126,10 +146,10 @@ impl State {
                 Ok(_) => return Err(self.failure(None, stopped)),
             }
         }
-        self.memory = self
-            .limit_memory(settings.memory_limit())
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the memory limit could not be set: {error}")))?;
-        Ok(())
+        match settings.limits().memory {
+            0 => Ok(()),
+            kilobytes => self.limit_memory(kilobytes),
+        }
     }
 
     /// The number of a file's function, which is loaded if it was not.
@@ -140,15 +160,28 @@ impl State {
         }
     }
 
-    /// Allows pages so many kilobytes beyond what is in use now; 0 is no limit.
-    fn limit_memory(&self, kilobytes: u32) -> mlua::Result<Option<MemoryLimit>> {
-        if kilobytes == 0 {
-            return Ok(None);
+    /// Allows the next page so many kilobytes beyond a fresh state; 0 is no limit.
+    fn limit_memory(&mut self, kilobytes: u32) -> Result<(), Error> {
+        let memory = match self.memory.take() {
+            Some(memory) => Ok(memory),
+            None => MemoryLimit::new(&self.lua, self.limit.handle()),
+        };
+        memory
+            .and_then(|memory| self.memory.insert(memory).start(&self.lua, kilobytes))
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the memory limit could not be set: {error}")))
+    }
+
+    /// Makes ready for a page of these limits, all but the time.
+    fn set_limits(&mut self, limits: &Limits) -> Result<(), Error> {
+        let told = (limits.output, limits.pattern);
+        if told != self.told {
+            self.limit_page.call::<()>(told).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+            self.told = told;
         }
-        self.lua.gc_collect()?;
-        let memory = MemoryLimit { fresh: self.lua.used_memory(), allowed: kilobytes as usize * 1024 };
-        self.lua.set_memory_limit(memory.fresh + memory.allowed)?;
-        Ok(Some(memory))
+        match limits.memory {
+            0 if self.memory.is_none() => Ok(()),
+            kilobytes => self.limit_memory(kilobytes),
+        }
     }
 
     /// Its number among all states of the process.
@@ -192,18 +225,26 @@ impl State {
             }
         };
         working_directory::enter(visit.folder());
-        let timeout = visit.host.timeout();
-        if !timeout.is_zero() {
-            visit.deadline = Some(Instant::now() + timeout);
-            self.limit.start(timeout);
+        let limits = visit.limits;
+        if let Err(error) = self.set_limits(&limits) {
+            return conclude(&mut visit, Outcome::Failed(error));
+        }
+        if !limits.timeout.is_zero() {
+            visit.deadline = Some(Instant::now() + limits.timeout);
+            self.limit.start(limits.timeout);
         }
         let settings = visit.settings.clone();
         *self.slot.lock() = Some(visit);
         let ran = self.run.call::<(bool, Value, Value)>((page, settings.prepend(), settings.append()));
-        let stopped = if timeout.is_zero() { None } else { self.limit.stop() };
-        let expired = stopped.is_some();
+        let stopped = self.limit.stop();
+        if let Some(memory) = &self.memory {
+            memory.stop();
+        }
+        let was_stopped = stopped.is_some();
+        // A page that caught it may have ended before it was stopped.
+        let too_much = matches!(stopped, Some((Reason::Output, _)));
         let failed = match &ran {
-            Ok((true, ..)) => None,
+            Ok((true, ..)) if !too_much => None,
             Ok(_) => Some(self.failure(None, stopped)),
             Err(error) => Some(self.failure(Some(error), stopped)),
         };
@@ -216,13 +257,17 @@ impl State {
         // A page that caught it may have ended before the watchdog came.
         let overdue = visit.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit);
         let failed = panicked.or(failed).or(overdue);
-        self.spoiled = expired || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
+        self.spoiled = was_stopped || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
         if let Some(error) = failed {
             return conclude(&mut visit, Outcome::Failed(error));
         }
         let (address, length) = ran.map_or((Value::Nil, Value::Nil), |(_, address, length)| (address, length));
         let (answer, length) = match output::with_contents(&[address, length], |bytes| {
-            (conclude(&mut visit, Outcome::Done(bytes)), bytes.len())
+            let outcome = match visit.is_too_much(bytes.len()) {
+                true => Outcome::Failed(over_output_limit()),
+                false => Outcome::Done(bytes),
+            };
+            (conclude(&mut visit, outcome), bytes.len())
         }) {
             Ok(answer) => answer,
             Err(_) => unreachable!("prelude.lua returns the contents of its buffer"),
@@ -230,13 +275,14 @@ impl State {
         if length > LARGE_OUTPUT {
             self.spoiled |= self.tidy.call::<()>(()).is_err();
         }
-        self.spoiled |= self.holds_too_much();
+        self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
         answer
     }
 
     /// Why the page failed that ran last. `error` is what the state's own code ended with, if that failed;
-    /// `stopped` the calls the time limit ended.
-    fn failure(&self, error: Option<&mlua::Error>, stopped: Option<Vec<Call>>) -> Error {
+    /// `stopped` the limit that stopped it and the calls
+    /// it ended.
+    fn failure(&self, error: Option<&mlua::Error>, stopped: Option<(Reason, Vec<Call>)>) -> Error {
         self.limit.start(FAULT_TIME);
         let described = self.fault.call::<(LuaString, Value)>(());
         self.limit.stop();
@@ -251,7 +297,7 @@ impl State {
             (Ok((message, frames)), None) => (message.as_bytes().to_vec(), fault::frames(frames, page)),
             (Err(error), _) => (error.to_string().into_bytes(), Vec::new()),
         };
-        if let Some(calls) = &stopped {
+        if let Some((_, calls)) = &stopped {
             frames = fault::stopped_frames(calls, page);
         }
         let loader = self.loader.lock();
@@ -260,22 +306,19 @@ impl State {
             Some(error) => Error { frames, ..error },
             None => fault::error(&message, frames, source),
         };
-        if stopped.is_some() {
-            error.kind = ErrorKind::TimeLimit;
-            error.message = time_limit::MESSAGE.to_string_lossy().into_owned();
+        if let Some((reason, _)) = stopped {
+            error.kind = reason.kind();
+            error.message = reason.message().to_string_lossy().into_owned();
         } else if self.memory.is_some() && error.message.contains("not enough memory") {
             error.kind = ErrorKind::MemoryLimit;
-            error.message = "Memory limit reached!".into();
+            error.message = Reason::Memory.message().to_string_lossy().into_owned();
         } else if let Some(visit) = visit.as_ref() {
             visit.classify(&mut error);
         }
         error
     }
+}
 
-    /// Whether what pages left behind takes up most of what a page may use.
-    fn holds_too_much(&self) -> bool {
-        let Some(memory) = &self.memory else { return false };
-        let full = memory.fresh + memory.allowed / 4 * 3;
-        self.lua.used_memory() > full && (self.lua.gc_collect().is_err() || self.lua.used_memory() > full)
-    }
+fn over_output_limit() -> Error {
+    Error::new(ErrorKind::OutputLimit, Reason::Output.message().to_string_lossy())
 }

@@ -1,4 +1,4 @@
-//! The time limit: a watchdog thread that stops states whose deadline has passed.
+//! How a running page is stopped: by a watchdog thread at its deadline, or by a limit it has gone over.
 //!
 //! A page that ends in time pays one atomic store when it starts and one when it ends. Once the deadline has passed,
 //! the watchdog sends a signal to the thread that runs the page, and the signal's handler sets LuaJIT's debug hook
@@ -17,7 +17,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 use std::mem;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -26,8 +26,44 @@ use mlua::{Lua, ffi};
 use nix::sys::signal::SigSet;
 use parking_lot::{Condvar, Mutex};
 
-/// What a stopped page is told.
-pub const MESSAGE: &CStr = c"The script took too long to execute (timed out)!";
+use crate::error::ErrorKind;
+
+/// Why a page is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// Its deadline has passed.
+    Time = 1,
+    /// Its state holds more than it may.
+    Memory = 2,
+    /// It has put out more than it may.
+    Output = 3,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 3] = [Reason::Time, Reason::Memory, Reason::Output];
+
+    /// What the stopped page is told.
+    #[must_use]
+    pub fn message(self) -> &'static CStr {
+        match self {
+            Reason::Time => c"The script took too long to execute (timed out)!",
+            Reason::Memory => c"Memory limit reached!",
+            Reason::Output => c"The page puts out more than pLuaOutputLimit allows",
+        }
+    }
+
+    /// What the failure is reported as.
+    #[must_use]
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            Reason::Time => ErrorKind::TimeLimit,
+            Reason::Memory => ErrorKind::MemoryLimit,
+            Reason::Output => ErrorKind::OutputLimit,
+        }
+    }
+}
 
 const NEVER: u64 = u64::MAX;
 const EXPIRED: u64 = 0;
@@ -47,6 +83,10 @@ fn now() -> u64 {
 struct Deadline {
     /// [`NEVER`], [`EXPIRED`], or when the running page must end.
     ends: AtomicU64,
+    /// The other limit that the page has gone over, as a [`Reason`]; 0 for none.
+    over: AtomicU8,
+    /// Kilobytes a state over its memory limit may hold after a collection and go on.
+    enough: AtomicUsize,
     /// The state to stop; none once it is closed.
     state: Mutex<Option<NonNull<ffi::lua_State>>>,
     /// The calls that were active when the hook first fired, innermost first.
@@ -73,6 +113,56 @@ pub struct Call {
     pub name: Vec<u8>,
     /// `main` for a file's own code, otherwise `Lua`.
     pub what: Vec<u8>,
+}
+
+impl Deadline {
+    fn reason(&self) -> Option<Reason> {
+        if self.ends.load(Ordering::Relaxed) == EXPIRED {
+            return Some(Reason::Time);
+        }
+        let over = self.over.load(Ordering::Relaxed);
+        Reason::ALL.into_iter().find(|reason| *reason as u8 == over)
+    }
+
+    /// Makes the hook raise from the next step of Lua on. To be called by the thread that runs the state.
+    fn go_over(&self, reason: Reason) {
+        if self.over.compare_exchange(0, reason as u8, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.set_hook();
+        }
+    }
+
+    fn set_hook(&self) {
+        let state = self.running.load(Ordering::Relaxed);
+        if cfg!(feature = "luajit") && !state.is_null() {
+            // SAFETY: lua.h allows lua_sethook in a signal handler of the running thread. Taking the hook away first
+            // makes LuaJIT renew its dispatch table even when it believes that the hook is in it.
+            unsafe {
+                ffi::lua_sethook(state, None, 0, 0);
+                ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+            }
+        }
+    }
+
+    /// Collects what nothing refers to any more. Whether that is enough for the page to go on.
+    ///
+    /// # Safety
+    /// `state` is live and in a hook of this thread.
+    unsafe fn collect(&self, state: *mut ffi::lua_State) -> bool {
+        // SAFETY: the caller's promise; a hook may call any function of Lua's.
+        let held = unsafe {
+            ffi::lua_gc(state, ffi::LUA_GCCOLLECT, 0);
+            ffi::lua_gc(state, ffi::LUA_GCCOUNT, 0)
+        };
+        let enough = usize::try_from(held).is_ok_and(|held| held <= self.enough.load(Ordering::Relaxed));
+        if enough {
+            self.over.store(0, Ordering::Relaxed);
+            if self.reason().is_none() {
+                // SAFETY: as above. The deadline may pass meanwhile: its signal is repeated.
+                unsafe { ffi::lua_sethook(state, None, 0, 0) };
+            }
+        }
+        enough
+    }
 }
 
 // SAFETY: the state is touched only by the thread that runs it and by that thread's signal handler; the owner takes
@@ -119,6 +209,8 @@ impl Watchdog {
         let state = lua.exec_raw_lua(|raw| NonNull::new(raw.state()));
         let deadline = Arc::new(Deadline {
             ends: AtomicU64::new(NEVER),
+            over: AtomicU8::new(0),
+            enough: AtomicUsize::new(0),
             state: Mutex::new(state),
             calls: Mutex::default(),
             running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
@@ -229,14 +321,8 @@ fn listen() {
 extern "C" fn on_stop_signal(_: c_int) {
     // SAFETY: CURRENT is set only while its TimeLimit, and so the state, is alive and runs in this thread.
     let Some(deadline) = (unsafe { CURRENT.get().as_ref() }) else { return };
-    let state = deadline.running.load(Ordering::Relaxed);
-    if deadline.ends.load(Ordering::Relaxed) == EXPIRED && !state.is_null() {
-        // SAFETY: lua.h allows lua_sethook in a signal handler. Taking the hook away first makes LuaJIT renew its
-        // dispatch table even when it believes that the hook is in it.
-        unsafe {
-            ffi::lua_sethook(state, None, 0, 0);
-            ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
-        }
+    if deadline.ends.load(Ordering::Relaxed) == EXPIRED {
+        deadline.set_hook();
     }
 }
 
@@ -256,15 +342,18 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
         let deadline = ffi::lua_touserdata(state, -1).cast::<Deadline>();
         ffi::lua_pop(state, 1);
         let Some(deadline) = deadline.as_ref() else { return };
-        if deadline.ends.load(Ordering::Relaxed) != EXPIRED {
+        let Some(reason) = deadline.reason() else { return };
+        if reason == Reason::Memory && deadline.collect(state) {
             return;
         }
         if cfg!(not(feature = "luajit")) {
             // From here on every instruction raises, so that no pcall outlives the deadline.
             ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
         }
+        // What was over its memory limit once stays so, even when its garbage is gone.
+        deadline.enough.store(0, Ordering::Relaxed);
         note_calls(state, deadline);
-        ffi::lua_pushstring(state, MESSAGE.as_ptr());
+        ffi::lua_pushstring(state, reason.message().as_ptr());
         ffi::lua_error(state);
     }
 }
@@ -329,25 +418,26 @@ impl TimeLimit {
         TimeLimitHandle(self.deadline.clone())
     }
 
-    /// Stops the clock, in the thread that started it. When the deadline had passed and the page was told to stop:
-    /// the calls that were active then, innermost first.
-    pub fn stop(&self) -> Option<Vec<Call>> {
+    /// Ends what [`TimeLimit::start`] began, if it did, in the same thread, and forgets the other limits. When the page
+    /// was told to stop: why, and the calls that were active then, innermost first.
+    pub fn stop(&self) -> Option<(Reason, Vec<Call>)> {
         let deadline = &*self.deadline;
-        let expired = deadline.ends.swap(NEVER, Ordering::SeqCst) == EXPIRED;
-        if cfg!(feature = "luajit") {
+        let ends = deadline.ends.load(Ordering::Relaxed);
+        let expired = ends != NEVER && deadline.ends.swap(NEVER, Ordering::SeqCst) == EXPIRED;
+        if cfg!(feature = "luajit") && ends != NEVER {
             // From here on the handler does nothing to this state, so a late signal cannot set the hook again.
             CURRENT.set(deadline.outer.swap(ptr::null_mut(), Ordering::Relaxed));
         }
-        if !expired {
-            return None;
-        }
+        let reason = if expired { Some(Reason::Time) } else { deadline.reason() };
+        deadline.over.store(0, Ordering::Relaxed);
+        let reason = reason?;
         // Waits for a watchdog that is just sending a signal.
         let state = deadline.state.lock();
         if let (true, Some(state)) = (cfg!(feature = "luajit"), *state) {
             // SAFETY: the state is alive and does not run.
             unsafe { ffi::lua_sethook(state.as_ptr(), None, 0, 0) };
         }
-        Some(mem::take(&mut *deadline.calls.lock()))
+        Some((reason, mem::take(&mut *deadline.calls.lock())))
     }
 }
 
@@ -370,6 +460,22 @@ impl TimeLimitHandle {
     pub fn waiting(&self) -> Waiting<'_> {
         self.0.waits.store(true, Ordering::SeqCst);
         Waiting(self)
+    }
+
+    /// Whether the page is in such a function.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.0.waits.load(Ordering::Relaxed)
+    }
+
+    /// Stops the page at its next step of Lua. To be called by the thread that runs it.
+    pub fn go_over(&self, reason: Reason) {
+        self.0.go_over(reason);
+    }
+
+    /// Kilobytes that a state over its memory limit may hold after a collection and go on.
+    pub fn set_enough(&self, kilobytes: usize) {
+        self.0.enough.store(kilobytes, Ordering::Relaxed);
     }
 }
 
@@ -438,7 +544,8 @@ mod tests {
         ] {
             limit.start(Duration::from_millis(50));
             let failed = lua.load(code).exec().unwrap_err().to_string();
-            assert!(limit.stop().is_some_and(|calls| !calls.is_empty()), "{code}");
+            let (reason, calls) = limit.stop().unwrap();
+            assert!(reason == Reason::Time && !calls.is_empty(), "{code}");
             assert!(failed.contains("took too long"), "{code}: {failed}");
             assert_eq!(lua.load("return 1 + 1").eval::<i32>().unwrap(), 2, "after {code}");
             thread::sleep(TICK * (IDLE_TICKS + 5));

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, Head, HeaderChange};
 use crate::form::Form;
 use crate::page::Syntax;
-use crate::settings::Settings;
+use crate::settings::{Limits, Settings};
 
 /// Where page functions find their request; empty between pages.
 pub type Slot = Arc<Mutex<Option<Box<Visit>>>>;
@@ -35,6 +35,10 @@ pub struct Visit {
     pub settings: Arc<Settings>,
     /// Settings of the host.
     pub host: Arc<Settings>,
+    /// The limits of both together.
+    pub limits: Limits,
+    /// Bytes of the body that are out.
+    pub sent: u64,
     /// Response so far.
     pub response: Response,
     /// Whether the visitor sees reports: `pLuaError`, or what the page said with `showErrors`.
@@ -69,6 +73,8 @@ impl Visit {
             exchange,
             path,
             show_errors: settings.show_errors(),
+            limits: host.limits_in(&settings),
+            sent: 0,
             settings,
             host,
             response: Response::default(),
@@ -104,8 +110,8 @@ impl Visit {
             Some(form) => form,
             None => {
                 let content_type = self.content_type();
-                let host = self.host.clone();
-                Form::read(&content_type, &host, || self.body())?
+                let (limits, folder) = (self.limits, self.host.upload_folder());
+                Form::read(&content_type, &limits, &folder, || self.body())?
             }
         };
         Ok(self.form.insert(form))
@@ -137,6 +143,9 @@ impl Visit {
         {
             error.kind = refusal.kind;
         }
+        if error.kind == ErrorKind::Runtime && error.message.ends_with("(pLuaPatternLimit)") {
+            error.kind = ErrorKind::PatternLimit;
+        }
     }
 
     /// The folder of the page asked for.
@@ -151,6 +160,12 @@ impl Visit {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// Whether so many bytes more would go over the output limit.
+    #[must_use]
+    pub fn is_too_much(&self, bytes: usize) -> bool {
+        self.limits.output > 0 && self.sent + bytes as u64 > u64::from(self.limits.output) * 1024
+    }
+
     /// Sends a piece of the body, and the head before the first.
     ///
     /// # Errors
@@ -163,6 +178,7 @@ impl Visit {
         if bytes.is_empty() {
             return Ok(());
         }
+        self.sent += bytes.len() as u64;
         self.exchange.write(bytes)
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The engine's modules, the ground floor first.
 const FLOORS: &[&[&str]] = &[
     // The page language and what is said of it: bytes in, text out.
-    &["page", "emit", "lexer", "query", "multipart", "error", "report"],
+    &["page", "emit", "lexer", "query", "multipart", "error", "report", "pattern"],
     // What one request, one file or one state needs.
     &[
         "settings",
@@ -20,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
         "chunk",
         "cache",
         "time_limit",
+        "memory_limit",
         "working_directory",
         "output",
         "c_modules",
@@ -52,6 +53,7 @@ const UNSAFE: &[&str] = &[
     "src/",
     "apr-dbd/src/",
     "plua/src/c_modules.rs",
+    "plua/src/memory_limit.rs",
     "plua/src/output.rs",
     "plua/src/state.rs",
     "plua/src/time_limit.rs",

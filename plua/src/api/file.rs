@@ -13,6 +13,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{Arguments, Native};
 use crate::error::{Error, ErrorKind};
 use crate::output;
+use crate::time_limit::Reason;
 use crate::visit::Visit;
 
 /// Files up to this size, in bytes, become part of the output; larger ones are streamed.
@@ -61,10 +62,21 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
     // stream_file(path, contents of the output) -> bytes sent, or false if the file cannot be read, or nil if the
     // client is gone.
-    native.add("stream_file", |_, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("stream_file", move |_, visit, arguments| {
         let Ok((file, size)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
         let before = [arguments.value(2).clone(), arguments.value(3).clone()];
-        let sent = output::with_contents(&before, |bytes| visit.stream(bytes))?.and_then(|()| {
+        let sent = output::with_contents(&before, |bytes| {
+            if visit.is_too_much(bytes.len() + usize::try_from(size).unwrap_or(usize::MAX / 2)) {
+                limit.go_over(Reason::Output);
+                return Ok(false);
+            }
+            visit.stream(bytes).map(|()| true)
+        })?
+        .and_then(|may_send| {
+            if !may_send {
+                return Ok(0);
+            }
             let sent = stream(visit, file.take(size))?;
             visit.exchange.flush()?;
             Ok(sent)
@@ -120,5 +132,6 @@ fn stream(visit: &mut Visit, mut file: impl Read) -> io::Result<u64> {
         }
         visit.exchange.write(&chunk[..length])?;
         sent += length as u64;
+        visit.sent += length as u64;
     }
 }

@@ -155,8 +155,8 @@ pub fn query_fields(lua: &Lua, visit: &mut Visit) -> Result<Table, String> {
     let fields = lua.create_table().map_err(|error| error.to_string())?;
     let query = visit.exchange.request().query.map(|query| query.into_owned()).unwrap_or_default();
     for (count, (name, value)) in query::pairs(&query).enumerate() {
-        if count == visit.host.fields() {
-            let error = form::too_many_fields("query", &visit.host);
+        if count == visit.limits.fields {
+            let error = form::too_many_fields("query", &visit.limits);
             return Err(visit.refuse(error));
         }
         add(lua, &fields, &name, &[&value]).map_err(|error| error.to_string())?;
@@ -166,12 +166,12 @@ pub fn query_fields(lua: &Lua, visit: &mut Visit) -> Result<Table, String> {
 
 /// The body in memory, as far as `pLuaUploadSize` allows it.
 fn whole_body(visit: &mut Visit) -> Result<Vec<u8>, String> {
-    let host = visit.host.clone();
+    let limits = visit.limits;
     let body = match visit.body() {
         Ok(body) => body,
         Err(error) => return Err(visit.refuse(error)),
     };
-    if let Err(error) = form::check_size(body.size(), "a body taken whole is", &host) {
+    if let Err(error) = form::check_size(body.size(), "a body taken whole is", &limits) {
         return Err(visit.refuse(error));
     }
     body.bytes().map_err(|error| error.to_string())

@@ -21,12 +21,13 @@ use crate::report::Report;
 use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
-    let (slot, loading) = (native.slot.clone(), loader.clone());
+    let (slot, loading, limit) = (native.slot.clone(), loader.clone(), native.limit.clone());
     // include(file, including, once) -> true, number | true, nil, what is wrong with the file | true, nil, nil, whether
     // it is left out because it was included before | false, message
     let include = native.lua.create_function(move |lua, arguments: MultiValue| {
         let Some(mut visit) = slot.try_lock() else { return refuse(lua, IN_FINALIZER) };
         let Some(visit) = visit.as_mut() else { return refuse(lua, NO_REQUEST) };
+        let _waiting = limit.waiting();
         let arguments = Arguments::new("include", arguments);
         let file = match arguments.string(1) {
             Ok(file) => PathBuf::from(OsStr::from_bytes(&file.as_bytes())),

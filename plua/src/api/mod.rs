@@ -8,6 +8,7 @@ mod file;
 mod form;
 mod include;
 mod json;
+mod pattern;
 mod request;
 mod response;
 mod script;
@@ -480,6 +481,7 @@ pub fn native(
     digest::install(&native)?;
     file::install(&native)?;
     json::install(&native)?;
+    pattern::install(&native)?;
     secret::install(&native)?;
     text::install(&native)?;
     form::install(&native)?;
@@ -498,9 +500,10 @@ pub fn native(
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [(&str, &str); 3] = [
+const PARTS: [(&str, &str); 4] = [
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
+    ("patterns", include_str!("../patterns.lua")),
     ("libraries", include_str!("../libraries.lua")),
 ];
 

@@ -60,7 +60,7 @@ fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
         ("pLua-States", host.states()),
         ("pLua-Runs", host.runs()),
         ("pLua-Files", host.files() as u32),
-        ("pLua-Memory-Limit", host.memory_limit()),
+        ("pLua-Memory-Limit", visit.limits.memory),
         ("pLua-UID", nix::unistd::getuid().as_raw()),
         ("pLua-Sessions", visit.run),
     ] {

@@ -7,6 +7,7 @@ use mlua::Value;
 use super::{Arguments, Native};
 use crate::exchange::HeaderChange;
 use crate::output;
+use crate::time_limit::Reason;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("header", |_, visit, arguments| {
@@ -76,8 +77,18 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         response.head.headers.push(HeaderChange::Set(b"Location".to_vec(), address));
         Ok(())
     })?;
-    native.add("flush", |_, visit, arguments| {
+    let limit = native.limit.clone();
+    native.table.raw_set("go_over_output", native.lua.create_function(move |_, ()| {
+        limit.go_over(Reason::Output);
+        Ok(())
+    })?)?;
+    let limit = native.limit.clone();
+    native.add("flush", move |_, visit, arguments| {
         let sent = output::with_contents(&[arguments.value(1).clone(), arguments.value(2).clone()], |bytes| {
+            if visit.is_too_much(bytes.len()) {
+                limit.go_over(Reason::Output);
+                return Ok(());
+            }
             visit.stream(bytes)?;
             visit.exchange.flush()
         })?;

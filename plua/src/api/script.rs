@@ -22,11 +22,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(())
     })?;
     let slot = native.slot.clone();
-    let has_time_limit = native.lua.create_function(move |_, ()| {
-        let limited = |visit: &Visit| !visit.host.timeout().is_zero();
+    let has_limit = native.lua.create_function(move |_, ()| {
+        let limited = |visit: &Visit| visit.limits.stop_pages();
         Ok(slot.try_lock().is_none_or(|visit| visit.as_deref().is_none_or(limited)))
     })?;
-    native.table.raw_set("has_time_limit", has_time_limit)?;
+    native.table.raw_set("has_limit", has_limit)?;
     // Waits without holding the request.
     let slot = native.slot.clone();
     let sleep = native.lua.create_function(move |lua, arguments: MultiValue| {

@@ -13,11 +13,18 @@ use super::{Arguments, Native};
 /// All but the characters that mean the same everywhere in a URL (RFC 3986, section 2.3).
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// Bytes of a text that is large.
+const LARGE_TEXT: usize = 100_000;
+
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    native.table.raw_set(
-        "escape_html",
-        native.lua.create_function(|lua, text: mlua::LuaString| lua.create_string(escape_html(&text.as_bytes())))?,
-    )?;
+    let limit = native.limit.clone();
+    let escape = native.lua.create_function(move |lua, text: mlua::LuaString| {
+        let escaped = escape_html(&text.as_bytes());
+        // A large string could be refused by the memory limit, but not while the page waits for Rust.
+        let _waiting = (escaped.len() > LARGE_TEXT).then(|| limit.waiting());
+        lua.create_string(escaped)
+    })?;
+    native.table.raw_set("escape_html", escape)?;
     native.add("escapeHtml", |lua, _, arguments| string(lua, escape_html(&arguments.text(1)?)))?;
     native.add("escapeUrl", |_, _, arguments| Ok(percent_encode(&arguments.text(1)?, RESERVED).to_string()))?;
     native.add("unescapeUrl", |lua, _, arguments| {

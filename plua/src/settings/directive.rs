@@ -13,6 +13,8 @@ pub enum Scope {
     Process,
     /// Main server and `<VirtualHost>`: it costs memory or guards a limit.
     Host,
+    /// Everywhere. Inside a host it can only be made tighter.
+    Limit,
     /// Everywhere, `<Directory>`, `<Location>` and `.htaccess` too.
     Directory,
 }
@@ -82,11 +84,11 @@ pub const DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: c"pLuaMemoryLimit",
-        scope: Scope::Host,
+        scope: Scope::Limit,
         list: false,
         default: "0",
         help: c"Kilobytes a state's Lua may use beyond what a fresh state holds, 0 to 1073741824; 0 is no limit",
-        set: |settings, value| put(&mut settings.memory_limit, whole(value, 0, 1 << 30)),
+        set: |settings, value| put(&mut settings.limits.memory, whole(value, 0, 1 << 30)),
     },
     Directive {
         name: c"pLuaIgnoreLibrary",
@@ -106,11 +108,27 @@ pub const DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: c"pLuaTimeout",
-        scope: Scope::Host,
+        scope: Scope::Limit,
         list: false,
         default: "0",
         help: c"Seconds a page may run, fractions allowed, 0 to 1000000; 0 is no limit",
-        set: |settings, value| put(&mut settings.timeout, seconds(value)),
+        set: |settings, value| put(&mut settings.limits.timeout, seconds(value)),
+    },
+    Directive {
+        name: c"pLuaOutputLimit",
+        scope: Scope::Limit,
+        list: false,
+        default: "0",
+        help: c"Kilobytes a page may put out, 0 to 1073741824; 0 is no limit",
+        set: |settings, value| put(&mut settings.limits.output, whole(value, 0, 1 << 30)),
+    },
+    Directive {
+        name: c"pLuaPatternLimit",
+        scope: Scope::Limit,
+        list: false,
+        default: "0",
+        help: c"Steps one call of string.find, match, gmatch or gsub may take, 0 to 1000000000; 0 is no limit",
+        set: |settings, value| put(&mut settings.limits.pattern, whole(value, 0, 1_000_000_000)),
     },
     Directive {
         name: c"pLuaError",
@@ -154,28 +172,28 @@ pub const DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: c"pLuaFields",
-        scope: Scope::Host,
+        scope: Scope::Limit,
         list: false,
         default: "10000",
         help: c"Fields of a query or form at most, files included, 1 to 10000000; more are answered 413",
-        set: |settings, value| put(&mut settings.fields, whole(value, 1, 10_000_000)),
+        set: |settings, value| put(&mut settings.limits.fields, whole(value, 1, 10_000_000)),
     },
     Directive {
         name: c"pLuaUploads",
-        scope: Scope::Host,
+        scope: Scope::Limit,
         list: false,
         default: "20",
         help: c"Files of a form at most, 0 to 10000; more are answered 413",
-        set: |settings, value| put(&mut settings.uploads, whole(value, 0, 10_000)),
+        set: |settings, value| put(&mut settings.limits.uploads, whole(value, 0, 10_000)),
     },
     Directive {
         name: c"pLuaUploadSize",
-        scope: Scope::Host,
+        scope: Scope::Limit,
         list: false,
         default: "65536",
         help:
             c"Kilobytes of one uploaded file, and of all a form's other fields, 0 to 1073741824; 0 is no limit of ours",
-        set: |settings, value| put(&mut settings.upload_size, whole(value, 0, 1 << 30)),
+        set: |settings, value| put(&mut settings.limits.upload_size, whole(value, 0, 1 << 30)),
     },
     Directive {
         name: c"pLuaUploadFolder",

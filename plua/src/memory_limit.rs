@@ -1,0 +1,176 @@
+//! The memory limit: how much a state's Lua may hold beyond what it held when fresh.
+//!
+//! With LuaJIT the state's allocator counts. Once a page holds too much, the hook that stops pages collects its garbage,
+//! and raises where that does not help: at a line of the page, and past every `pcall`. mlua's own limit fails
+//! allocations instead. For that mlua makes each string and table in a protected call, which cost 29 % on a page of
+//! database rows. An allocation that alone goes far over the limit is refused here too, but never to Rust code, where
+//! nothing would catch Lua's error.
+//!
+//! PUC Lua keeps hooks per coroutine, out of an allocator's reach, so there mlua's limit holds.
+//!
+//! `unsafe` here for the allocator of a state: no safe interface takes one.
+#![allow(unsafe_code)]
+
+#[cfg(feature = "luajit")]
+use std::{
+    cell::Cell,
+    ffi::c_void,
+    ptr::{self, NonNull},
+};
+
+use mlua::Lua;
+#[cfg(feature = "luajit")]
+use mlua::ffi;
+
+#[cfg(feature = "luajit")]
+use crate::time_limit::Reason;
+use crate::time_limit::TimeLimitHandle;
+
+/// Smallest allocation, in bytes, that is refused. Larger than the largest Lua stack, which also grows outside of page
+/// functions' own code.
+#[cfg(feature = "luajit")]
+const REFUSED: usize = 1 << 20;
+
+/// The memory limit of one state. Must be dropped before the state it was made for.
+pub struct MemoryLimit {
+    /// Bytes the state held at first.
+    fresh: usize,
+    #[cfg(feature = "luajit")]
+    counter: Box<Counter>,
+    #[cfg(feature = "luajit")]
+    state: NonNull<ffi::lua_State>,
+}
+
+#[cfg(feature = "luajit")]
+struct Counter {
+    allocate: ffi::lua_Alloc,
+    data: *mut c_void,
+    limit: TimeLimitHandle,
+    used: Cell<isize>,
+    /// Bytes at which the page is stopped.
+    most: Cell<isize>,
+    /// Bytes at which large allocations are refused.
+    ceiling: Cell<isize>,
+}
+
+// SAFETY: one thread at a time uses the state and with it the counter; `data` is the state's own allocator's.
+#[cfg(feature = "luajit")]
+unsafe impl Send for MemoryLimit {}
+
+impl MemoryLimit {
+    /// Counts what the state holds from here on, and limits nothing yet.
+    ///
+    /// # Errors
+    /// Lua's.
+    pub fn new(lua: &Lua, limit: TimeLimitHandle) -> mlua::Result<MemoryLimit> {
+        lua.gc_collect()?;
+        let fresh = lua.used_memory();
+        MemoryLimit::counting(lua, limit, fresh)
+    }
+
+    #[cfg(not(feature = "luajit"))]
+    fn counting(_: &Lua, _: TimeLimitHandle, fresh: usize) -> mlua::Result<MemoryLimit> {
+        Ok(MemoryLimit { fresh })
+    }
+
+    #[cfg(feature = "luajit")]
+    fn counting(lua: &Lua, limit: TimeLimitHandle, fresh: usize) -> mlua::Result<MemoryLimit> {
+        let Some(state) = lua.exec_raw_lua(|raw| NonNull::new(raw.state())) else {
+            return Err(mlua::Error::MemoryControlNotAvailable);
+        };
+        let mut data = ptr::null_mut();
+        // SAFETY: the state is live and does not run.
+        let allocate = unsafe { ffi::lua_getallocf(state.as_ptr(), &raw mut data) };
+        let counter = Box::new(Counter {
+            allocate,
+            data,
+            limit,
+            used: Cell::new(fresh as isize),
+            most: Cell::new(isize::MAX),
+            ceiling: Cell::new(isize::MAX),
+        });
+        // SAFETY: as above; the counter outlives its use, because the old allocator is put back when this is dropped.
+        unsafe { ffi::lua_setallocf(state.as_ptr(), count, (&raw const *counter).cast_mut().cast()) };
+        Ok(MemoryLimit { fresh, counter, state })
+    }
+
+    /// Allows a page so many kilobytes beyond a fresh state; 0 is no limit.
+    ///
+    /// # Errors
+    /// Lua's.
+    pub fn start(&self, lua: &Lua, kilobytes: u32) -> mlua::Result<()> {
+        let allowed = kilobytes as usize * 1024;
+        #[cfg(feature = "luajit")]
+        {
+            let _ = lua;
+            let bytes = |count: usize| if kilobytes == 0 { isize::MAX } else { (self.fresh + count) as isize };
+            self.counter.limit.set_enough((self.fresh + allowed / 16 * 15) / 1024);
+            self.counter.ceiling.set(bytes(allowed * 2));
+            self.counter.most.set(bytes(allowed));
+            if self.counter.used.get() > self.counter.most.get() {
+                self.counter.limit.go_over(Reason::Memory);
+            }
+            Ok(())
+        }
+        #[cfg(not(feature = "luajit"))]
+        lua.set_memory_limit(if kilobytes == 0 { 0 } else { self.fresh + allowed }).map(drop)
+    }
+
+    /// From here on nothing is limited, until the next start.
+    pub fn stop(&self) {
+        #[cfg(feature = "luajit")]
+        {
+            self.counter.most.set(isize::MAX);
+            self.counter.ceiling.set(isize::MAX);
+        }
+    }
+
+    /// Whether what pages left behind takes up most of these kilobytes; 0 is no limit.
+    #[must_use]
+    pub fn is_full(&self, lua: &Lua, kilobytes: u32) -> bool {
+        let full = self.fresh + kilobytes as usize * 1024 / 4 * 3;
+        kilobytes > 0 && self.used(lua) > full && (lua.gc_collect().is_err() || self.used(lua) > full)
+    }
+
+    #[cfg(feature = "luajit")]
+    fn used(&self, _: &Lua) -> usize {
+        self.counter.used.get().unsigned_abs()
+    }
+
+    #[cfg(not(feature = "luajit"))]
+    fn used(&self, lua: &Lua) -> usize {
+        lua.used_memory()
+    }
+}
+
+#[cfg(feature = "luajit")]
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        // SAFETY: the state is still alive (see State) and does not run; this is the allocator it was made with.
+        unsafe { ffi::lua_setallocf(self.state.as_ptr(), self.counter.allocate, self.counter.data) };
+    }
+}
+
+#[cfg(feature = "luajit")]
+unsafe extern "C" fn count(data: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
+    // SAFETY: Lua passes what lua_setallocf was given, a Counter that lives as long as this is the allocator, and
+    // calls as its manual says of allocators.
+    unsafe {
+        let counter = &*data.cast::<Counter>();
+        let old_size = if block.is_null() { 0 } else { old };
+        let used = counter.used.get() + new as isize - old_size as isize;
+        if used > counter.most.get() && new > old_size {
+            if used > counter.ceiling.get() && new >= REFUSED && !counter.limit.is_waiting() {
+                counter.limit.set_enough(0);
+                counter.limit.go_over(Reason::Memory);
+                return ptr::null_mut();
+            }
+            counter.limit.go_over(Reason::Memory);
+        }
+        let block = (counter.allocate)(counter.data, block, old, new);
+        if new == 0 || !block.is_null() {
+            counter.used.set(used);
+        }
+        block
+    }
+}

@@ -1,0 +1,93 @@
+//! The limits of a request: a place inside a host may tighten them, never loosen.
+
+use std::time::Duration;
+
+/// The limits given in one place.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Given {
+    pub(super) timeout: Option<Duration>,
+    pub(super) memory: Option<u32>,
+    pub(super) output: Option<u32>,
+    pub(super) pattern: Option<u32>,
+    pub(super) fields: Option<u32>,
+    pub(super) uploads: Option<u32>,
+    pub(super) upload_size: Option<u32>,
+}
+
+impl Given {
+    /// Those of a host that overrides these of the server around it.
+    pub(super) fn overridden(&self, inner: &Given) -> Given {
+        Given {
+            timeout: inner.timeout.or(self.timeout),
+            memory: inner.memory.or(self.memory),
+            output: inner.output.or(self.output),
+            pattern: inner.pattern.or(self.pattern),
+            fields: inner.fields.or(self.fields),
+            uploads: inner.uploads.or(self.uploads),
+            upload_size: inner.upload_size.or(self.upload_size),
+        }
+    }
+
+    /// Those of a directory and one inside it.
+    pub(super) fn tightened(&self, inner: &Given) -> Given {
+        Given {
+            timeout: smaller(self.timeout, inner.timeout, Duration::ZERO),
+            memory: smaller(self.memory, inner.memory, 0),
+            output: smaller(self.output, inner.output, 0),
+            pattern: smaller(self.pattern, inner.pattern, 0),
+            fields: smallest(self.fields, inner.fields),
+            uploads: smallest(self.uploads, inner.uploads),
+            upload_size: smaller(self.upload_size, inner.upload_size, 0),
+        }
+    }
+
+    /// With the defaults of what is not given.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            timeout: self.timeout.unwrap_or(Duration::ZERO),
+            memory: self.memory.unwrap_or(0),
+            output: self.output.unwrap_or(0),
+            pattern: self.pattern.unwrap_or(0),
+            fields: self.fields.unwrap_or(10_000) as usize,
+            uploads: self.uploads.unwrap_or(20) as usize,
+            upload_size: self.upload_size.unwrap_or(65_536),
+        }
+    }
+}
+
+/// The smaller of what is given, `none` standing for no limit.
+fn smaller<T: Ord + Copy>(outer: Option<T>, inner: Option<T>, none: T) -> Option<T> {
+    let limits = |value: &T| *value != none;
+    outer.filter(limits).into_iter().chain(inner.filter(limits)).min().or(outer).or(inner)
+}
+
+fn smallest<T: Ord>(outer: Option<T>, inner: Option<T>) -> Option<T> {
+    outer.into_iter().chain(inner).min()
+}
+
+/// The limits that hold for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Time a page may run; zero is no limit.
+    pub timeout: Duration,
+    /// Kilobytes a state may use beyond a fresh one; 0 is no limit.
+    pub memory: u32,
+    /// Kilobytes a page may put out; 0 is no limit.
+    pub output: u32,
+    /// Steps of one call of a pattern function; 0 is no limit.
+    pub pattern: u32,
+    /// Fields of a query or form at most.
+    pub fields: usize,
+    /// Files of a form at most.
+    pub uploads: usize,
+    /// Kilobytes of one uploaded file at most, and of all other fields of a form; 0 is no limit.
+    pub upload_size: u32,
+}
+
+impl Limits {
+    /// Whether any of them stops a page that runs, past every `pcall`.
+    #[must_use]
+    pub fn stop_pages(&self) -> bool {
+        !self.timeout.is_zero() || self.memory > 0 || self.output > 0
+    }
+}
