@@ -75,10 +75,12 @@ pub(crate) unsafe fn apply(
     let in_directory = !unsafe { (*command).path }.is_null();
     let settings = match directive.scope {
         // SAFETY: made by `create_directory` or null; configuration is read by one thread.
-        scope if scope == Scope::Directory || scope == Scope::Limit && in_directory => match unsafe { directory.cast::<Arc<Settings>>().as_mut() } {
-            Some(settings) => Arc::make_mut(settings),
-            None => ptr::null_mut(),
-        },
+        scope if scope == Scope::Directory || scope == Scope::Limit && in_directory => {
+            match unsafe { directory.cast::<Arc<Settings>>().as_mut() } {
+                Some(settings) => Arc::make_mut(settings),
+                None => ptr::null_mut(),
+            }
+        }
         _ => {
             if directive.scope == Scope::Process {
                 // SAFETY: the record is live; the answer is null or a sentence in its pool.

@@ -24,6 +24,13 @@ const SYNTAX: Syntax = Syntax { short_hand: true, auto_escape: false };
 /// Echoes of one run of an echo page.
 const ECHOES: u64 = 1000;
 
+const ALL_LIMITS: &[(&str, &str)] = &[
+    ("pLuaTimeout", "30"),
+    ("pLuaMemoryLimit", "65536"),
+    ("pLuaOutputLimit", "65536"),
+    ("pLuaPatternLimit", "10000000"),
+];
+
 /// The folder of the pages that `make bench` measures.
 const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/pages");
 
@@ -118,14 +125,20 @@ fn language(criterion: &mut Criterion) {
 fn run(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("run");
     for name in ["hello", "table", "cpu"] {
-        for (limits, lines) in [
-            ("", &[][..]),
-            (", time limit", &[("pLuaTimeout", "30")][..]),
-            (", all limits", &[("pLuaTimeout", "30"), ("pLuaMemoryLimit", "65536")][..]),
-        ] {
+        for (limits, lines) in
+            [("", &[][..]), (", time limit", &[("pLuaTimeout", "30")][..]), (", all limits", ALL_LIMITS)]
+        {
             let site = Site::new(lines, Path::new(PAGES).join(name).with_extension("plua"));
             group.bench_function(format!("{name}{limits}"), |bench| bench.iter(|| site.serve()));
         }
+    }
+    // Strings and tables that Rust makes, as for the rows of a query.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("values.plua");
+    fs::write(&path, "<? for i = 1, 50 do json.decode('[[1,\"one\"],[2,\"two\"],[3,\"three\"]]') end ?>").unwrap();
+    for (limits, lines) in [("", &[][..]), (", all limits", ALL_LIMITS)] {
+        let site = Site::new(lines, path.clone());
+        group.bench_function(format!("values{limits}"), |bench| bench.iter(|| site.serve()));
     }
     group.finish();
 }

@@ -5,6 +5,7 @@
 pub mod api;
 mod body;
 pub mod c_modules;
+mod c_stack;
 mod cache;
 pub mod chunk;
 mod database;
@@ -20,7 +21,7 @@ mod memory_limit;
 mod multipart;
 mod output;
 pub mod page;
-mod pattern;
+pub mod pattern;
 mod pool;
 mod query;
 pub mod report;

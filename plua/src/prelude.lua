@@ -51,7 +51,7 @@ _G.xpcall = function(run, handler, ...)
   end, ...))
 end
 
-coroutine.resume = function(...) return leave(level(), co_resume(...)) end
+native.nesting(native, leave, level, co_resume)
 
 local function end_page(why)
   ending = why

@@ -90,11 +90,8 @@ impl State {
         for reason in Reason::ALL {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
-        let (run, fault, tidy, limit_page, pages, texts): (Function, Function, Function, Function, Table, Table) = lua
-            .load(PRELUDE)
-            .set_name("=plua")
-            .set_mode(ChunkMode::Text)
-            .call((native, ignored, messages))?;
+        let (run, fault, tidy, limit_page, pages, texts): (Function, Function, Function, Function, Table, Table) =
+            lua.load(PRELUDE).set_name("=plua").set_mode(ChunkMode::Text).call((native, ignored, messages))?;
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         *loader.lock() = Some(Loader::new(cache, files, pages, texts));
         let limits = settings.limits();

@@ -447,7 +447,12 @@ pub struct Waiting<'l>(&'l TimeLimitHandle);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.0.waits.store(false, Ordering::SeqCst);
+        let deadline = &*self.0.0;
+        deadline.waits.store(false, Ordering::SeqCst);
+        // No signal came meanwhile, and the next call may begin before one does.
+        if deadline.ends.load(Ordering::SeqCst) == EXPIRED {
+            deadline.set_hook();
+        }
     }
 }
 

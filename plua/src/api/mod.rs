@@ -500,9 +500,10 @@ pub fn native(
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 5] = [
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
+    ("nesting", include_str!("../nesting.lua")),
     ("patterns", include_str!("../patterns.lua")),
     ("libraries", include_str!("../libraries.lua")),
 ];

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
+use crate::c_stack;
 use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
@@ -27,6 +28,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(slot.try_lock().is_none_or(|visit| visit.as_deref().is_none_or(limited)))
     })?;
     native.table.raw_set("has_limit", has_limit)?;
+    let is_half_used = native.lua.create_function(|_, ()| Ok(c_stack::is_half_used()))?;
+    native.table.raw_set("is_stack_half_used", is_half_used)?;
     // Waits without holding the request.
     let slot = native.slot.clone();
     let sleep = native.lua.create_function(move |lua, arguments: MultiValue| {
