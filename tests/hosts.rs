@@ -76,10 +76,52 @@ fn a_directive_that_shapes_the_states_parts_hosts_of_one_name_and_others_do_not(
             assert_eq!([1, 2, 1].map(|port| count(server, port, "one.test")), [1, 1, 2], "{shaping}");
         });
     }
+    let lines = host("PORT", "one.test", "") + &host("PORT2", "one.test", "pLuaGlobals request");
+    counting(&lines).run(|server| {
+        assert_eq!([1, 2, 1, 2].map(|port| count(server, port, "one.test")), [1, 1, 2, 1]);
+    });
     let other = "pLuaTimeout 20\npLuaStateWait 1\npLuaLogLevel 2\npLuaError 0\npLuaRaw .lua";
     let lines = host("PORT", "one.test", "") + &host("PORT2", "one.test", other);
     counting(&lines).run(|server| {
         assert_eq!([1, 2, 1].map(|port| count(server, port, "one.test")), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn one_visitors_session_is_never_seen_by_another_where_globals_are_the_requests_own() {
+    let pages = [
+        (
+            "session.lua",
+            "local session = {}\nreturn { set = function(k, v) session[k] = v end, get = function(k) return session[k] end }",
+        ),
+        (
+            "model/user.lua",
+            "local session = require 'session'\nname = nil\nreturn { greet = function() return session.get('user') end }",
+        ),
+        (
+            "login.plua",
+            "<? local session, user = require('session'), require('model.user')\n\
+             local before = { session.get('user'), name, string.owner }\n\
+             name = parseGet().user session.set('user', name) string.owner = name\n\
+             sleep(0.002) include('greeting.plua') ?><?= #before ?>",
+        ),
+        ("greeting.plua", "<?= require('model.user').greet(), ',', name, ',', string.owner, ',' ?>"),
+        ("look.plua", "<?= require('session').get('user'), name, string.owner, package.loaded['model.user'] ?>"),
+    ];
+    httpd().lines("pLuaGlobals request\npLuaStates 2\npLuaStateWait 20").pages(&pages).run(|server| {
+        let server = &*server;
+        thread::scope(|scope| {
+            for visitor in 0..6 {
+                scope.spawn(move || {
+                    for visit in 0..40 {
+                        let user = format!("{visitor}-{visit}");
+                        let seen = server.get(&format!("/login.plua?user={user}")).text();
+                        assert_eq!(seen, format!("{user},{user},{user},0"));
+                        assert_eq!(server.get("/look.plua").text(), "nilnilnilnil");
+                    }
+                });
+            }
+        });
     });
 }
 

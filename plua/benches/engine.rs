@@ -125,9 +125,12 @@ fn language(criterion: &mut Criterion) {
 fn run(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("run");
     for name in ["hello", "table", "cpu"] {
-        for (limits, lines) in
-            [("", &[][..]), (", time limit", &[("pLuaTimeout", "30")][..]), (", all limits", ALL_LIMITS)]
-        {
+        for (limits, lines) in [
+            ("", &[][..]),
+            (", time limit", &[("pLuaTimeout", "30")][..]),
+            (", all limits", ALL_LIMITS),
+            (", globals of its own", &[("pLuaGlobals", "request")][..]),
+        ] {
             let site = Site::new(lines, Path::new(PAGES).join(name).with_extension("plua"));
             group.bench_function(format!("{name}{limits}"), |bench| bench.iter(|| site.serve()));
         }

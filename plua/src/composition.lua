@@ -166,6 +166,9 @@ return {
     endBlock = end_block,
     content = content,
   },
+  set_globals = set_globals,
+  -- Files with variables of their own see these globals behind them from now on.
+  use_globals = function(globals) GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals end,
   reset = function() depth, layout, blocks, inner = 0, nil, nil, nil end,
   has_layout = function() return layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.

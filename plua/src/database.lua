@@ -4,8 +4,8 @@ local native, pcall, metatable_of = ...
 
 local error, rawget, select, setmetatable, type = error, rawget, select, setmetatable, type
 
--- The key under which a handle's table has its connection.
-local CONNECTION = {}
+-- The key under which a handle's table has its connection. Pages that list a handle find it: nothing can be kept in it.
+local CONNECTION = function() end
 
 local function connection(handle, method)
   local found = type(handle) == "table" and rawget(handle, CONNECTION)
@@ -160,6 +160,9 @@ function Handle.transaction(handle, run)
   if not begun then return nil, message end
   return finish(handle, pcall(run, handle))
 end
+
+native.shared[#native.shared + 1] = Handle
+native.shared[#native.shared + 1] = Statement
 
 return function(...)
   local ok, opened, message = native.dbopen(...)

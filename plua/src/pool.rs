@@ -27,6 +27,7 @@ pub struct Shape {
     package_path: Option<String>,
     package_cpath: Option<String>,
     init: Option<String>,
+    request_globals: bool,
 }
 
 impl From<&Settings> for Shape {
@@ -40,6 +41,7 @@ impl From<&Settings> for Shape {
             package_path: settings.package_path().map(str::to_string),
             package_cpath: settings.package_cpath().map(str::to_string),
             init: settings.init().map(str::to_string),
+            request_globals: settings.request_globals(),
         }
     }
 }

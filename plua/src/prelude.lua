@@ -123,6 +123,10 @@ end
 
 -- Pages as compiled functions, by number, with the texts of those too long to hold them.
 local pages, page_texts = {}, {}
+local loaded_pages, loaded_texts = pages, page_texts
+-- Where requests have globals of their own, each takes the functions with these.
+local globals = native.globals and native.globals(native, output, pages, page_texts)
+if globals then pages, page_texts = globals.files, globals.texts end
 
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
 local function described(problem)
@@ -195,6 +199,8 @@ local function run(number, prepend, append)
   if hooked then
     hooked = false
     sethook()
+    -- In PUC Lua each coroutine has its own.
+    if worker then sethook(worker) end
   end
   if gc_changed then restore_gc() end
   output.reset()
@@ -349,6 +355,7 @@ if not loadstring then
 end
 
 local limit_patterns = native.patterns(native)
+native.shared = { upload, NO_CASE, native.json_array }
 native.libraries(native, ignored, leave, level)
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.
@@ -386,4 +393,6 @@ local function limit_page(kilobytes, steps)
   limit_patterns(steps)
 end
 
-return run, fault, output.tidy, limit_page, pages, page_texts
+if not globals then return run, fault, output.tidy, limit_page, pages, page_texts end
+return globals.around(run, composition), fault, output.tidy, globals.after(limit_page), loaded_pages, loaded_texts,
+  globals.isolate

@@ -31,6 +31,7 @@ pub struct Settings {
     init: Option<String>,
     prepend: Option<String>,
     append: Option<String>,
+    request_globals: Option<bool>,
 }
 
 impl Settings {
@@ -75,6 +76,7 @@ impl Settings {
             init: inner.init.as_ref().or(self.init.as_ref()).cloned(),
             prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
+            request_globals: inner.request_globals.or(self.request_globals),
         }
     }
 
@@ -183,6 +185,12 @@ impl Settings {
     pub fn append(&self) -> Option<&str> {
         self.append.as_deref().filter(|file| *file != NO_FILE)
     }
+
+    /// Whether each request has its own globals and modules; otherwise they are the state's.
+    #[must_use]
+    pub fn request_globals(&self) -> bool {
+        self.request_globals.unwrap_or(false)
+    }
 }
 
 /// Takes back what an outer place says of `pLuaPrepend` or `pLuaAppend`.
@@ -218,6 +226,7 @@ mod tests {
                         (settings.short_hand(), settings.show_errors(), settings.multi_domain()),
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
                         settings.limits(),
+                        settings.request_globals(),
                     )
                 )
             };
@@ -283,6 +292,7 @@ mod tests {
             ("pLuaPackageCPath", ";", "names no template such as /srv/lua/?.lua"),
             ("pLuaInit", "init.lua", "'init.lua' is not an absolute path: it starts with a slash"),
             ("pLuaAppend", "", "names no file: write none for none"),
+            ("pLuaGlobals", "page", "'page' is neither request nor persistent"),
             ("pLuaRaw", "lua", "'lua' is not an extension with its dot: write '.lua'"),
         ] {
             assert_eq!(given(name, &[value]).unwrap_err(), sentence);

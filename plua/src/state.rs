@@ -29,6 +29,9 @@ use crate::working_directory;
 
 const PRELUDE: &str = include_str!("prelude.lua");
 
+/// What prelude.lua returns.
+type Parts = (Function, Function, Function, Function, Table, Table, Option<Function>);
+
 /// Time the state's own code has to describe an error.
 const FAULT_TIME: Duration = Duration::from_secs(1);
 
@@ -61,6 +64,8 @@ pub struct State {
     limit_page: Function,
     /// The output and pattern limits that `limit_page` was told last.
     told: (u32, u32),
+    /// Lets each request have globals of its own from then on; none where they are the state's.
+    isolate: Option<Function>,
     lua: Lua,
 }
 
@@ -83,6 +88,9 @@ impl State {
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
         let native = api::native(&lua, &slot, &loader, limit.handle())?;
+        if settings.request_globals() {
+            api::add_request_globals(&lua, &native)?;
+        }
         native.raw_set("package_path", settings.package_path())?;
         native.raw_set("package_cpath", settings.package_cpath())?;
         let ignored = lua.create_table_from(settings.ignored_libraries().iter().map(|name| (*name, true)))?;
@@ -90,7 +98,7 @@ impl State {
         for reason in Reason::ALL {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
-        let (run, fault, tidy, limit_page, pages, texts): (Function, Function, Function, Function, Table, Table) =
+        let (run, fault, tidy, limit_page, pages, texts, isolate): Parts =
             lua.load(PRELUDE).set_name("=plua").set_mode(ChunkMode::Text).call((native, ignored, messages))?;
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         *loader.lock() = Some(Loader::new(cache, files, pages, texts));
@@ -112,6 +120,7 @@ impl State {
             tidy,
             limit_page,
             told,
+            isolate,
             lua,
         })
     }
@@ -142,6 +151,11 @@ impl State {
                 Err(error) => return Err(self.failure(Some(error), stopped)),
                 Ok(_) => return Err(self.failure(None, stopped)),
             }
+        }
+        if let Some(isolate) = &self.isolate {
+            isolate
+                .call::<()>(())
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("globals could not be set apart: {error}")))?;
         }
         match settings.limits().memory {
             0 => Ok(()),

@@ -9,6 +9,7 @@ mod form;
 mod include;
 mod json;
 mod pattern;
+mod module;
 mod request;
 mod response;
 mod script;
@@ -486,21 +487,38 @@ pub fn native(
     text::install(&native)?;
     form::install(&native)?;
     include::install(&native, loader)?;
+    module::install(&native, loader)?;
     database::install(&native)?;
     let results = FUNCTIONS.iter().filter_map(|function| match function.written {
         InRust(results) => Some((function.name, results)),
         InLua => None,
     });
     native.table.raw_set("results", lua.create_table_from(results)?)?;
-    for (name, code) in PARTS {
-        let part = lua.load(code).set_name("=plua").set_mode(ChunkMode::Text).into_function()?;
-        native.table.raw_set(name, part)?;
-    }
+    add_parts(lua, &native.table, &PARTS)?;
     Ok(native.table)
 }
 
+/// Gives a state's own code the parts that let each request have globals of its own.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+pub fn add_request_globals(lua: &Lua, native: &Table) -> mlua::Result<()> {
+    add_parts(lua, native, &REQUEST_GLOBALS)
+}
+
+type Part = (&'static str, &'static str);
+
+fn add_parts(lua: &Lua, native: &Table, parts: &[Part]) -> mlua::Result<()> {
+    parts.iter().try_for_each(|(name, code)| {
+        native.raw_set(*name, lua.load(*code).set_name("=plua").set_mode(ChunkMode::Text).into_function()?)
+    })
+}
+
+const REQUEST_GLOBALS: [Part; 2] =
+    [("globals", include_str!("../globals.lua")), ("modules", include_str!("../modules.lua"))];
+
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [Part; 5] = [
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
     ("nesting", include_str!("../nesting.lua")),

@@ -243,6 +243,14 @@ pub const DIRECTIVES: &[Directive] = &[
         help: c"File that runs after each page that has not called exit(); none for no file",
         set: |settings, value| put(&mut settings.append, file(value)),
     },
+    Directive {
+        name: c"pLuaGlobals",
+        scope: Scope::Host,
+        list: false,
+        default: "persistent",
+        help: c"persistent keeps globals and modules as long as their state; request gives each request its own",
+        set: |settings, value| put(&mut settings.request_globals, globals(value)),
+    },
 ];
 
 /// Libraries that `pLuaIgnoreLibrary` knows.
@@ -274,6 +282,14 @@ fn switch(value: &str) -> Result<bool, String> {
         "1" | "on" => Ok(true),
         "0" | "off" => Ok(false),
         _ => Err(format!("'{value}' is neither On (or 1) nor Off (or 0)")),
+    }
+}
+
+fn globals(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "request" => Ok(true),
+        "persistent" => Ok(false),
+        _ => Err(format!("'{value}' is neither request nor persistent")),
     }
 }
 

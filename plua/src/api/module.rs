@@ -1,0 +1,64 @@
+//! Modules written in Lua for requests with globals of their own: finding and loading what `require` names.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mlua::{IntoLuaMulti, Lua, MultiValue, Value};
+use parking_lot::Mutex;
+
+use super::Native;
+use crate::chunk::{Language, Stamp};
+use crate::loader::{LoadError, Loader};
+use crate::visit::Visit;
+
+pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
+    // module(name, templates) -> number, file | nil, where it was looked for | nil, nil, what is wrong with the file
+    let loading = loader.clone();
+    native.add("module", move |lua, visit, arguments| {
+        let (name, templates) = (arguments.text(1)?, arguments.text(2)?);
+        let mut tried = Vec::new();
+        let folder = visit.folder().to_path_buf();
+        for path in places(&folder, &name, &templates) {
+            let Some(stamp) = path.metadata().ok().filter(|file| file.is_file()).map(|file| Stamp::from(&file)) else {
+                tried.extend_from_slice(b"\n\tno file '");
+                tried.extend_from_slice(path.as_os_str().as_bytes());
+                tried.push(b'\'');
+                continue;
+            };
+            let mut loader = loading.lock();
+            let loader = loader.as_mut().ok_or("the state has no loader")?;
+            return match loader.load(lua, &path, Some(stamp), Language::Raw) {
+                Ok(number) => results(lua, (number, lua.create_string(path.as_os_str().as_bytes()))),
+                Err(error) => failed(lua, visit, &name, &path, error),
+            };
+        }
+        results(lua, (Value::Nil, lua.create_string(tried)))
+    })
+}
+
+/// Where a module of this name may be; relative templates start at the folder.
+fn places(folder: &Path, name: &[u8], templates: &[u8]) -> impl Iterator<Item = PathBuf> {
+    let name: Vec<u8> = name.iter().map(|byte| if *byte == b'.' { b'/' } else { *byte }).collect();
+    templates.split(|byte| *byte == b';').filter(|template| !template.is_empty()).map(move |template| {
+        let template = template.strip_prefix(b"./").unwrap_or(template);
+        let pieces: Vec<&[u8]> = template.split(|byte| *byte == b'?').collect();
+        folder.join(OsStr::from_bytes(&pieces.join(name.as_slice())))
+    })
+}
+
+/// What is wrong with a module's file, which is kept to be reported with its place.
+fn failed(lua: &Lua, visit: &mut Visit, name: &[u8], path: &Path, error: LoadError) -> Result<MultiValue, String> {
+    let error = error.into_error(path);
+    let place = error.place.as_ref().map_or(String::new(), |place| format!("{}:{}: ", place.file, place.line));
+    let name = String::from_utf8_lossy(name);
+    let text = format!("error loading module '{name}' from file '{}':\n\t{place}{}", path.display(), error.message);
+    let told = lua.create_string(&text);
+    visit.load_error = Some((text, error));
+    results(lua, (Value::Nil, Value::Nil, told))
+}
+
+fn results(lua: &Lua, values: impl IntoLuaMulti) -> Result<MultiValue, String> {
+    values.into_lua_multi(lua).map_err(|error| error.to_string())
+}

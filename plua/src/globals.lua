@@ -1,0 +1,542 @@
+-- Globals of each request's own (pLuaGlobals request): what a page sets, and what it does to a library's table, ends with
+-- its request.
+--
+-- Pages have a global table of the state's making, which is cleaned after each request. What is looked up in it and not
+-- there comes from the state's globals: functions as they are, libraries as empty tables that the library stands behind,
+-- other tables as copies. Page code must never get hold of the state's own: the functions that would give it are
+-- replaced by `isolate`, once the file of pLuaInit has run.
+--
+-- The chunk takes the functions written in Rust, the output's parts, and the tables of files' functions and texts.
+local native, output, files, file_texts = ...
+
+local error, next, pcall, rawget, rawset, select, setmetatable, type =
+  error, next, pcall, rawget, rawset, select, setmetatable, type
+local getfenv, getmetatable, pairs, setfenv = getfenv, getmetatable, pairs, setfenv
+local debug, io, jit, package, string = debug, io, jit, package, string
+local getinfo, metatable_of, set_metatable = debug.getinfo, debug.getmetatable, debug.setmetatable
+local STATE, LOADED, STRINGS = _G, package.loaded, debug.getmetatable("")
+local FILES = metatable_of(io.stdout)
+local slot = output.slot
+local GLOBALS, MODULES
+
+-- The globals of pages, and what they hold from request to request: values that cannot be changed, and views.
+local globals, kept = {}, {}
+-- The running request's globals, none between requests; those that chunks loaded by `load` get, which setfenv(0) chooses;
+-- its copies by what they are copies of; its package.loaded.
+local current, chunk_globals, copies, loaded
+-- What stands before each library, by library, and their metatables.
+local views, view_metatables = {}, {}
+-- How the tables of each metatable are listed whose entries come when they are looked up.
+local listers = {}
+-- Metatables of the engine that the request got hold of, and what else to set right when it ends.
+local lent, undo = {}, {}
+-- Number of the running request, and that of the last one to use each file's function.
+local serial, bound = 0, setmetatable({}, { __mode = "k" })
+local composition, set_globals, modules
+local isolated = false
+
+local function view_of(library)
+  local view = views[library]
+  if not view then
+    view = setmetatable({}, view_metatables[library])
+    views[library] = view
+  end
+  return view
+end
+
+local function copy_of(original)
+  if copies == nil then copies = { [STATE] = current } end
+  local copy = copies[original]
+  if copy ~= nil then return copy end
+  local metatable = metatable_of(original)
+  -- A copy would end twice what such an object holds.
+  if metatable and rawget(metatable, "__gc") ~= nil then return original end
+  copy = {}
+  copies[original], copies[copy] = copy, copy
+  for name, value in next, original do copy[name] = value end
+  if metatable then set_metatable(copy, metatable) end
+  return copy
+end
+
+local function loaded_modules()
+  if current and not loaded then loaded = setmetatable({}, MODULES) end
+  return loaded
+end
+
+-- A table of the state's, as the request has it.
+local function own(original)
+  if not current then return {} end
+  if view_metatables[original] then return view_of(original) end
+  if original ~= package or copies and copies[package] then return copy_of(original) end
+  local copy = copy_of(package)
+  modules.fit(copy, loaded_modules())
+  return copy
+end
+
+-- What page code finds under a name that it has not set: something of the state's.
+local function found(value)
+  if type(value) == "table" then return own(value) end
+  return value
+end
+
+-- Puts everything into a table that would come when it is looked up.
+local function fill(mine, state)
+  for name, value in next, state do
+    if rawget(mine, name) == nil then rawset(mine, name, found(value)) end
+  end
+end
+
+GLOBALS = {
+  __metatable = false,
+  __index = function(mine, name)
+    if mine ~= current then return nil end
+    local original = rawget(STATE, name)
+    local value = found(original)
+    if value ~= nil then
+      if type(original) ~= "table" or view_metatables[original] then kept[name] = value end
+      rawset(mine, name, value)
+    end
+    return value
+  end,
+  __pairs = function(mine)
+    if mine == current then fill(mine, STATE) end
+    return next, mine, nil
+  end,
+}
+
+MODULES = {
+  __metatable = false,
+  __index = function(mine, name)
+    if mine ~= loaded then return nil end
+    local value = found(LOADED[name])
+    if value ~= nil then rawset(mine, name, value) end
+    return value
+  end,
+  __pairs = function(mine)
+    if mine == loaded then fill(mine, LOADED) end
+    return next, mine, nil
+  end,
+}
+
+listers[GLOBALS], listers[MODULES] = GLOBALS.__pairs, MODULES.__pairs
+
+-- The metatable of what stands before a library.
+local function stand_before(library)
+  local nested = false
+  for _, value in next, library do nested = nested or type(value) == "table" end
+  local metatable = { __metatable = false, __index = library }
+  if nested then metatable.__index = function(_, name) return found(library[name]) end end
+  function metatable.__pairs(view)
+    fill(view, library)
+    return next, view, nil
+  end
+  if library == string then
+    -- So that what a page adds is a method of its strings.
+    function metatable.__newindex(view, name, value)
+      rawset(view, name, value)
+      if current then STRINGS.__index = view end
+    end
+  end
+  view_metatables[library], listers[metatable] = metatable, metatable.__pairs
+end
+
+-- What lists the entries of a table, if it shows some that it has not.
+local function lister(value)
+  local metatable = type(value) == "table" and metatable_of(value)
+  return metatable and listers[metatable]
+end
+
+-- The engine's metatables that values of pages have, with what is in them.
+local SHARED = {}
+local function share(metatable)
+  if type(metatable) ~= "table" or SHARED[metatable] or metatable == string then return end
+  local fields = {}
+  for name, value in next, metatable do fields[name] = value end
+  SHARED[metatable] = fields
+  share(fields.__index)
+end
+
+-- Notes that the page has a metatable of the engine: what it does to it is undone.
+local function lend(metatable)
+  if lent[metatable] then return end
+  lent[metatable] = true
+  local index = SHARED[metatable].__index
+  if metatable == STRINGS then
+    STRINGS.__index = own(string)
+  elseif SHARED[index] then
+    lend(index)
+  end
+end
+
+local function restore(metatable)
+  local fields = SHARED[metatable]
+  for name, value in next, fields do metatable[name] = value end
+  for name in next, metatable do
+    if fields[name] == nil then metatable[name] = nil end
+  end
+  set_metatable(metatable, nil)
+end
+
+-- What compiled pages find in `slot`, which they can write to.
+local slot_fields, slot_count = {}, 0
+
+local function clean_slot()
+  local count, clean = 0, true
+  for name, value in next, slot do
+    count = count + 1
+    if name ~= "out" and slot_fields[name] ~= value then clean = false end
+  end
+  if clean and count == slot_count then return end
+  for name in next, slot do
+    if slot_fields[name] == nil and name ~= "out" then slot[name] = nil end
+  end
+  for name, value in next, slot_fields do slot[name] = value end
+end
+
+-- Takes out of a table what pages put in.
+local function clear(mine)
+  for name in next, mine do mine[name] = nil end
+end
+
+-- A table that held more is made anew, for it stays as large as it was.
+local MOST_KEPT = 1000
+
+local function new_globals()
+  globals, kept = {}, {}
+  globals._G, kept._G = globals, globals
+  setmetatable(globals, GLOBALS)
+  composition.use_globals(globals)
+end
+
+local function clean_globals()
+  local count = 0
+  for name, value in next, globals do
+    count = count + 1
+    local before = kept[name]
+    if value ~= before then globals[name] = before end
+  end
+  if metatable_of(globals) ~= GLOBALS then set_metatable(globals, GLOBALS) end
+  if globals._G ~= globals then globals._G = globals end
+  for _, view in next, views do
+    if next(view) ~= nil then clear(view) end
+  end
+  if count > MOST_KEPT then
+    -- Functions of files hold on to the old ones until they run again.
+    clear(globals)
+    new_globals()
+  end
+end
+
+local function finish()
+  if not current then return end
+  current, chunk_globals, loaded, copies = nil, nil, nil, nil
+  if STRINGS.__index ~= string then STRINGS.__index = string end
+  if next(lent) then
+    for metatable in next, lent do restore(metatable) end
+    lent = {}
+  end
+  for i = #undo, 1, -1 do
+    pcall(undo[i])
+    undo[i] = nil
+  end
+  clean_globals()
+  clean_slot()
+end
+
+local function begin()
+  finish()
+  serial = serial + 1
+  current, chunk_globals = globals, globals
+end
+
+-- What gives metatables, for values of pages.
+local function metatable_for_page(value)
+  if lister(value) then return nil end
+  local metatable = getmetatable(value)
+  if SHARED[metatable] then
+    if not current then return nil end
+    lend(metatable)
+  end
+  return metatable
+end
+
+local setmetatable_of_pages = setmetatable
+
+local function set_metatable_for_page(value, metatable)
+  local list = lister(value)
+  if list then
+    -- The page brings a metatable of its own, as strict.lua does for the globals: a view of a library is one no more.
+    list(value)
+    set_metatable(value, nil)
+    for library, view in next, views do
+      if view == value then
+        views[library] = nil
+      end
+    end
+    for name, view in next, kept do
+      if view == value and view ~= globals then kept[name] = nil end
+    end
+  end
+  return setmetatable_of_pages(value, metatable)
+end
+
+-- A function that compiles; its argument of that number is the chunk's environment.
+local function with_globals(load, position)
+  if setfenv then
+    return function(...)
+      local chunk, problem = load(...)
+      if chunk and getfenv(chunk) == STATE then setfenv(chunk, chunk_globals or {}) end
+      return chunk, problem
+    end
+  end
+  return function(...)
+    if select("#", ...) >= position then return load(...) end
+    local source, name, mode = ...
+    if position == 3 then return load(source, name, current or {}) end
+    return load(source, name, mode, current or {})
+  end
+end
+
+-- Replaces a function that page code finds, if it finds it.
+local function replace(library, name, make)
+  local original = library and library[name]
+  if original then library[name] = make(original) end
+end
+
+local function isolate_loading()
+  replace(STATE, "load", function(load) return with_globals(load, 4) end)
+  replace(STATE, "loadstring", function(load) return with_globals(load, 4) end)
+  replace(STATE, "loadfile", function(load) return with_globals(load, 3) end)
+  local loadfile = STATE.loadfile
+  replace(STATE, "dofile", function()
+    return loadfile and function(...)
+      local chunk, problem = loadfile((...))
+      if not chunk then error(problem, 0) end
+      return chunk()
+    end
+  end)
+end
+
+local function isolate_environments()
+  if not setfenv then return end
+  local refusal = "'setfenv' cannot change environment of given object"
+  -- One level more: that of the replacement itself.
+  replace(STATE, "getfenv", function()
+    return function(target)
+      if target == nil then target = 1 end
+      if target == 0 then return chunk_globals or {} end
+      local found = getfenv(type(target) == "number" and target + 1 or target)
+      if found == STATE then return current or {} end
+      return found
+    end
+  end)
+  replace(STATE, "setfenv", function()
+    return function(target, environment)
+      if type(environment) ~= "table" then
+        error("bad argument #2 to 'setfenv' (table expected, got " .. type(environment) .. ")", 2)
+      end
+      if target == 0 then
+        chunk_globals = environment
+        return
+      end
+      if type(target) == "number" then target = target + 1 end
+      if getfenv(target) == STATE then error(refusal, 2) end
+      local changed = setfenv(target, environment)
+      return changed
+    end
+  end)
+end
+
+-- Whether a function, or the one at a level of this thread or another, is the engine's or written in C.
+local function is_engine(run, thread)
+  local info
+  if thread then
+    info = getinfo(thread, run, "S")
+  elseif type(run) == "number" then
+    info = getinfo(run + 1, "S")
+  else
+    info = getinfo(run, "S")
+  end
+  return info and (info.what == "C" or info.source == "=plua" or info.source == "=c_modules.lua")
+end
+
+local function isolate_debug()
+  local library = STATE.debug
+  if not library then return end
+  local getupvalue, setupvalue, upvaluejoin = debug.getupvalue, debug.setupvalue, debug.upvaluejoin
+  -- A hook is called in the engine's functions too.
+  library.getregistry, library.setuservalue, library.sethook = nil, nil, nil
+  for _, name in next, { "getlocal", "setlocal" } do
+    replace(library, name, function(access)
+      return function(at, ...)
+        if type(at) == "number" then
+          -- One level more: that of the replacement itself.
+          if is_engine(at + 1) then return nil end
+          local local_name, value = access(at + 1, ...)
+          return local_name, value
+        end
+        if type(at) == "thread" and is_engine((...), at) then return nil end
+        return access(at, ...)
+      end
+    end)
+  end
+  library.getmetatable = metatable_for_page
+  library.setmetatable = function(value, metatable)
+    if type(value) ~= "table" then error("only the metatables of tables can be set (pLuaGlobals request)", 2) end
+    return set_metatable_for_page(value, metatable)
+  end
+  replace(library, "getupvalue", function()
+    return function(run, position)
+      if type(run) == "function" and is_engine(run) then return nil end
+      local name, value = getupvalue(run, position)
+      if value ~= nil and value == STATE then value = current end
+      return name, value
+    end
+  end)
+  local function is_closed(run, position)
+    if type(run) ~= "function" then return false end
+    if is_engine(run) then return true end
+    local _, value = getupvalue(run, position)
+    return value ~= nil and value == STATE
+  end
+  replace(library, "setupvalue", function()
+    return function(run, position, value)
+      if is_closed(run, position) then return nil end
+      return setupvalue(run, position, value)
+    end
+  end)
+  replace(library, "upvaluejoin", function()
+    return function(run, position, other, of_other)
+      if is_closed(run, position) or is_closed(other, of_other) then
+        error("the engine's functions keep their upvalues (pLuaGlobals request)", 2)
+      end
+      return upvaluejoin(run, position, other, of_other)
+    end
+  end)
+  replace(library, "getfenv", function(of)
+    return function(value)
+      if type(value) ~= "function" or is_engine(value) then return current or {} end
+      local found = of(value)
+      return found == STATE and current or found
+    end
+  end)
+  replace(library, "setfenv", function(set)
+    return function(value, environment)
+      if type(value) ~= "function" or is_engine(value) or getfenv(value) == STATE then
+        error("'setfenv' cannot change environment of given object", 2)
+      end
+      return set(value, environment)
+    end
+  end)
+end
+
+-- What is one for the whole state is as it was when the request ends.
+local function isolate_settings()
+  local function at_end(run) undo[#undo + 1] = run end
+  for name, file in next, { input = io.stdin, output = io.stdout } do
+    replace(STATE.io, name, function(choose)
+      return function(...)
+        if select("#", ...) > 0 then at_end(function() choose(file) end) end
+        return choose(...)
+      end
+    end)
+  end
+  replace(STATE.jit, "off", function(off)
+    return function(...)
+      if (...) == nil then at_end(jit.on) end
+      return off(...)
+    end
+  end)
+  -- What these are given is called at any time.
+  if STATE.jit then STATE.jit.attach = nil end
+  package.preload["jit.profile"], LOADED["jit.profile"] = nil, nil
+end
+
+-- Called once, after the file of pLuaInit: from now on pages have globals of their own.
+local function isolate()
+  isolated = true
+  for name, value in next, slot do
+    slot_count = slot_count + 1
+    if name ~= "out" then slot_fields[name] = value end
+  end
+  new_globals()
+  setmetatable(slot, { __metatable = false })
+  share(STRINGS)
+  share(FILES)
+  for _, metatable in next, native.shared do share(metatable) end
+  replace(STATE, "getmetatable", function() return metatable_for_page end)
+  replace(STATE, "setmetatable", function(set)
+    setmetatable_of_pages = set
+    return set_metatable_for_page
+  end)
+  if setfenv then
+    -- These know no __pairs.
+    replace(STATE, "pairs", function()
+      return function(value)
+        local list = lister(value)
+        if list then return list(value) end
+        return pairs(value)
+      end
+    end)
+  end
+  isolate_loading()
+  isolate_environments()
+  isolate_debug()
+  isolate_settings()
+  modules.isolate(replace)
+end
+
+local around = { isolate = isolate }
+
+-- The files' functions, by number, each with the globals of the request that takes it.
+around.files = setmetatable({}, {
+  __index = function(_, number)
+    local file = files[number]
+    if file and current and bound[file] ~= serial then
+      bound[file] = serial
+      set_globals(file, current)
+    end
+    return file
+  end,
+})
+
+-- The texts of files too long to hold them, which page code can write to: each taker has tables of its own.
+around.texts = setmetatable({}, {
+  __index = function(_, number)
+    local groups = file_texts[number]
+    if not groups then return nil end
+    local mine = {}
+    for i = 1, #groups do mine[i] = setmetatable({}, { __index = groups[i], __metatable = false }) end
+    return mine
+  end,
+})
+
+modules = native.modules(native, around.files, own, function() return current, loaded_modules() end)
+
+-- `run` as it is for pages with globals of their own.
+function around.around(run, of_composition)
+  composition, set_globals = of_composition, of_composition.set_globals
+  -- All there is before pLuaInit runs is Lua's or the engine's.
+  for _, value in next, STATE do
+    if type(value) == "table" and value ~= STATE and value ~= package then stand_before(value) end
+  end
+  return function(...)
+    if not isolated then return run(...) end
+    begin()
+    local fine, contents, length = run(...)
+    finish()
+    return fine, contents, length
+  end
+end
+
+-- A function that may change the state's globals between requests: what pages know of them is looked up again.
+function around.after(change)
+  return function(...)
+    change(...)
+    if not isolated then return end
+    for name in next, kept do globals[name] = nil end
+    globals._G, kept = globals, { _G = globals }
+  end
+end
+
+return around

@@ -1,0 +1,162 @@
+-- `require` and `package` for requests with globals of their own (pLuaGlobals request).
+--
+-- Modules written in Lua are run anew in each request, from compiled code that the state keeps. Lua's libraries and
+-- modules written in C live in the state and cannot be loaded twice: a request gets copies of their tables.
+--
+-- The chunk takes the functions written in Rust, the files' functions with the request's globals, `own`, which gives
+-- the request's copy of a table, and what gives the running request's globals and package.loaded.
+local native, files, own, running = ...
+
+local error, next, pcall, rawget, setmetatable, tostring, type =
+  error, next, pcall, rawget, setmetatable, tostring, type
+local getfenv, setfenv = getfenv, setfenv
+local find, gmatch, match = string.find, string.gmatch, string.match
+local getinfo, metatable_of = debug.getinfo, debug.getmetatable
+local package, STATE, LOADED = package, _G, package.loaded
+local SEARCHERS = package.searchers and "searchers" or "loaders"
+local searchers = package[SEARCHERS]
+
+-- The loader of a module that lives in the state.
+local function of_state(load)
+  return function(name, ...)
+    local value = load(name, ...)
+    if value ~= nil then
+      LOADED[name] = value
+    elseif LOADED[name] == nil then
+      LOADED[name] = true
+    end
+    value = LOADED[name]
+    return type(value) == "table" and own(value) or value
+  end
+end
+
+local function search_preload(name)
+  local preload = own(package).preload
+  local load = rawget(preload, name)
+  if load ~= nil then return load end
+  load = package.preload[name]
+  if load then return of_state(load) end
+  return "\n\tno field package.preload['" .. name .. "']"
+end
+
+local function search_lua(name)
+  local path = own(package).path
+  if type(path) ~= "string" then error("'package.path' must be a string", 0) end
+  local ok, number, file, problem = native.module(name, path)
+  if not ok then error(number, 0) end
+  if problem then error(problem, 0) end
+  if not number then return file end
+  return files[number], file
+end
+
+-- A searcher of the state's, with the request's paths.
+local function through(search)
+  return function(name)
+    local mine = own(package)
+    local path, cpath = package.path, package.cpath
+    package.path, package.cpath = mine.path, mine.cpath
+    local ok, load, extra = pcall(search, name)
+    package.path, package.cpath = path, cpath
+    if not ok then error(load, 0) end
+    if type(load) == "function" and getinfo(load, "S").what == "C" then load = of_state(load) end
+    return load, extra
+  end
+end
+
+-- Modules on their way, or that failed, by the package.loaded they are for.
+local loading = setmetatable({}, { __mode = "k" })
+
+local function require(name)
+  if type(name) == "number" then name = tostring(name) end
+  if type(name) ~= "string" then
+    error("bad argument #1 to 'require' (string expected, got " .. (name == nil and "no value" or type(name)) .. ")", 2)
+  end
+  local _, loaded = running()
+  if not loaded then error("there is no request: modules are loaded only while a page runs", 2) end
+  local value = loaded[name]
+  if value then return value end
+  local on_their_way = loading[loaded] or {}
+  loading[loaded] = on_their_way
+  if on_their_way[name] then error("loop or previous error loading module '" .. name .. "'", 2) end
+  local list, tried, load, extra, position = own(package)[SEARCHERS], "", nil, nil, 0
+  if type(list) ~= "table" then error("'package." .. SEARCHERS .. "' must be a table", 2) end
+  repeat
+    position = position + 1
+    local search = list[position]
+    if search == nil then error("module '" .. name .. "' not found:" .. tried, 2) end
+    load, extra = search(name)
+    if type(load) == "string" then tried = tried .. (find(load, "^\n") and "" or "\n\t") .. load end
+  until type(load) == "function"
+  on_their_way[name] = true
+  value = load(name, extra)
+  on_their_way[name] = nil
+  if value ~= nil then
+    loaded[name] = value
+  elseif loaded[name] == nil then
+    loaded[name] = true
+  end
+  -- Only 5.4 tells where it came from.
+  if setfenv then return loaded[name] end
+  return loaded[name], extra
+end
+
+-- The table of a dotted name in the globals, made where it is missing.
+local function table_named(name, globals)
+  local place = globals
+  for part in gmatch(name, "[^.]+") do
+    if place[part] == nil then place[part] = {} end
+    place = place[part]
+    if type(place) ~= "table" then error("name conflict for module '" .. name .. "'", 3) end
+  end
+  return place
+end
+
+local function module(name, ...)
+  if type(name) ~= "string" then
+    error("bad argument #1 to 'module' (string expected, got " .. (name == nil and "no value" or type(name)) .. ")", 2)
+  end
+  local globals, loaded = running()
+  if not globals then error("there is no request: modules are made only while a page runs", 2) end
+  local caller = getinfo(2, "S")
+  if not caller or caller.what == "C" or getfenv(2) == STATE then error("'module' not called from a Lua function", 2) end
+  local made = loaded[name]
+  if type(made) ~= "table" then
+    made = table_named(name, globals)
+    loaded[name] = made
+  end
+  if made._NAME == nil then
+    made._M, made._NAME, made._PACKAGE = made, name, match(name, "^(.*%.)[^.]*$") or ""
+  end
+  setfenv(2, made)
+  for _, option in next, { ... } do option(made) end
+end
+
+local function seeall(made)
+  local globals = running()
+  local metatable = metatable_of(made)
+  if not metatable then
+    metatable = {}
+    setmetatable(made, metatable)
+  end
+  metatable.__index = globals
+end
+
+local list = {}
+
+return {
+  -- Fits a copy of `package` to its request.
+  fit = function(copy, loaded)
+    local mine = {}
+    for position, search in next, list do mine[position] = search end
+    copy[SEARCHERS], copy.loaded = mine, loaded
+    copy.preload = setmetatable({}, { __index = package.preload, __metatable = false })
+    if setfenv then copy.seeall = seeall end
+  end,
+  -- Called once, when the state has all that pLuaInit gives it.
+  isolate = function(replace)
+    list[1], list[2] = search_preload, search_lua
+    for position = 3, #searchers do list[position] = through(searchers[position]) end
+    replace(STATE, "require", function() return require end)
+    if setfenv then replace(STATE, "module", function() return module end) end
+  end,
+}
