@@ -97,16 +97,8 @@ fn each_directive_takes_the_number_of_values_it_documents() {
 
 #[test]
 fn a_directive_in_a_place_it_does_not_apply_to_is_refused() {
-    let of_hosts = [
-        "pLuaStates 5",
-        "pLuaRuns 5",
-        "pLuaFiles 5",
-        "pLuaMemoryLimit 5",
-        "pLuaIgnoreLibrary os",
-        "pLuaTimeout 5",
-        "pLuaLogLevel 1",
-        "pLuaStateWait 1",
-    ];
+    let of_hosts =
+        ["pLuaStates 5", "pLuaRuns 5", "pLuaFiles 5", "pLuaIgnoreLibrary os", "pLuaLogLevel 1", "pLuaStateWait 1"];
     for line in of_hosts.iter().chain(&["pLuaMultiDomain 1"]) {
         let name = line.split(' ').next().unwrap();
         assert_refused(&format!("<Directory />\n{line}\n</Directory>"), 2, &format!("{name} not allowed"));
@@ -115,7 +107,8 @@ fn a_directive_in_a_place_it_does_not_apply_to_is_refused() {
     assert_accepted(&format!("<VirtualHost *:80>\n{}\n</VirtualHost>", of_hosts.join("\n")));
     let reason = "pLuaMultiDomain cannot occur within <VirtualHost> section: it holds for the whole process";
     assert_refused("<VirtualHost *:80>\npLuaMultiDomain 1\n</VirtualHost>", 2, reason);
-    let of_directories = "pLuaRaw .lua\npLuaShortHand 1\npLuaError 1\npLuaAutoEscape 1";
+    let of_directories = "pLuaRaw .lua\npLuaShortHand 1\npLuaError 1\npLuaAutoEscape 1\npLuaTimeout 5\n\
+        pLuaMemoryLimit 5\npLuaOutputLimit 5\npLuaPatternLimit 5\npLuaFields 5\npLuaUploads 5\npLuaUploadSize 5";
     assert_accepted(&format!(
         "{of_directories}\n<VirtualHost *:80>\n{of_directories}\n<Location />\n{of_directories}\n</Location>\n\
          <Files *.x>\n{of_directories}\n</Files>\n</VirtualHost>"
@@ -329,5 +322,41 @@ fn runs_of_a_state_end_it_in_the_host_that_says_so() {
         let counts = |host| [(); 5].map(|()| server.get_from(host, "/count.plua").text());
         assert_eq!(counts("strict.test"), ["11", "22", "11", "22", "11"]);
         assert_eq!(counts("free.test"), ["11", "22", "33", "44", "55"]);
+    });
+}
+
+#[test]
+fn an_inner_place_tightens_a_limit_and_loosens_none() {
+    let lines = "pLuaTimeout 9\npLuaMemoryLimit 80000\npLuaOutputLimit 100\npLuaFields 8\n\
+        <Directory ${DOCROOT}>\nAllowOverride Options\n</Directory>\n\
+        <Directory ${DOCROOT}/inner>\npLuaTimeout 0.5\npLuaMemoryLimit 8000\npLuaOutputLimit 10\npLuaFields 4\n</Directory>";
+    let loose = "pLuaTimeout 0\npLuaMemoryLimit 0\npLuaOutputLimit 1000\npLuaFields 1000";
+    let mut setup =
+        httpd().lines(lines).file("inner/loose/.htaccess", loose).file("own/.htaccess", "pLuaPatternLimit 9999");
+    for folder in ["", "inner/", "inner/loose/", "own/"] {
+        for (name, page) in [
+            ("time", "<? local t = os.clock() while os.clock() < t + 1 do end ?>fine"),
+            ("memory", "<? local t = {} for i = 1, 2e6 do t[i] = i end ?>fine"),
+            ("output", "<? for i = 1, 50 do echo(('x'):rep(1024)) end ?>"),
+            ("fields", "<? parseGet() ?>fine"),
+            ("pattern", "<? (('a'):rep(300)):find('.-.-.-b') ?>fine"),
+        ] {
+            setup = setup.file(&format!("{folder}{name}.plua"), page);
+        }
+    }
+    setup.run(|server| {
+        let statuses = |folder: &str| {
+            ["time.plua", "memory.plua", "output.plua", "fields.plua?a&b&c&d&e", "pattern.plua"]
+                .map(|page| server.get(&format!("/{folder}{page}")).status)
+        };
+        for kind in ["Time limit", "Memory limit", "Output limit", "Request too large", "Pattern limit"] {
+            server.expect(kind);
+        }
+        for _ in 0..2 {
+            assert_eq!(statuses(""), [200, 200, 200, 200, 200]);
+            assert_eq!(statuses("inner/"), [500, 500, 500, 413, 200]);
+            assert_eq!(statuses("inner/loose/"), [500, 500, 500, 413, 200]);
+            assert_eq!(statuses("own/"), [200, 200, 200, 200, 500]);
+        }
     });
 }

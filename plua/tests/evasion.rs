@@ -333,3 +333,29 @@ fn what_a_page_says_of_the_collector_ends_with_its_request() {
     site.get("stop.plua");
     assert_eq!(site.get("page.plua").text(), "fine");
 }
+
+#[test]
+fn one_call_of_a_c_function_does_not_hold_a_page_long() {
+    for code in [
+        "io.open('/dev/zero'):read('*a')",
+        "io.open('/dev/zero'):read(1e9)",
+        "local t = {} for i = 1, 1e5 do t[i] = i end while true do table.insert(t, 1, 0) table.remove(t, 1) end",
+        "local t = {} for i = 1, 2e5 do t[i] = (i * 7919) % 200003 end while true do table.sort(t) end",
+        "local s = ('x'):rep(4e6) while true do s:reverse() s:upper() s:byte(-1) end",
+        "while true do string.format('%99.99f', 1e300) end",
+        "local s = ('a'):rep(1e6) while true do s:find(('a'):rep(1000) .. 'b', 1, true) end",
+        "local t = {} for i = 1, 2e5 do t[i] = 'x' end while true do table.concat(t) end",
+        "local s = ('x = 1 '):rep(1e5) while true do (loadstring or load)(s) end",
+        "local t = {} for i = 1, 2e5 do t[i] = i end while true do next(t, 2e5) local n = #t end",
+        "while true do file.send('/dev/zero') end",
+        "local s = json.encode(('x'):rep(1e6)) while true do json.decode(s) end",
+        "while true do string.SHA512(('x'):rep(1e5)) end",
+        "while true do randomBytes(1048576) end",
+        "passwordHash('a', { memory = 1048576, passes = 1000 })",
+    ] {
+        let started = Instant::now();
+        let seen = attempt("pLuaTimeout 0.3\npLuaMemoryLimit 8000\npLuaPatternLimit 1000000", code);
+        assert!(started.elapsed() < Duration::from_secs(3), "{code} took {:?}", started.elapsed());
+        assert!(seen.status == 500 && seen.log.concat().contains("page.plua"), "{code}: {:?}", seen.log);
+    }
+}
