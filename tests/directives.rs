@@ -339,7 +339,7 @@ fn an_inner_place_tightens_a_limit_and_loosens_none() {
             ("memory", "<? local t = {} for i = 1, 2e6 do t[i] = i end ?>fine"),
             ("output", "<? for i = 1, 50 do echo(('x'):rep(1024)) end ?>"),
             ("fields", "<? parseGet() ?>fine"),
-            ("pattern", "<? (('a'):rep(300)):find('.-.-.-b') ?>fine"),
+            ("pattern", "<? (('a'):rep(60)):find('.-.-.-b') ?>fine"),
         ] {
             setup = setup.file(&format!("{folder}{name}.plua"), page);
         }
