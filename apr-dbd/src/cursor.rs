@@ -84,8 +84,14 @@ impl Connection {
             self.execute(&[], &declared, values)?;
             self.select(&fetch, &Statement::default(), &[])?
         };
-        let cursor = |rows| Cursor { number, rows: Some(rows), asked: FIRST, taken: 0, bytes: 0, count: 0 };
-        Ok(found.map(|(rows, names)| (cursor(rows), names)))
+        let cursor = |rows| Cursor { number, rows, asked: FIRST, taken: 0, bytes: 0, count: 0 };
+        match found {
+            Some((rows, names)) => Ok(Some((cursor(Some(rows)), names))),
+            None => {
+                self.close_cursor(&cursor(None));
+                Ok(None)
+            }
+        }
     }
 
     /// Adds rows of a cursor to an empty batch; false after the last.
