@@ -41,7 +41,7 @@ impl Batch {
     }
 
     /// The values of each row in the order of the columns; None is NULL.
-    pub fn rows(&self) -> impl Iterator<Item = impl ExactSizeIterator<Item = Option<&[u8]>>> {
+    pub fn rows(&self) -> impl Iterator<Item = impl ExactSizeIterator<Item = Option<&[u8]>> + Clone> {
         let value = |place: &Option<(usize, usize)>| place.map(|(start, end)| &self.bytes[start..end]);
         self.values.chunks(self.columns.max(1)).map(move |row| row.iter().map(value))
     }

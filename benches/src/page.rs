@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use apr_dbd::{Connection, Value};
 
 /// Length of the page `text`, in bytes.
 const TEXT_LENGTH: usize = 1_000_000;
@@ -29,6 +32,10 @@ pub fn all() -> Vec<Page> {
         page("cpu", "fib(22) by recursion, 200 numbers sorted", cpu()),
         page("includes", "20 included parts", includes()),
         Page { query: query(), ..page("query", "20 fields of the query, escaped", fields()) },
+        Page {
+            query: "?customer=123".into(),
+            ..page("sqlite", "20 rows of 10,000 by a key, in an SQLite file", orders())
+        },
         page("text", "1 MB of text with 10 echoes", text(|number| number.to_string())),
     ]
 }
@@ -42,6 +49,7 @@ pub fn write(pages: &[Page], docroot: &Path) -> io::Result<()> {
     for page in pages {
         fs::write(docroot.join(page.name).with_extension("html"), &page.body)?;
     }
+    database(&docroot.join("orders.db")).map_err(io::Error::other)?;
     let parts = docroot.join("parts");
     fs::create_dir(&parts)?;
     for number in 1..=20 {
@@ -101,6 +109,34 @@ fn query() -> String {
 fn fields() -> String {
     let rows: String = (1..=20).map(|i| format!("<li>f{i}: a &lt;b&gt; &amp; &quot;c&quot; {i}</li>\n")).collect();
     format!("<ul>\n{rows}</ul>\n")
+}
+
+const GOODS: [&str; 4] = ["Apples & pears", "Bread and butter", "Coffee with a biscuit", "Salt and pepper"];
+
+/// The file that the page `sqlite` reads: 500 customers with 20 orders each.
+fn database(file: &Path) -> Result<(), String> {
+    let mut database = Connection::open("sqlite3", file.as_os_str().as_bytes())?;
+    database.run(b"CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, goods TEXT, price INTEGER)", &[])?;
+    database.run(b"CREATE INDEX by_customer ON orders (customer)", &[])?;
+    database.begin()?;
+    for id in 1..=10_000_usize {
+        let number = |number: usize| Value::Integer(number as i64);
+        let goods = Value::Text(GOODS[id % 4].into());
+        let order = [number(id), number(id % 500), goods, number(id % 97)];
+        database.run(b"INSERT INTO orders VALUES (?, ?, ?, ?)", &order)?;
+    }
+    database.commit()
+}
+
+fn orders() -> String {
+    let row = |id: usize| {
+        let goods = GOODS[id % 4].replace('&', "&amp;");
+        format!("<tr><td>{id}</td><td>{goods}</td><td>{}</td></tr>\n", id % 97)
+    };
+    let rows: String = (123..=10_000).step_by(500).map(row).collect();
+    format!(
+        "<h1>Orders of customer 123</h1>\n<table>\n<tr><th>Number</th><th>Goods</th><th>Price</th></tr>\n{rows}</table>\n"
+    )
 }
 
 /// Ten stretches of lines with what `tag` makes of a number after each; as long as [`TEXT_LENGTH`] when that is the number.

@@ -186,12 +186,14 @@ fn value(value: &mlua::Value) -> Option<Value> {
 fn append(lua: &Lua, all: &Table, batch: &Batch) -> mlua::Result<()> {
     let before = all.raw_len();
     for (index, row) in batch.rows().enumerate() {
-        let table = lua.create_table_with_capacity(row.len(), 0)?;
-        for (column, value) in row.enumerate() {
-            if let Some(value) = value {
-                table.raw_set(column + 1, lua.create_string(value)?)?;
+        // mlua puts text on Lua's stack at once, where it makes a reference to each string of other bytes.
+        let table = match row.clone().all(|value| value.is_none_or(|value| str::from_utf8(value).is_ok())) {
+            true => lua.create_sequence_from(row.map(|value| value.and_then(|value| str::from_utf8(value).ok())))?,
+            false => {
+                let strings = row.map(|value| value.map(|value| lua.create_string(value)).transpose());
+                lua.create_sequence_from(strings.collect::<mlua::Result<Vec<_>>>()?)?
             }
-        }
+        };
         all.raw_set(before + index + 1, table)?;
     }
     Ok(())
