@@ -20,6 +20,7 @@ export PLUA_REQUIRE_HTTPD = 1
 .PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 bench bench-scale bench-engine check install clean
 .PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 test-restarts bench bench-engine check install clean
 .PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 test-asan soak fuzz bench bench-engine check install clean
+.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 test-restarts bench bench-engine check install clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
