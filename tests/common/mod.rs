@@ -261,7 +261,8 @@ impl Server {
         }
         let tolerated = self.tolerated.lock().unwrap();
         let announced = |line: &str| expected.iter().chain(&*tolerated).any(|text| line.contains(text));
-        let unannounced = |line: &&str| is_trouble(line) && !announced(line);
+        // Rust prints an empty line before it tells of a panic.
+        let unannounced = |line: &&str| !line.is_empty() && is_trouble(line) && !announced(line);
         let lines: Vec<&str> = log.lines().filter(unannounced).collect();
         assert!(lines.is_empty(), "not announced with server.expect():\n{}", lines.join("\n"));
     }
