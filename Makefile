@@ -17,10 +17,8 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 bench bench-scale bench-engine check install clean
-.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 test-restarts bench bench-engine check install clean
-.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 test-asan soak fuzz bench bench-engine check install clean
-.PHONY: help deps build serve test test-engine test-server test-lua54 test-lua51 test-restarts bench bench-engine check install clean
+.PHONY: help deps build serve test test-engine test-server test-panics test-lua54 test-lua51 test-restarts test-asan \
+	soak fuzz bench bench-scale bench-engine check install clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,7 +32,7 @@ build: deps ## Build the module and the plua command
 serve: build ## Show the pages of DIR (examples) on PORT (8080)
 	exec $(TARGET)/release/plua serve "$(DIR)" --port "$(PORT)"
 
-test: test-engine test-server test-lua54 test-lua51 ## Run every test, with every Lua
+test: test-engine test-server test-panics test-lua54 test-lua51 ## Run every test, with every Lua
 
 test-engine: ## Test all but the module, with LuaJIT
 	scripts/deps test
@@ -43,6 +41,11 @@ test-engine: ## Test all but the module, with LuaJIT
 test-server: ## Test the module in a real httpd, with LuaJIT
 	scripts/deps test
 	$(CARGO) test -p mod_plua
+
+# In a folder of its own, so that no other target takes a module that panics on demand for its own.
+test-panics: ## Test the module with panics where there should be none
+	scripts/deps test
+	CARGO_TARGET_DIR="$(abspath $(TARGET))/fault-injection" $(CARGO) test -p mod_plua --features fault-injection --test panics
 
 test-lua54: ## Test engine and module with Lua 5.4
 	scripts/deps test
@@ -56,6 +59,7 @@ test-lua51: ## Test the engine with Lua 5.1
 test-restarts: ## Restart httpd every second for a minute under load
 	scripts/deps test
 	PLUA_RESTART_SECONDS=60 $(CARGO) test -p mod_plua --test restarts every_second -- --nocapture
+
 # httpd itself is not built with the sanitizer, so its runtime is loaded before all else: gcc's, which the C shim is built
 # for. LuaJIT keeps marks in its pointers: to a search for leaks all it holds would look lost. The test of plua serve is
 # left out, for the plua command has the runtime in itself.

@@ -7,6 +7,7 @@ use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 
 use plua::engine::{Engine, Host};
+use plua::injection;
 use plua::settings::Settings;
 
 use crate::{ffi, pool};
@@ -55,6 +56,7 @@ pub(crate) unsafe fn check(main: *mut ffi::server_rec) -> Result<(), String> {
 /// # Safety
 /// `pool` is the child's, `main` httpd's live main server, in a process of one thread. Both outlive all requests.
 pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_rec) -> Result<(), String> {
+    injection::panic_at("start of child");
     let engine = Engine::new();
     // SAFETY: the caller's promise.
     let hosts = unsafe { hosts(&engine, main) }?;

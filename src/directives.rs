@@ -4,10 +4,14 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
+use plua::injection;
 use plua::settings::{DIRECTIVES, Directive, Scope, Settings};
 
 use crate::child::Server;
 use crate::{entry, ffi};
+
+/// What a directory's lines say; nothing when a panic kept them from being put together: its requests are refused.
+pub(crate) type Directory = Option<Arc<Settings>>;
 
 /// httpd's table, with the empty row that ends it.
 pub(crate) static COMMANDS: Commands = Commands::new();
@@ -68,6 +72,7 @@ pub(crate) unsafe fn apply(
     count: c_int,
     values: *const *mut c_char,
 ) -> Result<(), String> {
+    injection::panic_at("directive");
     // SAFETY: the row is one of ours, so its data is a row of the engine's table, which is a constant.
     let directive = unsafe { &*(*(*command).cmd).cmd_data.cast::<Directive>() };
     let name = directive.name.to_string_lossy();
@@ -76,9 +81,9 @@ pub(crate) unsafe fn apply(
     let settings = match directive.scope {
         // SAFETY: made by `create_directory` or null; configuration is read by one thread.
         scope if scope == Scope::Directory || scope == Scope::Limit && in_directory => {
-            match unsafe { directory.cast::<Arc<Settings>>().as_mut() } {
-                Some(settings) => Arc::make_mut(settings),
-                None => ptr::null_mut(),
+            match unsafe { directory.cast::<Directory>().as_mut() } {
+                Some(Some(settings)) => Arc::make_mut(settings),
+                _ => ptr::null_mut(),
             }
         }
         _ => {

@@ -11,9 +11,10 @@ use plua::api::panic_text;
 use plua::chunk::Stamp;
 use plua::engine::PageFile;
 use plua::exchange::Answer;
-use plua::settings::Settings;
+use plua::injection;
 
 use crate::child::{self, Server, Serving};
+use crate::directives::Directory;
 use crate::exchange::{self, ApExchange};
 use crate::{directives, ffi, pool};
 
@@ -55,15 +56,19 @@ pub unsafe extern "C" fn plua_rs_serve(r: *mut ffi::request_rec, server: *mut c_
 
 /// # Safety
 /// As [`plua_rs_serve`].
-unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut Arc<Settings>) -> c_int {
+unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut Directory) -> c_int {
+    injection::panic_at("request");
     // SAFETY: after a child's start nobody changes the records but the end of the child.
     let (server, directory) = unsafe { (server.as_ref(), directory.as_ref()) };
     let server = server.and_then(|server| Some((server, server.host.as_ref()?)));
+    let directory = directory.and_then(Option::as_ref);
     let (Some((server, host)), Some(directory)) = (server, directory) else {
-        // SAFETY: the caller's promise.
-        unsafe {
-            exchange::log(r, ffi::APLOG_ERR, "this process has no engine: its start failed, see earlier entries")
+        let missing = match directory {
+            Some(_) => "this process has no engine: its start failed, see earlier entries",
+            None => "internal error: the settings of this place could not be put together",
         };
+        // SAFETY: the caller's promise.
+        unsafe { exchange::log(r, ffi::APLOG_ERR, missing) };
         return ffi::HTTP_INTERNAL_SERVER_ERROR as c_int;
     };
     // SAFETY: the caller vouches for the request; its file name is a C string in its pool, which outlives this call.
@@ -148,7 +153,7 @@ pub unsafe extern "C" fn plua_rs_start_child(pool: *mut ffi::apr_pool_t, main: *
 /// httpd calls it, with a live pool.
 pub(crate) unsafe extern "C" fn create_directory(pool: *mut ffi::apr_pool_t, _path: *mut c_char) -> *mut c_void {
     // SAFETY: httpd's promise.
-    unsafe { record(pool, Arc::<Settings>::default) }
+    unsafe { record(pool, || Directory::Some(Arc::default())) }
 }
 
 /// The settings of a directory inside another; the record's `merge_dir_config`.
@@ -161,7 +166,17 @@ pub(crate) unsafe extern "C" fn merge_directory(
     inner: *mut c_void,
 ) -> *mut c_void {
     // SAFETY: httpd's promise.
-    unsafe { record(pool, || Arc::new((*outer.cast::<Arc<Settings>>()).narrowed(&*inner.cast::<Arc<Settings>>()))) }
+    unsafe {
+        let merged = enter(
+            || {
+                injection::panic_at("merge");
+                let (outer, inner) = (outer.cast::<Directory>().as_ref()?, inner.cast::<Directory>().as_ref()?);
+                Some(Arc::new(outer.as_ref()?.narrowed(inner.as_ref()?)))
+            },
+            |_| None,
+        );
+        record(pool, || merged)
+    }
 }
 
 /// A server's record with no setting set; the record's `create_server_config`.
@@ -176,7 +191,7 @@ pub(crate) unsafe extern "C" fn create_server(pool: *mut ffi::apr_pool_t, _: *mu
 /// A virtual host's record, from the main server's and its own; the record's `merge_server_config`.
 ///
 /// # Safety
-/// httpd calls it, with a live pool and two records of `create_server`.
+/// httpd calls it, with a live pool and two records of `create_server`, or null for what a panic made of one.
 pub(crate) unsafe extern "C" fn merge_server(
     pool: *mut ffi::apr_pool_t,
     outer: *mut c_void,
@@ -184,10 +199,9 @@ pub(crate) unsafe extern "C" fn merge_server(
 ) -> *mut c_void {
     // SAFETY: httpd's promise.
     unsafe {
-        record(pool, || Server {
-            settings: (*outer.cast::<Server>()).settings.merged(&(*inner.cast::<Server>()).settings),
-            ..Server::default()
-        })
+        let (outer, inner) = (outer.cast::<Server>().as_ref(), inner.cast::<Server>().as_ref());
+        let (Some(outer), Some(inner)) = (outer, inner) else { return ptr::null_mut() };
+        record(pool, || Server { settings: outer.settings.merged(&inner.settings), ..Server::default() })
     }
 }
 
@@ -225,6 +239,13 @@ pub(crate) unsafe extern "C" fn set_directive(
 /// Called once, by the pool, with the address of that `T`.
 pub(crate) unsafe extern "C" fn drop_value<T>(value: *mut c_void) -> ffi::apr_status_t {
     // SAFETY: the caller's promise.
-    enter(|| drop(unsafe { Box::from_raw(value.cast::<T>()) }), |_| ());
+    let value = unsafe { Box::from_raw(value.cast::<T>()) };
+    enter(
+        || {
+            injection::panic_at("cleanup");
+            drop(value);
+        },
+        |_| (),
+    );
     ffi::APR_SUCCESS as ffi::apr_status_t
 }

@@ -8,6 +8,7 @@ use std::slice;
 
 use apr_dbd::Connection;
 use plua::exchange::{Exchange, Head, HeaderChange, Level, Request};
+use plua::injection;
 
 use crate::child::{Server, Serving};
 use crate::{ffi, pool};
@@ -72,6 +73,7 @@ impl ApExchange {
     }
 
     fn pass(&mut self, bytes: &[u8], tail: ffi::plua_tail) -> io::Result<()> {
+        injection::panic_at("output");
         let bytes = if self.has_body { bytes } else { &[] };
         // SAFETY: promised to `new`; the shim is done with the bytes when it returns.
         let status =
@@ -109,6 +111,7 @@ impl Exchange for ApExchange {
     }
 
     fn headers(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        injection::panic_at("page function");
         // SAFETY: the request's own table; `visit` cannot reach it.
         unsafe { each(self.record().headers_in, visit) }
     }

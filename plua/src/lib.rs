@@ -15,6 +15,7 @@ pub mod error;
 pub mod exchange;
 mod fault;
 mod form;
+pub mod injection;
 mod lexer;
 mod loader;
 mod memory_limit;

@@ -14,6 +14,7 @@ use crate::cache::ChunkCache;
 use crate::chunk::{self, Chunk, Language, Stamp};
 use crate::emit;
 use crate::error::{Error, ErrorKind, Place};
+use crate::injection;
 
 /// Why a file could not be loaded.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ impl Loader {
     /// # Errors
     /// [`LoadError`].
     pub fn load(&mut self, lua: &Lua, path: &Path, stamp: Option<Stamp>, language: Language) -> Result<u32, LoadError> {
+        injection::panic_at("load");
         let stamp = match stamp {
             Some(stamp) => stamp,
             None => Stamp::from(&path.metadata().map_err(LoadError::Io)?),

@@ -19,6 +19,7 @@ use crate::cache::ChunkCache;
 use crate::chunk::{Language, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
+use crate::injection;
 use crate::loader::{LoadError, Loader};
 use crate::memory_limit::MemoryLimit;
 use crate::output;
@@ -263,6 +264,7 @@ impl State {
             unreachable!("only State::run empties the slot");
         };
         // Before the answer is out: whoever has it may ask for what the page did.
+        injection::panic_at("end of page");
         visit.databases.end();
         let panicked = visit.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic));
         // A page that caught it may have ended before the watchdog came.

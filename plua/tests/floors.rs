@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
         "output",
         "c_modules",
         "c_stack",
+        "injection",
         "fault",
         "visit",
         "loader",
