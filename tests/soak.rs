@@ -11,21 +11,25 @@ mod common;
 
 use std::env;
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::iter;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Connection, Response, Server, httpd};
 
 const CLIENTS: usize = 16;
+/// Requests before those that count: until about as many each state and each of malloc's arenas have had their largest
+/// pages.
+const WARM_UP: usize = 200_000;
 /// Looks taken at the children, evenly over the requests.
 const SAMPLES: usize = 40;
 /// How much more memory the last quarter may take than the second, in kilobytes and as a share.
 const ROOM: u64 = 2048;
 const SHARE: f64 = 0.05;
 
-const LINES: &str = "pLuaTimeout 2\npLuaMemoryLimit 65536\npLuaFields 100\npLuaUploads 4\npLuaUploadSize 512\n\
-    LimitRequestBody 4000000\nMaxKeepAliveRequests 500\nListenBacklog 511";
+const LINES: &str = "pLuaTimeout 2\npLuaMemoryLimit 8192\npLuaFields 100\npLuaUploads 4\npLuaUploadSize 512\n\
+    LimitRequestBody 4000000\nMaxKeepAliveRequests 500\nKeepAliveTimeout 60\nListenBacklog 511";
 
 const PAGES: &[(&str, &str)] = &[
     ("hello.plua", "<h1><?= 'Hello' ?></h1>\n"),
@@ -188,51 +192,47 @@ impl Visitor {
 }
 
 /// Sends requests until `total` are sent by all; which kind comes when is the same in each run.
-fn visit(port: u16, client: usize, sent: &AtomicUsize, total: usize, cases: &[Case]) {
+fn visit(port: u16, client: usize, sent: &AtomicUsize, total: usize, schedule: &[&Case]) {
     let mut visitor = Visitor { port, connection: None };
-    let all: usize = cases.iter().map(|case| case.weight).sum();
-    assert_eq!(all, 10_000);
-    // Has no divisor in common with the sum of the weights: each 10,000 requests hold all kinds, well mixed.
+    // Has no divisor in common with the length of the schedule: so many requests hold all kinds, well mixed.
     let mut place = client * 617;
     while sent.fetch_add(1, Ordering::Relaxed) < total {
-        place = (place + 6_151) % all;
-        let mut left = place;
-        let case = cases.iter().find(|case| {
-            let found = left < case.weight;
-            left = left.saturating_sub(case.weight);
-            found
-        });
-        visitor.ask(case.unwrap());
-        if place % 200 == 0 {
+        place = (place + 6_151) % schedule.len();
+        visitor.ask(schedule[place]);
+        if place.is_multiple_of(200) {
             visitor.leave_early();
         }
     }
 }
 
 fn soak(server: &mut Server, total: usize) -> Vec<Sample> {
-    for text in ["attempt to index", "Memory limit reached!", "Time limit reached!"] {
+    for text in ["attempt to index", "Memory limit reached!", "took too long to execute"] {
         server.expect(text);
     }
     let port = server.httpd().port();
     let children = server.httpd().children();
-    let (cases, sent, failed) = (cases(), AtomicUsize::new(0), AtomicBool::new(false));
+    let (cases, sent) = (cases(), AtomicUsize::new(0));
+    let schedule: Vec<&Case> = cases.iter().flat_map(|case| iter::repeat_n(case, case.weight)).collect();
+    assert_eq!(schedule.len(), 10_000);
     let start = Instant::now();
     let mut samples = Vec::new();
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
-                let (cases, sent) = (&cases, &sent);
-                scope.spawn(move || visit(port, client, sent, total, cases))
+                let (schedule, sent) = (&schedule, &sent);
+                scope.spawn(move || visit(port, client, sent, WARM_UP + total, schedule))
             })
             .collect();
-        while samples.len() < SAMPLES && !failed.load(Ordering::Relaxed) {
+        while samples.len() < SAMPLES {
             thread::sleep(Duration::from_millis(20));
-            failed.store(
-                clients.iter().any(|client| client.is_finished()) && sent.load(Ordering::Relaxed) < total,
-                Ordering::Relaxed,
-            );
-            if sent.load(Ordering::Relaxed) >= total * (samples.len() + 1) / SAMPLES {
-                samples.push(look(&children, sent.load(Ordering::Relaxed).min(total), start));
+            let requests = sent.load(Ordering::Relaxed);
+            if requests < WARM_UP + total && clients.iter().any(|client| client.is_finished()) {
+                // It failed, and the others need not go on.
+                sent.store(WARM_UP + total, Ordering::Relaxed);
+                break;
+            }
+            if requests >= WARM_UP + total * (samples.len() + 1) / SAMPLES {
+                samples.push(look(&children, (requests - WARM_UP).min(total), start));
             }
         }
     });

@@ -60,30 +60,33 @@ fn check(lua: &Lua, shape: &Function, page: &[u8], syntax: Syntax) {
     for text in segments.iter().filter(|segment| segment.kind == Kind::Text) {
         // Letters whose place in the page tells them apart, for Lua keeps equal texts once.
         for (at, byte) in text.outer.clone().zip(&mut other[text.outer.clone()]) {
-            if *byte != b'\n' {
+            if !matches!(*byte, b'\n' | b'\r') {
                 *byte = b'A' + (at % 26) as u8;
             }
         }
     }
     let kinds = |segments: &[Segment]| -> Vec<_> { segments.iter().map(|s| (s.kind, s.outer.clone())).collect() };
-    assert_eq!(kinds(&segments), kinds(&split(&other, syntax)));
-    let function = match (compiled(lua, &own.source), compiled(lua, &emit(&other, syntax).source)) {
-        (Ok(function), Ok(other)) => {
-            let shape_of = |function, strings| shape.call::<String>((function, strings)).unwrap();
-            let strings = lua.create_table().unwrap();
-            let before = shape_of(&function, &strings);
-            assert_eq!(before, shape_of(&other, &lua.create_table().unwrap()));
-            check_texts(lua, page, &segments, &strings);
-            function
+    let function = compiled(lua, &own.source);
+    // What text follows decides whether a quote opens a string: another text may make another page.
+    if kinds(&segments) == kinds(&split(&other, syntax)) {
+        match (&function, compiled(lua, &emit(&other, syntax).source)) {
+            (Ok(function), Ok(other)) => assert_eq!(shape_of(lua, shape, function).0, shape_of(lua, shape, &other).0),
+            (Err(error), Err(other)) => assert_eq!(line(error), line(&other)),
+            (own, other) => panic!("{own:?} with its texts, {other:?} with others"),
         }
-        (Err(error), Err(other)) => return assert_eq!(line(&error), line(&other)),
-        (own, other) => panic!("{own:?} with its texts, {other:?} with others"),
-    };
-    drop(function);
+    }
+    let Ok(function) = function else { return };
+    check_texts(lua, page, &segments, &shape_of(lua, shape, &function).1);
     if !page.contains(&b'\r') {
         let error = compiled(lua, &[&own.source[..], b"@"].concat()).expect_err("a stray @ compiles");
         assert_eq!(line(&error), format!("page:{}", newlines(page) + 1));
     }
+}
+
+/// The shape of a compiled page, and its strings.
+fn shape_of(lua: &Lua, shape: &Function, function: &Function) -> (String, Table) {
+    let strings = lua.create_table().unwrap();
+    (shape.call((function, &strings)).unwrap(), strings)
 }
 
 /// Each text is one whole string of the compiled page.
