@@ -6,6 +6,7 @@ PREFIX ?= /usr/local
 ROUNDS ?= 5
 SECONDS ?= 2
 PAGE ?=
+TEST ?=
 APXS ?= apxs
 CARGO ?= cargo
 FUZZ_RUNS ?= 1000000
@@ -63,13 +64,12 @@ test-restarts: ## Restart httpd every second for a minute under load
 # httpd itself is not built with the sanitizer, so its runtime is loaded before all else: gcc's, which the C shim is built
 # for. LuaJIT keeps marks in its pointers: to a search for leaks all it holds would look lost. The test of plua serve is
 # left out, for the plua command has the runtime in itself.
-ASAN = x86_64-unknown-linux-gnu
-test-asan: ## Test the module in a real httpd, built with AddressSanitizer
+test-asan: ## Test the module in a real httpd, built with AddressSanitizer (TEST=all)
 	scripts/deps test
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address PLUA_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:disable_coredump=1:verify_asan_link_order=0 \
-	$(CARGO) test -p mod_plua --target $(ASAN) --target-dir $(TARGET)/asan $(if $(TEST),--test $(TEST)) -- \
-	--skip until_ctrl_c
+	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	$(CARGO) test --no-fail-fast -p mod_plua --target "$$(rustc -vV | sed -n 's/^host: //p')" \
+	--target-dir "$(TARGET)/asan" $(if $(TEST),--test $(TEST)) -- --skip until_ctrl_c
 
 soak: ## Send the module mixed REQUESTS (2000000) and see that memory and files stay flat
 	scripts/deps test
@@ -98,6 +98,7 @@ bench-engine: ## Measure the parts of the engine
 
 check: ## Check formatting and lints
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 # Built before, by the user: root often has no cargo.
