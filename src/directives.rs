@@ -79,8 +79,8 @@ pub(crate) unsafe fn apply(
     // SAFETY: the record is live; outside of <Directory>, .htaccess and their like it names no path.
     let in_directory = !unsafe { (*command).path }.is_null();
     let settings = match directive.scope {
-        // SAFETY: made by `create_directory` or null; configuration is read by one thread.
         scope if scope == Scope::Directory || scope == Scope::Limit && in_directory => {
+            // SAFETY: made by `create_directory` or null; configuration is read by one thread.
             match unsafe { directory.cast::<Directory>().as_mut() } {
                 Some(Some(settings)) => Arc::make_mut(settings),
                 _ => ptr::null_mut(),

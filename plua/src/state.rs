@@ -228,12 +228,15 @@ impl State {
         let page = match self.load(&visit.path, stamp, visit.language(&visit.path)) {
             Ok(page) => page,
             Err(LoadError::Io(error)) => {
+                let answer = conclude(&mut visit, Outcome::Unreadable(error));
                 self.spoiled = false;
-                return conclude(&mut visit, Outcome::Unreadable(error));
+                return answer;
             }
             Err(LoadError::Page(error)) => {
-                self.spoiled = error.kind.spoils_state();
-                return conclude(&mut visit, Outcome::Failed(error));
+                let spoiled = error.kind.spoils_state();
+                let answer = conclude(&mut visit, Outcome::Failed(error));
+                self.spoiled = spoiled;
+                return answer;
             }
         };
         working_directory::enter(visit.folder());
@@ -270,9 +273,11 @@ impl State {
         // A page that caught it may have ended before the watchdog came.
         let overdue = visit.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit);
         let failed = panicked.or(failed).or(overdue);
-        self.spoiled = was_stopped || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
+        let spoiled = was_stopped || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
         if let Some(error) = failed {
-            return conclude(&mut visit, Outcome::Failed(error));
+            let answer = conclude(&mut visit, Outcome::Failed(error));
+            self.spoiled = spoiled;
+            return answer;
         }
         let (address, length) = ran.map_or((Value::Nil, Value::Nil), |(_, address, length)| (address, length));
         let (answer, length) = match output::with_contents(&[address, length], |bytes| {
@@ -285,6 +290,7 @@ impl State {
             Ok(answer) => answer,
             Err(_) => unreachable!("prelude.lua returns the contents of its buffer"),
         };
+        self.spoiled = spoiled;
         if length > LARGE_OUTPUT {
             self.spoiled |= self.tidy.call::<()>(()).is_err();
         }
