@@ -52,7 +52,7 @@ impl Form {
     ///
     /// # Errors
     /// The body's own, [`ErrorKind::TooLarge`] over a limit, [`ErrorKind::BadRequest`] for a body that
-    /// ends inside a part or a file name with NUL, [`ErrorKind::Read`] when files cannot be written.
+    /// ends inside a part or is not well formed, [`ErrorKind::Read`] when files cannot be written.
     pub fn read<'b>(
         content_type: &[u8],
         limits: &Limits,
@@ -61,18 +61,22 @@ impl Form {
     ) -> Result<Form, Error> {
         match multipart::media_type(content_type).as_slice() {
             b"application/x-www-form-urlencoded" => urlencoded(body()?, limits),
-            b"multipart/form-data" => match multipart::parameter(content_type, "boundary") {
-                None | Some([]) => Ok(Form::default()),
-                Some(boundary) => Form::of_parts(body()?, boundary, limits, folder),
-            },
+            b"multipart/form-data" => {
+                let boundary = multipart::parameter(content_type, "boundary").unwrap_or_default();
+                match std::str::from_utf8(boundary) {
+                    Err(_) | Ok("") => Ok(Form::default()),
+                    Ok(boundary) => Form::of_parts(body()?, boundary, limits, folder),
+                }
+            }
             _ => Ok(Form::default()),
         }
     }
 
-    fn of_parts(body: &mut Body, boundary: &[u8], limits: &Limits, folder: &Path) -> Result<Form, Error> {
+    fn of_parts(body: &mut Body, boundary: &str, limits: &Limits, folder: &Path) -> Result<Form, Error> {
         let mut form = Form::default();
         let reader = body.reader().map_err(|error| broken(&error))?;
-        let mut parts = Multipart::new(reader, boundary, limits.fields.saturating_add(1));
+        let parts = Multipart::new(reader, boundary, limits.fields.saturating_add(1));
+        let mut parts = parts.map_err(|error| broken(&error))?;
         let mut text_size = 0;
         while let Some(part) = parts.next_part().map_err(|error| broken(&error))? {
             if form.fields.len() == limits.fields {
@@ -83,9 +87,6 @@ impl Form {
                 // What a browser sends when no file was chosen.
                 Some(name) if name.is_empty() => Value::Text(text(&mut parts, &mut text_size, limits)?),
                 Some(name) => {
-                    if name.contains(&0) {
-                        return Err(Error::new(ErrorKind::BadRequest, "the name of an uploaded file holds a NUL"));
-                    }
                     if form.uploads.len() == limits.uploads {
                         let limit = limits.uploads;
                         let message = format!("the form has more than {limit} files (pLuaUploads)");
@@ -115,6 +116,9 @@ fn broken(error: &io::Error) -> Error {
         }
         io::ErrorKind::UnexpectedEof => {
             Error::new(ErrorKind::BadRequest, format!("the request's form is not whole: {error}"))
+        }
+        io::ErrorKind::InvalidData => {
+            Error::new(ErrorKind::BadRequest, format!("the request's form is not well formed: {error}"))
         }
         _ => Error::new(ErrorKind::Read, format!("the request's form cannot be read: {error}")),
     }
@@ -153,7 +157,7 @@ fn text<R: Read>(parts: &mut Multipart<R>, total: &mut u64, limits: &Limits) -> 
     while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
         *total += piece.len() as u64;
         check_size(*total, TEXT, limits)?;
-        text.extend_from_slice(piece);
+        text.extend_from_slice(&piece);
     }
     Ok(text)
 }
@@ -172,7 +176,7 @@ fn upload<R: Read>(
     while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
         size += piece.len() as u64;
         check_size(size, "an uploaded file is", limits)?;
-        file.write_all(piece).map_err(failed)?;
+        file.write_all(&piece).map_err(failed)?;
     }
     let (file, path) = file.into_parts();
     Ok(Upload { field, file_name, content_type, size, path: path.to_path_buf(), file, temporary: Some(path) })

@@ -1,22 +1,24 @@
 //! The parts of a `multipart/form-data` body (RFC 7578), one after another, as its bytes come in.
 //!
-//! A part's content ends at a line that holds the boundary and nothing else; what merely looks like one stays content.
+//! The parser is multer's. It works on what it holds, as a whole and again for each piece that comes, so here it gets
+//! a piece only when it can do nothing without, and a part's headers only so many pieces.
 
 use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream;
 use memchr::memmem;
+use parking_lot::Mutex;
 
 /// Bytes read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Longest headers of a part, in bytes: file names can be long, a body of headers must not fill the memory.
-const LONGEST_HEADERS: usize = 16 * 1024;
-
-/// Longest run of blanks after a boundary, in bytes. The standard allows any, and nobody sends one.
-const LONGEST_PADDING: usize = 64;
-
-/// Bytes after the text of a delimiter that decide what it is: two hyphens, blanks, CRLF.
-const DECIDING: usize = LONGEST_PADDING + 4;
+/// Bytes a part's headers may take, and the first boundary and what is before it; up to a piece more may pass.
+const LONGEST_HEADERS: usize = 64 * 1024;
 
 /// What the headers of a part say, as the client sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,229 +31,149 @@ pub struct Part {
     pub content_type: Vec<u8>,
 }
 
-/// A body in parts. Those without a name, without a blank line after their headers, or with endless headers are
-/// passed over.
+/// A body in parts. Those without a name are passed over.
 pub struct Multipart<R> {
     source: R,
-    /// CRLF, two hyphens and the boundary.
-    delimiter: Vec<u8>,
-    /// Bytes read and not yet given out: `window[start..]`.
-    window: Vec<u8>,
-    start: usize,
     ended: bool,
-    place: Place,
+    /// Where the parser finds its next piece. The empty one tells it that the body is at its end.
+    supply: Arc<Mutex<Option<Bytes>>>,
+    /// None where the body holds no form of this boundary.
+    parser: Option<multer::Multipart<'static>>,
+    field: Option<multer::Field<'static>>,
     /// Parts that may still come.
     parts_allowed: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Before the first boundary.
-    Preamble,
-    /// Inside a part.
-    Part,
-    /// At the CRLF that ends a boundary's line.
-    Boundary,
-    /// Behind the last boundary.
-    End,
-}
-
-/// What is at a place where the delimiter's text was found.
-enum Found {
-    /// A boundary of that many bytes, the CRLF at its end not counted.
-    Boundary(usize),
-    /// The last boundary.
-    Last,
-    /// Text that looks like one.
-    Content,
 }
 
 impl<R: Read> Multipart<R> {
     /// The parts of `source` between lines of this boundary.
     ///
-    /// More than `parts_allowed` are refused, those without a name among them: each takes a search of its own.
-    pub fn new(source: R, boundary: &[u8], parts_allowed: usize) -> Multipart<R> {
-        Multipart {
-            source,
-            delimiter: [b"\r\n--", boundary].concat(),
-            // The first boundary needs no line before it.
-            window: b"\r\n".to_vec(),
-            start: 0,
-            ended: false,
-            place: Place::Preamble,
-            parts_allowed,
-        }
-    }
-
-    /// Goes to the next part with a name. None at the end, and where the boundary is nowhere in the body.
+    /// More than `parts_allowed` are refused, those without a name among them.
     ///
     /// # Errors
-    /// The source's; [`io::ErrorKind::UnexpectedEof`] when the body ends before its last boundary, and
-    /// [`io::ErrorKind::QuotaExceeded`] after more parts than are allowed.
+    /// The source's.
+    pub fn new(source: R, boundary: &str, parts_allowed: usize) -> io::Result<Multipart<R>> {
+        let supply = Arc::new(Mutex::new(None));
+        let mut parts = Multipart { source, ended: false, supply, parser: None, field: None, parts_allowed };
+        let first = parts.read()?;
+        if has_boundary(&first, boundary) {
+            let supply = Arc::clone(&parts.supply);
+            *supply.lock() = Some(first);
+            let pieces = stream::poll_fn(move |_| match supply.lock().take() {
+                None => Poll::Pending,
+                Some(piece) if piece.is_empty() => Poll::Ready(None),
+                Some(piece) => Poll::Ready(Some(io::Result::Ok(piece))),
+            });
+            parts.parser = Some(multer::Multipart::new(pieces, boundary));
+        }
+        Ok(parts)
+    }
+
+    /// Goes to the next part with a name. None at the end, and where the boundary is nowhere in the body's beginning.
+    ///
+    /// # Errors
+    /// The source's; [`io::ErrorKind::UnexpectedEof`] when the body ends before its last boundary,
+    /// [`io::ErrorKind::InvalidData`] for parts that are none, and [`io::ErrorKind::QuotaExceeded`] after more of them
+    /// than are allowed.
     pub fn next_part(&mut self) -> io::Result<Option<Part>> {
         loop {
             while self.piece()?.is_some() {}
-            if self.place == Place::End {
-                return Ok(None);
-            }
+            // The parser goes on only when the part before is gone.
+            self.field = None;
+            let Some(field) = self.next_field()? else { return Ok(None) };
             self.parts_allowed = self.parts_allowed.checked_sub(1).ok_or(io::ErrorKind::QuotaExceeded)?;
-            // From the CRLF of the boundary's line to the blank line, and a boundary that comes before it.
-            self.fill(LONGEST_HEADERS + self.delimiter.len() + DECIDING)?;
-            let window = &self.window[self.start..];
-            let blank = memmem::find(&window[..window.len().min(LONGEST_HEADERS)], b"\r\n\r\n");
-            self.place = Place::Part;
-            let Some(blank) = blank else { continue };
-            if self.boundary_before(blank) {
-                continue;
-            }
-            let part = part(&self.window[self.start..self.start + blank]);
-            // The blank line's CRLF stays: a boundary may follow at once.
-            self.start += blank + 2;
-            if self.at_boundary()? {
-                self.place = Place::Part;
-                if part.is_some() {
-                    return Ok(part);
-                }
-                continue;
-            }
-            self.start += 2;
+            let part = part(&field);
+            self.field = Some(field);
             if part.is_some() {
                 return Ok(part);
             }
         }
     }
 
-    /// Whether a boundary comes before that many bytes of the window. All of those bytes are there.
-    fn boundary_before(&self, end: usize) -> bool {
-        let window = &self.window[self.start..];
-        memmem::find_iter(&window[..end], &self.delimiter)
-            .any(|at| !matches!(self.judge(&window[at + self.delimiter.len()..]), Found::Content))
-    }
-
-    /// Whether the window begins with a boundary.
-    fn at_boundary(&mut self) -> io::Result<bool> {
-        self.fill(self.delimiter.len() + DECIDING)?;
-        let window = &self.window[self.start..];
-        Ok(window
-            .strip_prefix(self.delimiter.as_slice())
-            .is_some_and(|rest| !matches!(self.judge(rest), Found::Content)))
+    fn next_field(&mut self) -> io::Result<Option<multer::Field<'static>>> {
+        let mut supplied = 0;
+        loop {
+            let Some(parser) = &mut self.parser else { return Ok(None) };
+            match parser.poll_next_field(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(field)) => return Ok(field),
+                Poll::Ready(Err(error)) => return Err(self.problem(&error)),
+                Poll::Pending if supplied > LONGEST_HEADERS => {
+                    let message = format!("the headers of a part are longer than {} KB", LONGEST_HEADERS / 1024);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                }
+                Poll::Pending => supplied += self.supply()?,
+            }
+        }
     }
 
     /// The next piece of the part's content, never empty; none at its end.
     ///
     /// # Errors
     /// As [`next_part`](Multipart::next_part).
-    pub fn piece(&mut self) -> io::Result<Option<&[u8]>> {
-        if matches!(self.place, Place::Boundary | Place::End) {
-            return Ok(None);
-        }
-        let tail = self.delimiter.len() + DECIDING;
-        self.fill(PIECE.max(2 * tail))?;
-        let window = &self.window[self.start..];
-        let mut length = window.len();
-        // What may be the beginning of a boundary waits for the rest of it.
-        let judged = if self.ended { length } else { length - tail };
-        let mut next = None;
-        for at in memmem::find_iter(window, &self.delimiter) {
-            if at >= judged {
-                break;
-            }
-            match self.judge(&window[at + self.delimiter.len()..]) {
-                Found::Content => {}
-                found => {
-                    next = Some((at, found));
-                    break;
+    pub fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let Some(field) = &mut self.field else { return Ok(None) };
+            match Pin::new(field).poll_next(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(None) => return Ok(None),
+                Poll::Ready(Some(Ok(piece))) if piece.is_empty() => {}
+                Poll::Ready(Some(Ok(piece))) => return Ok(Some(piece)),
+                Poll::Ready(Some(Err(error))) => return Err(self.problem(&error)),
+                Poll::Pending => {
+                    self.supply()?;
                 }
             }
-        }
-        match next {
-            Some((at, Found::Boundary(more))) => {
-                length = at;
-                if at == 0 {
-                    self.start += self.delimiter.len() + more;
-                    self.place = Place::Boundary;
-                    return Ok(None);
-                }
-            }
-            Some((at, _)) => {
-                length = at;
-                if at == 0 {
-                    self.start = self.window.len();
-                    self.place = Place::End;
-                    return Ok(None);
-                }
-            }
-            None if !self.ended => length = judged,
-            None if length == 0 && self.place == Place::Preamble => {
-                self.place = Place::End;
-                return Ok(None);
-            }
-            None if length == 0 => {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle of a part"));
-            }
-            None => {}
-        }
-        let start = self.start;
-        self.start += length;
-        Ok(Some(&self.window[start..start + length]))
-    }
-
-    /// What follows the text of a delimiter: `rest` holds all of it that counts, or the end of the body.
-    fn judge(&self, rest: &[u8]) -> Found {
-        let (is_last, text) = match rest.strip_prefix(b"--") {
-            Some(text) => (true, text),
-            None => (false, rest),
-        };
-        let blanks = text.iter().take(LONGEST_PADDING).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        let line_ends = text[blanks..].starts_with(b"\r\n");
-        if is_last && (line_ends || text.len() == blanks) {
-            Found::Last
-        } else if line_ends && !is_last {
-            Found::Boundary(blanks)
-        } else {
-            Found::Content
         }
     }
 
-    /// Reads until the window holds `wanted` bytes, or to the end of the body.
-    fn fill(&mut self, wanted: usize) -> io::Result<()> {
-        if self.ended || self.window.len() - self.start >= wanted {
-            return Ok(());
+    /// Gives the parser a piece more, or the end, and says how long it is.
+    fn supply(&mut self) -> io::Result<usize> {
+        if self.ended {
+            return Err(cut());
         }
-        self.window.drain(..self.start);
-        self.start = 0;
-        let mut length = self.window.len();
-        self.window.resize(wanted.max(PIECE) + PIECE, 0);
-        while length < wanted && !self.ended {
-            match self.source.read(&mut self.window[length..]) {
-                Ok(0) => self.ended = true,
-                Ok(count) => length += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.window.truncate(length);
-                    return Err(error);
-                }
-            }
-        }
-        self.window.truncate(length);
-        Ok(())
+        let piece = self.read()?;
+        self.ended = piece.is_empty();
+        let length = piece.len();
+        *self.supply.lock() = Some(piece);
+        Ok(length)
+    }
+
+    /// A whole piece, or what is left of the body.
+    fn read(&mut self) -> io::Result<Bytes> {
+        let mut piece = Vec::with_capacity(PIECE);
+        (&mut self.source).take(PIECE as u64).read_to_end(&mut piece)?;
+        Ok(piece.into())
+    }
+
+    fn problem(&self, error: &multer::Error) -> io::Error {
+        if self.ended { cut() } else { io::Error::new(io::ErrorKind::InvalidData, error.to_string()) }
     }
 }
 
-/// What these header lines say; none without the name of a field.
-fn part(headers: &[u8]) -> Option<Part> {
-    let header = |wanted: &str| {
-        headers.split(|byte| *byte == b'\n').find_map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            line[..colon].trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()).then(|| line[colon + 1..].trim_ascii())
-        })
-    };
-    let disposition = header("Content-Disposition")?;
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle of a part")
+}
+
+/// Whether a line that opens a part is in the beginning of a body: without one it is no form, and nothing to parse.
+fn has_boundary(beginning: &[u8], boundary: &str) -> bool {
+    let delimiter = format!("--{boundary}");
+    memmem::find_iter(beginning, &delimiter).any(|at| {
+        let rest = &beginning[at + delimiter.len()..];
+        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        rest[blanks..].starts_with(b"\r\n")
+    })
+}
+
+/// What the headers of a part say; none without the name of a field.
+///
+/// multer's own names are of no use: it drops those that are not UTF-8, and takes `a; filename=b` for two parameters
+/// where it stands in quotes.
+fn part(field: &multer::Field) -> Option<Part> {
+    let header = |name| field.headers().get(name).map_or(&[][..], |value| value.as_bytes().trim_ascii());
+    let disposition = header("Content-Disposition");
     let name = parameter(disposition, "name").filter(|name| !name.is_empty())?;
     Some(Part {
         name: name.to_vec(),
         file_name: parameter(disposition, "filename").map(<[u8]>::to_vec),
-        content_type: header("Content-Type").unwrap_or_default().to_vec(),
+        content_type: header("Content-Type").to_vec(),
     })
 }
 
@@ -308,7 +230,7 @@ mod tests {
     }
 
     fn shown(body: &[u8], boundary: &str, step: usize) -> String {
-        let mut parts = Multipart::new(Slow(body, step), boundary.as_bytes(), 1000);
+        let mut parts = Multipart::new(Slow(body, step), boundary, 1000).unwrap();
         let mut shown = String::new();
         loop {
             match parts.next_part() {
@@ -319,7 +241,7 @@ mod tests {
             let mut content = Vec::new();
             loop {
                 match parts.piece() {
-                    Ok(Some(piece)) => content.extend_from_slice(piece),
+                    Ok(Some(piece)) => content.extend_from_slice(&piece),
                     Ok(None) => break,
                     Err(error) => return format!("{shown}{error}"),
                 }
@@ -329,35 +251,53 @@ mod tests {
     }
 
     #[test]
-    fn parts_end_at_lines_that_hold_the_boundary_and_nothing_else() {
+    fn parts_end_at_lines_of_the_boundary_and_what_makes_no_sense_is_refused() {
         let a = "Content-Disposition: form-data; name=\"a\"\r\n";
         for (body, expected) in [
             (format!("--X\r\n{a}\r\n1\r\n--X--\r\n"), "a=1;"),
             (format!("--X\r\n{a}\r\n1\r\n--X--"), "a=1;"),
-            (format!("preamble --X\r\n--X \t\r\n{a}\r\n1\r\n--X--\r\nepilogue --X"), "a=1;"),
+            (format!("preamble\r\n--X \t\r\n{a}\r\n1\r\n--X--\r\nepilogue --X"), "a=1;"),
             (format!("--X\r\n{a}\r\n\r\n--X\r\n{a}\r\n\r\n\r\n--X--"), "a=;a=\r\n;"),
-            (format!("--X\r\n{a}\r\n1\r\n--Xy\r\n--X--z\r\n--X2\r\n--X--"), "a=1\r\n--Xy\r\n--X--z\r\n--X2;"),
-            (format!("--X\r\n{a}\r\n x--X\r\n--\r\n--X--"), "a= x--X\r\n--;"),
-            (format!("--X\r\n{a}\r\n--X\r\n{a}\r\n2\r\n--X--"), "a=;a=2;"),
-            (format!("--X\r\n{a}no blank line\r\n--X\r\n{a}\r\n2\r\n--X--"), "a=2;"),
-            (format!("--X\r\n\r\nno headers\r\n--X\r\n--X\r\n{a}\r\n2\r\n--X--"), "a=2;"),
+            (format!("--X\r\n{a}\r\n x--X\n--X--\r--X\r\n--\r\n--X--"), "a= x--X\n--X--\r--X\r\n--;"),
             (format!("--X\r\nContent-Disposition: form-data; name=\"\"\r\n\r\n1\r\n--X\r\n{a}\r\n2\r\n--X--"), "a=2;"),
-            (format!("--X\r\n{}: y\r\n{a}\r\n1\r\n--X\r\n{a}\r\n2\r\n--X--", "x".repeat(20_000)), "a=2;"),
-            (format!("--X\r\n{a}\r\n1\r\n--X"), "a=it ends in the middle of a part"),
+            (format!("--X\r\nX-Other: y\r\n\r\n1\r\n--X\r\n{a}\r\n2\r\n--X--"), "a=2;"),
+            (format!("--X\r\nX: {}\r\n{a}\r\n1\r\n--X--", "x".repeat(60_000)), "a=1;"),
+            (
+                format!("--X\r\n{a}\r\n--X\r\n{a}\r\n2\r\n--X--"),
+                "a=--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n2;",
+            ),
+            (format!("--X\r\n{a}\r\n1\r\n--Xy\r\n--X--"), "a=1;incomplete multipart stream"),
+            (format!("--X\r\n{a}no blank line\r\n--X\r\n{a}\r\n2\r\n--X--"), "failed to read headers"),
+            (format!("--X\r\n{}\r\n1\r\n--X--", "a: b\r\n".repeat(40)), "failed to read headers"),
+            (
+                format!("--X\r\nX: {}\r\n{a}\r\n1\r\n--X--", "x".repeat(200_000)),
+                "the headers of a part are longer than 64 KB",
+            ),
+            (format!("--X{}\r\n{a}\r\n1\r\n--X--", " ".repeat(200_000)), ""),
+            (format!("--X\r\n{a}\r\n1\r\n--X"), "a=1;it ends in the middle of a part"),
             (format!("--X\r\n{a}\r\n1"), "a=it ends in the middle of a part"),
             (format!("--X\r\n{a}"), "it ends in the middle of a part"),
             (format!("--Y\r\n{a}\r\n1\r\n--Y--"), ""),
+            (format!("{}--X\r\n{a}\r\n1\r\n--X--", "x\r\n".repeat(30_000)), ""),
             (format!("--X\n{a}\n1\n--X--\n").replace('\r', ""), ""),
             (String::new(), ""),
         ] {
-            for step in [1, 7, 100_000] {
-                assert_eq!(shown(body.as_bytes(), "X", step), expected, "{body:?} in steps of {step}");
+            for step in [1, 7, 1_000_000] {
+                let shown = shown(body.as_bytes(), "X", step);
+                assert_eq!(shown, expected, "{} in steps of {step}", &body[..body.len().min(300)]);
             }
         }
     }
 
     #[test]
-    fn contents_longer_than_the_window_come_whole() {
+    fn names_that_are_not_utf8_are_kept() {
+        let body = b"--X\r\nContent-Disposition: form-data; name=\"\xfc\"; filename=\"\xe9\"\r\n\r\n1\r\n--X--";
+        let part = Multipart::new(&body[..], "X", 1).unwrap().next_part().unwrap().unwrap();
+        assert_eq!((part.name, part.file_name), (b"\xfc".to_vec(), Some(b"\xe9".to_vec())));
+    }
+
+    #[test]
+    fn contents_longer_than_a_piece_come_whole() {
         for length in (PIECE - 80..PIECE + 80).step_by(3).chain([3 * PIECE + 17]) {
             let content = "\r\n-".repeat(length / 3 + 1)[..length].to_string();
             let body = format!("--X\r\nContent-Disposition: form-data; name=a\r\n\r\n{content}\r\n--X--");

@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     // The page language and what is said of it: bytes in, text out.
     &["page", "emit", "lexer", "query", "multipart", "error", "report", "pattern"],
+    &["page", "emit", "lexer", "query", "error", "report"],
+    &["page", "emit", "lexer", "query", "error", "report", "pattern"],
     // What one request, one file or one state needs.
     &[
         "settings",
         "exchange",
         "body",
         "form",
+        "multipart",
         "database",
         "chunk",
         "cache",

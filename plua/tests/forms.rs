@@ -139,7 +139,9 @@ fn multipart_fields_are_strings_and_files_are_names_and_contents() {
         (&[("; filename=\"C:\\dir\\\u{fc}.txt\"; name=\"f\"", b"1")], "f=[C:\\dir\\\u{fc}.txt|1];"),
         (&[("; name=\"a\\\"%22\"", b"1")], "a\\\"%22=1;"),
         (&[("; name=a", b"1\0\xff2"), ("; name=b", b"3")], "a=1\0\u{fffd}2;b=3;"),
-        (&[("; name=a", b"1\r\n--XXX\r\n--XX-\r\nx--XX--")], "a=1\r\n--XXX\r\n--XX-\r\nx--XX--;"),
+        (&[("; name=a", b"1\r\n--X\r\n-XX\r\nx--XX--")], "a=1\r\n--X\r\n-XX\r\nx--XX--;"),
+        (&[("; name=\"a; filename=b\"", b"1")], "a; filename=b=1;"),
+        (&[("; filename=\"x; name=y\"; NAME=a", b"1")], "a=[x; name=y|1];"),
     ] {
         assert_eq!(posted(MULTIPART, multipart(parts)).text(), expected);
     }
@@ -169,15 +171,22 @@ fn every_way_to_write_a_boundary_and_headers_is_understood() {
 }
 
 #[test]
-fn a_multipart_body_that_makes_no_sense_is_empty_and_a_cut_one_is_400() {
+fn a_multipart_body_without_its_boundary_is_empty_and_a_cut_or_broken_one_is_400() {
     let body = String::from_utf8(multipart(&[("; name=a", b"1"), ("; name=b", b"2")])).unwrap();
     for content_type in ["multipart/form-data; boundary=YY", "multipart/form-data; boundary=X"] {
         assert_eq!(posted(content_type, &body).text(), "", "{content_type}");
     }
     assert_eq!(posted(MULTIPART, body.replace('\r', "")).text(), "");
     assert_eq!(posted(MULTIPART, "").text(), "");
-    assert_eq!(posted(MULTIPART, body.replacen("=a\r\n\r\n", "=a\r\n", 1)).text(), "b=2;");
-    assert_eq!(posted(MULTIPART, body.replacen("1\r\n", "", 1)).text(), "a=;b=2;");
+    for broken in [
+        body.replacen("=a\r\n\r\n", "=a\r\n", 1),
+        body.replacen("1\r\n", "1\r\n--XXX\r\n", 1),
+        body.replacen("=a", "=a\0", 1),
+    ] {
+        let seen = posted(MULTIPART, broken);
+        assert_eq!(seen.status, 400);
+        assert!(seen.log[0].contains("Bad request: the request's form is not well formed: "), "{:?}", seen.log);
+    }
     for cut in (5..body.len() - 4).filter(|cut| body.is_char_boundary(*cut)) {
         let seen = posted(MULTIPART, &body[..cut]);
         if seen.status == 400 {

@@ -192,8 +192,10 @@ fn a_page_keeps_its_place_when_what_runs_before_it_fills_the_cache() {
 #[test]
 fn a_form_of_many_empty_parts_is_refused() {
     let site = Site::new("pLuaFields 100", &[("page.plua", "<? parsePost() ?>fine")]);
-    let body = "--X\r\n".repeat(100_000);
-    assert_eq!(site.post("page.plua", "multipart/form-data; boundary=X", body).status, 413);
+    let body = |part: &str| part.repeat(100_000) + "--X--";
+    for (part, status) in [("--X\r\n\r\n\r\n", 413), ("--X\r\nX: y\r\n\r\n\r\n", 413), ("--X\r\n", 400)] {
+        assert_eq!(site.post("page.plua", "multipart/form-data; boundary=X", body(part)).status, status, "{part:?}");
+    }
 }
 
 #[test]
