@@ -1,6 +1,7 @@
 //! Databases behind pages of a real httpd: SQLite, PostgreSQL, MariaDB and mod_dbd's pool.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its own functions too")]
+#![allow(clippy::print_stdout, reason = "the figures are for who asks for a test's output")]
 
 mod common;
 mod database_servers;
