@@ -61,9 +61,13 @@ fn a_word_that_is_no_value_of_a_directive_is_refused() {
         ("pLuaRaw .lua .tar.lua", "pLuaRaw: '.tar.lua' is not one extension such as .lua"),
         (
             "pLuaIgnoreLibrary osx",
-            "pLuaIgnoreLibrary: 'osx' is no library of Lua that can be left out: choose from bit",
+            "pLuaIgnoreLibrary: 'osx' is no library or function of Lua that can be left out: did you mean 'os'?",
         ),
         ("pLuaIgnoreLibrary os \"io coroutine\"", "pLuaIgnoreLibrary: 'coroutine' is no library"),
+        ("pLuaIgnoreLibrary os.exec", "did you mean 'os.exit'?"),
+        ("pLuaSandbox maybe", "pLuaSandbox: 'maybe' is neither On (or 1) nor Off (or 0)"),
+        ("pLuaBaseDir pages", "pLuaBaseDir: 'pages' is not an absolute path: it starts with a slash"),
+        ("pLuaBaseDir / /nowhere", "pLuaBaseDir: '/nowhere' cannot be used: No such file or directory"),
     ] {
         assert_refused(line, 1, reason);
     }

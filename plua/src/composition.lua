@@ -7,6 +7,7 @@ local error, next, remove, setmetatable, type = error, next, table.remove, setme
 local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local slot, level, unwind, capture = output.slot, output.level, output.unwind, output.capture
+local for_pages = output.for_pages
 
 local DEEPEST = 100
 local depth = 0
@@ -91,7 +92,7 @@ local function including(name, once)
     local copy = vars and copy_with(body, vars) or body
     local before = depth
     depth = before + 1
-    return included(body, copy, before, level(), call_with_handler(copy, described, slot, page_texts[page]))
+    return included(body, copy, before, level(), call_with_handler(copy, described, for_pages(), page_texts[page]))
   end
 end
 
@@ -99,7 +100,7 @@ local function render(file, vars)
   if type(file) ~= "string" then expected("render", 1, "string", file) end
   if vars ~= nil and type(vars) ~= "table" then expected("render", 2, "table", vars) end
   local body, copy, texts = open("render", file, vars, source_of(getinfo(2, "S")), 3)
-  local rendered = capture(copy, slot, texts)
+  local rendered = capture(copy, for_pages(), texts)
   give_back(body, copy)
   return rendered
 end
@@ -179,7 +180,7 @@ return {
       if nested > DEEPEST then error("layouts are nested more than " .. DEEPEST .. " deep", 0) end
       local body, copy, texts = layout[1], layout[2], layout[3]
       layout, inner = nil, output.take()
-      copy(slot, texts)
+      copy(for_pages(), texts)
       give_back(body, copy)
     end
   end,
@@ -187,7 +188,7 @@ return {
   runner = function(directive)
     return function(_, file)
       local body, _, texts = open(directive, file, nil, nil, 0)
-      body(slot, texts)
+      body(for_pages(), texts)
     end
   end,
 }

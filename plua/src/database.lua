@@ -34,7 +34,7 @@ local function shape(names)
 end
 
 local Handle = {}
-Handle.__index = Handle
+local OF_HANDLES = { __index = Handle, __metatable = false }
 
 function Handle.close(handle)
   native["db.close"](connection(handle, "close"))
@@ -101,7 +101,7 @@ function Handle.columns(_, row)
 end
 
 local Statement = {}
-Statement.__index = Statement
+local OF_STATEMENTS = { __index = Statement, __metatable = false }
 for _, method in next, { "query", "run", "rows" } do
   Statement[method] = function(prepared, ...)
     if not prepared.held then return nil, "the statement is closed" end
@@ -119,7 +119,7 @@ function Handle.prepare(handle, sql)
   local ok, held, message = native["db.prepare"](connection(handle, "prepare"), statement(sql, "prepare"))
   if not ok then error(held, 2) end
   if held == nil then return nil, message end
-  return setmetatable({ handle = handle, sql = sql, held = held }, Statement)
+  return setmetatable({ handle = handle, sql = sql, held = held }, OF_STATEMENTS)
 end
 
 -- Marks a string as binary data.
@@ -168,5 +168,5 @@ return function(...)
   local ok, opened, message = native.dbopen(...)
   if not ok then error(opened, 2) end
   if opened == nil then return nil, message end
-  return setmetatable({ [CONNECTION] = opened }, Handle)
+  return setmetatable({ [CONNECTION] = opened }, OF_HANDLES)
 end

@@ -8,6 +8,7 @@ pub mod c_modules;
 mod c_stack;
 mod cache;
 pub mod chunk;
+mod confinement;
 mod database;
 pub mod emit;
 pub mod engine;

@@ -4,47 +4,17 @@
 local native, ignored, leave, level = ...
 
 local error, next, pcall, type = error, next, pcall, type
-local find, gsub = string.find, string.gsub
+local find, gmatch, gsub, match = string.find, string.gmatch, string.gsub, string.match
 local concat = table.concat
 local load, loadstring = load, loadstring
+local package, preload, loaded = package, package.preload, package.loaded
+local searchers = package.searchers or package.loaders
 
--- Sources of load and friends are text where libraries are left out: crafted bytecode could bring them back.
-if next(ignored) then
-  local load_text = loadstring or load
-  local open = io.open
-  local function as_text(chunk, name, _, ...)
-    if type(chunk) == "function" then
-      local pieces = {}
-      for piece in chunk do
-        if piece == "" then break end
-        pieces[#pieces + 1] = piece
-      end
-      chunk = concat(pieces)
-    end
-    if type(chunk) == "string" and find(chunk, "^\27") then return nil, "bytecode is not loaded here" end
-    return load_text(chunk, name, "t", ...)
-  end
-  local function file_as_text(file, ...)
-    local handle, problem = open(file, "rb")
-    if not handle then return nil, problem end
-    local source = handle:read("*a")
-    handle:close()
-    return as_text(gsub(source, "^#[^\n]*", "", 1), "@" .. file, ...)
-  end
-  _G.load = function(chunk, name, ...) return leave(level(), as_text(chunk, name or "=(load)", ...)) end
-  _G.loadstring = loadstring and function(chunk, name, ...) return as_text(chunk, name or chunk, ...) end
-  _G.loadfile = file_as_text
-  _G.dofile = function(file)
-    local chunk, problem = file_as_text(file)
-    if not chunk then error(problem, 0) end
-    return chunk()
-  end
-else
-  _G.load = function(...) return leave(level(), load(...)) end
-end
+local sandboxed, confined = native.is_sandboxed, native.is_confined
+if sandboxed then native.sandbox(native, ignored) end
+if confined then native.confinement(native) end
+local open, read, close = io.open, io.stdout.read, io.stdout.close
 
-_G.ffi = nil
-local package = package
 -- Modules beside the page come first; where threads have no working directory of their own, "." is not the page's
 -- folder, so templates that are relative are given it while the searchers look.
 if find(package.path, "./?.lua;", 1, true) ~= 1 then package.path = "./?.lua;" .. package.path end
@@ -52,7 +22,14 @@ for _, field in next, { "path", "cpath" } do
   local first = native["package_" .. field]
   if first then package[field] = first .. ";" .. package[field] end
 end
-local searchers = package.searchers or package.loaders
+
+local function absolute(templates, folder)
+  return (gsub(templates, "[^;]+", function(template)
+    if find(template, "^/") then return nil end
+    return folder .. "/" .. gsub(template, "^%./", "")
+  end))
+end
+
 for position, field in next, { [2] = "path", [3] = "cpath", [4] = "cpath" } do
   local search = searchers[position]
   searchers[position] = function(name)
@@ -77,18 +54,125 @@ for position, field in next, { [2] = "path", [3] = "cpath", [4] = "cpath" } do
     return found, more
   end
 end
-for library in next, ignored do
-  if library == "string" then
-    for name in next, string do string[name] = nil end
-  else
-    _G[library] = nil
-    package.loaded[library] = nil
+
+-- The file of a module that is there and may be opened; without one, the files that were looked for.
+local function search_path(name, templates, separator, replacement)
+  if type(name) ~= "string" or type(templates) ~= "string" then
+    error("bad argument to 'searchpath' (strings expected)", 3)
   end
-  for _, registry in next, { package.loaded, package.preload } do
-    for name in next, registry do
-      if find(name, "^" .. library .. "%.") then registry[name] = nil end
+  separator = separator or "."
+  if separator ~= "" then
+    name = gsub(name, (gsub(separator, "%p", "%%%0")), function() return replacement or "/" end)
+  end
+  local tried = {}
+  for template in gmatch(templates, "[^;]+") do
+    local file = gsub(template, "%?", function() return name end)
+    local handle, problem
+    if not native.is_pipe(file) then handle, problem = open(file, "rb") end
+    if handle then
+      close(handle)
+      return file
+    end
+    tried[#tried + 1] = "\n\tno file '" .. file .. "'"
+    if problem and find(problem, "pLuaBaseDir", 1, true) then tried[#tried + 1] = ": not within pLuaBaseDir" end
+  end
+  return nil, concat(tried)
+end
+
+-- Sources of load and friends are text where pages are kept from something: crafted bytecode could bring it back.
+if sandboxed or confined or next(ignored) then
+  local load_text = loadstring or load
+  local function as_text(chunk, name, _, ...)
+    if type(chunk) == "function" then
+      local pieces = {}
+      for piece in chunk do
+        if piece == "" then break end
+        pieces[#pieces + 1] = piece
+      end
+      chunk = concat(pieces)
+    end
+    if type(chunk) == "string" and find(chunk, "^\27") then return nil, "bytecode is not loaded here" end
+    return load_text(chunk, name, "t", ...)
+  end
+  local function file_as_text(file, ...)
+    if file == nil then return nil, "there is no input to load" end
+    local handle, problem = open(file, "rb")
+    if not handle then return nil, problem end
+    local source = read(handle, "*a")
+    close(handle)
+    if not source then return nil, "cannot read " .. file end
+    return as_text(gsub(source, "^#[^\n]*", "", 1), "@" .. file, ...)
+  end
+  _G.load = function(chunk, name, ...) return leave(level(), as_text(chunk, name or "=(load)", ...)) end
+  _G.loadstring = loadstring and function(chunk, name, ...) return as_text(chunk, name or chunk, ...) end
+  _G.loadfile = file_as_text
+  _G.dofile = function(file)
+    local chunk, problem = file_as_text(file)
+    if not chunk then error(problem, 0) end
+    return chunk()
+  end
+  searchers[2] = function(name)
+    local templates, folder = package.path, native.folder()
+    if type(templates) ~= "string" then error("'package.path' must be a string", 2) end
+    local file, tried = search_path(name, folder and absolute(templates, folder) or templates)
+    if not file then return tried end
+    local chunk, problem = file_as_text(file)
+    if not chunk then
+      error("error loading module '" .. name .. "' from file '" .. file .. "':\n\t" .. problem, 2)
+    end
+    return chunk, file
+  end
+else
+  _G.load = function(...) return leave(level(), load(...)) end
+end
+
+-- A C module is opened by the path that was found to be allowed, not by another search.
+if confined then
+  for position, root_only in next, { [3] = false, [4] = true } do
+    local search = searchers[position]
+    searchers[position] = function(name)
+      local wanted = name
+      if root_only then
+        wanted = match(name, "^([^.]*)%.")
+        if not wanted then return nil end
+      end
+      local templates, folder = package.cpath, native.folder()
+      if type(templates) ~= "string" then error("'package.cpath' must be a string", 2) end
+      local file, tried = search_path(wanted, folder and absolute(templates, folder) or templates)
+      file = file and native.within(file)
+      -- Neither may stand in a template.
+      if not file or find(file, "[?;]") then return tried end
+      package.cpath = file
+      local ok, found, more = pcall(search, name)
+      package.cpath = templates
+      if not ok then error(found, 0) end
+      return found, more
     end
   end
-  package.preload[library] = nil
+  package.searchpath = package.searchpath and function(...) return search_path(...) end
+end
+
+if sandboxed then
+  searchers[3], searchers[4] = nil, nil
+  package.cpath = ""
+end
+
+_G.ffi = nil
+for name in next, ignored do
+  local library, field = match(name, "^([^.]+)%.(.+)$")
+  if library then
+    local functions = loaded[library]
+    if type(functions) == "table" then functions[field] = nil end
+    loaded[name], preload[name] = nil, nil
+  elseif name == "string" then
+    for field in next, string do string[field] = nil end
+  else
+    _G[name], loaded[name], preload[name] = nil, nil, nil
+  end
+  for _, registry in next, { loaded, preload } do
+    for module in next, registry do
+      if match(module, "^([^.]+)%.") == name then registry[module] = nil end
+    end
+  end
 end
 if ignored.package then _G.require, _G.module = nil, nil end

@@ -27,8 +27,9 @@ if has_buffer then
     return number
   end
   new_buffer = string_buffer.new
+  local reference = new_buffer().ref
   function contents_of(buffer)
-    local pointer, length = buffer:ref()
+    local pointer, length = reference(buffer)
     return tonumber(cast(address, pointer)), length
   end
   function text_of(buffer) return buffer:tostring() end
@@ -64,7 +65,7 @@ end
 local OB, CAPTURE = {}, {}
 local buffers, openers, level = { [0] = new_buffer() }, {}, 0
 
--- The table compiled pages know as `__plua`: where text goes, and what `<?= ?>` and `<?& ?>` do with values.
+-- Where text goes, and what `<?= ?>` and `<?& ?>` do with values.
 local slot = { out = buffers[0] }
 
 function slot.put(text) slot.out:put(text) end
@@ -262,8 +263,16 @@ end
 
 local spare = new_buffer()
 
+-- What compiled pages know as `__plua`: a page could change the table, so the way to the output itself is not in it.
+local for_pages
+local function renew() for_pages = { put = slot.put, echo = slot.echo, escape = slot.escape } end
+renew()
+
 return {
   slot = slot,
+  for_pages = function() return for_pages end,
+  -- Forgets what pages made of that table.
+  renew = renew,
   text = text,
   capture = capture,
   open_block = open_block,

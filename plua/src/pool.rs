@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ pub struct Shape {
     ignored_libraries: Vec<&'static str>,
     package_path: Option<String>,
     package_cpath: Option<String>,
+    base_folders: Vec<PathBuf>,
+    sandbox: bool,
     init: Option<String>,
     request_globals: bool,
 }
@@ -40,6 +43,8 @@ impl From<&Settings> for Shape {
             ignored_libraries: settings.ignored_libraries().to_vec(),
             package_path: settings.package_path().map(str::to_string),
             package_cpath: settings.package_cpath().map(str::to_string),
+            base_folders: settings.base_folders().to_vec(),
+            sandbox: settings.sandbox(),
             init: settings.init().map(str::to_string),
             request_globals: settings.request_globals(),
         }

@@ -16,10 +16,11 @@ local getinfo, metatable_of, sethook = debug.getinfo, debug.getmetatable, debug.
 -- Why the running page must end although nothing is wrong: nil, "exit" or "client gone". While it is set no protected call
 -- returns to page code: each raises ENDING again.
 local ending
-local ENDING = setmetatable({}, { __tostring = function() return "the page has ended" end })
+local ENDING = setmetatable({}, { __metatable = false, __tostring = function() return "the page has ended" end })
 
 local output = native.output(native)
-local slot, level, unwind = output.slot, output.level, output.unwind
+local slot, level, unwind, for_pages = output.slot, output.level, output.unwind, output.for_pages
+local sandboxed = native.is_sandboxed
 
 local function check_ending()
   if ending then error(ENDING, 0) end
@@ -163,7 +164,7 @@ local hooked = false
 -- limit ends it.
 local function work(body, argument)
   while true do
-    body, argument = co_yield(DONE, call_with_handler(body, described, slot, argument))
+    body, argument = co_yield(DONE, call_with_handler(body, described, for_pages(), argument))
   end
 end
 
@@ -204,6 +205,7 @@ local function run(number, prepend, append)
   end
   if gc_changed then restore_gc() end
   output.reset()
+  if sandboxed then output.renew() end
   composition.reset()
   -- Taken before other files are loaded, which may push this one out of the cache.
   local page, texts = pages[number], page_texts[number]
@@ -282,15 +284,13 @@ local function sleep(...)
   while cut_short do end
 end
 
-local NO_CASE = {
-  __index = function(headers, name)
-    if type(name) ~= "string" then return nil end
-    local wanted = lower(name)
-    for key, value in next, headers do
-      if type(key) == "string" and lower(key) == wanted then return value end
-    end
-  end,
-}
+local function in_any_case(headers, name)
+  if type(name) ~= "string" then return nil end
+  local wanted = lower(name)
+  for key, value in next, headers do
+    if type(key) == "string" and lower(key) == wanted then return value end
+  end
+end
 local get_env = page_functions[1](native.getEnv)
 
 local function get_request_body(...)
@@ -302,7 +302,7 @@ end
 
 -- Uploaded files as objects; the path of each is what Rust knows it by.
 local upload = {}
-upload.__index = upload
+local OF_UPLOADS = { __index = upload, __metatable = false }
 for _, method in next, { "save", "read" } do
   local run = native["upload:" .. method]
   upload[method] = function(file, ...)
@@ -322,7 +322,7 @@ end
 local function uploads()
   local ok, files = native.uploads()
   if not ok then error(files, 2) end
-  for i = 1, #files do setmetatable(files[i], upload) end
+  for i = 1, #files do setmetatable(files[i], OF_UPLOADS) end
   return files
 end
 
@@ -376,7 +376,7 @@ _G.redirect, file.send = redirect, send_file
 json.array, json.decode, json.null = json_array, decoder("json.decode"), native.json_null
 _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
 _G.dbopen = native.database(native, pcall, metatable_of)
-_G.getEnv = function() return setmetatable(get_env(), NO_CASE) end
+_G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case }) end
 
 local limited_echo
 -- Limits of the pages from here on: kilobytes of output, steps of a pattern; 0 is none.

@@ -2,6 +2,7 @@
 
 mod directive;
 mod limits;
+mod library;
 
 use std::env;
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 pub use directive::{DIRECTIVES, Directive, LIBRARIES, Scope};
 pub use limits::Limits;
+pub use directive::{DIRECTIVES, Directive, Scope};
+pub use library::functions as library_functions;
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,6 +31,8 @@ pub struct Settings {
     upload_folder: Option<PathBuf>,
     package_path: Option<String>,
     package_cpath: Option<String>,
+    base_folders: Vec<PathBuf>,
+    sandbox: Option<bool>,
     init: Option<String>,
     prepend: Option<String>,
     append: Option<String>,
@@ -73,6 +78,8 @@ impl Settings {
             upload_folder: inner.upload_folder.clone().or_else(|| self.upload_folder.clone()),
             package_path: inner.package_path.as_ref().or(self.package_path.as_ref()).cloned(),
             package_cpath: inner.package_cpath.as_ref().or(self.package_cpath.as_ref()).cloned(),
+            base_folders: if inner.base_folders.is_empty() { &self.base_folders } else { &inner.base_folders }.clone(),
+            sandbox: inner.sandbox.or(self.sandbox),
             init: inner.init.as_ref().or(self.init.as_ref()).cloned(),
             prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
@@ -109,6 +116,13 @@ impl Settings {
     }
 
     /// Libraries that pages do not get, sorted, each once.
+    /// Kilobytes a state may use beyond a fresh one; 0 is no limit.
+    #[must_use]
+    pub fn memory_limit(&self) -> u32 {
+        self.memory_limit.unwrap_or(0)
+    }
+
+    /// Libraries and functions (`os.execute`) that pages do not get, sorted, each once.
     #[must_use]
     pub fn ignored_libraries(&self) -> &[&'static str] {
         &self.ignored_libraries
@@ -166,6 +180,18 @@ impl Settings {
     #[must_use]
     pub fn package_cpath(&self) -> Option<&str> {
         self.package_cpath.as_deref()
+    }
+
+    /// Folders that hold all files pages may open; none is no limit.
+    #[must_use]
+    pub fn base_folders(&self) -> &[PathBuf] {
+        &self.base_folders
+    }
+
+    /// Whether pages are kept inside Lua.
+    #[must_use]
+    pub fn sandbox(&self) -> bool {
+        self.sandbox.unwrap_or(false)
     }
 
     /// Absolute path of the Lua file that each new state runs.
@@ -227,6 +253,7 @@ mod tests {
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
                         settings.limits(),
                         settings.request_globals(),
+                        (settings.fields(), settings.uploads(), settings.upload_size(), settings.sandbox()),
                     )
                 )
             };
@@ -276,8 +303,18 @@ mod tests {
     fn libraries_are_whole_names_and_accumulate() {
         let settings = given("pLuaIgnoreLibrary", &["os debug", "io,os"]).unwrap();
         assert_eq!(settings.ignored_libraries(), ["debug", "io", "os"]);
+        let settings = given("pLuaIgnoreLibrary", &["os.execute,load"]).unwrap();
+        assert_eq!(settings.ignored_libraries(), ["load", "os.execute"]);
         let refused = given("pLuaIgnoreLibrary", &["osx"]).unwrap_err();
         assert!(refused.starts_with("'osx' is no library"), "{refused}");
+    }
+
+    #[test]
+    fn the_folders_of_an_inner_place_take_the_place_of_the_outer_ones() {
+        let outer = given("pLuaBaseDir", &["/", "/usr"]).unwrap();
+        let inner = given("pLuaBaseDir", &["/tmp"]).unwrap();
+        assert_eq!(outer.merged(&Settings::default()).base_folders(), [PathBuf::from("/"), PathBuf::from("/usr")]);
+        assert_eq!(outer.merged(&inner).base_folders(), [PathBuf::from("/tmp")]);
     }
 
     #[test]
@@ -290,6 +327,9 @@ mod tests {
             ("pLuaUploadFolder", "uploads", "'uploads' is not an absolute path: it starts with a slash"),
             ("pLuaPackagePath", "/a/?.lua;/b", "'/b' has no ? where the module's name goes, as in /srv/lua/?.lua"),
             ("pLuaPackageCPath", ";", "names no template such as /srv/lua/?.lua"),
+            ("pLuaBaseDir", "pages", "'pages' is not an absolute path: it starts with a slash"),
+            ("pLuaBaseDir", "/etc/passwd", "'/etc/passwd' is not a folder"),
+            ("pLuaBaseDir", "/nowhere", "'/nowhere' cannot be used: No such file or directory (os error 2)"),
             ("pLuaInit", "init.lua", "'init.lua' is not an absolute path: it starts with a slash"),
             ("pLuaAppend", "", "names no file: write none for none"),
             ("pLuaGlobals", "page", "'page' is neither request nor persistent"),

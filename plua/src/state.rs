@@ -88,12 +88,13 @@ impl State {
         let limit = watchdog.limit(&lua);
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
-        let native = api::native(&lua, &slot, &loader, limit.handle())?;
+        let native = api::native(&lua, &slot, &loader, limit.handle(), settings)?;
         if settings.request_globals() {
             api::add_request_globals(&lua, &native)?;
         }
         native.raw_set("package_path", settings.package_path())?;
         native.raw_set("package_cpath", settings.package_cpath())?;
+        native.raw_set("is_sandboxed", settings.sandbox())?;
         let ignored = lua.create_table_from(settings.ignored_libraries().iter().map(|name| (*name, true)))?;
         let messages = lua.create_table()?;
         for reason in Reason::ALL {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::body::Body;
 use crate::chunk::Language;
+use crate::confinement;
 use crate::database::Databases;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, Head, HeaderChange};
@@ -152,6 +153,34 @@ impl Visit {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The path that a name of the page's leads to, from its folder.
+    ///
+    /// # Errors
+    /// What the page is told when that is outside `pLuaBaseDir`.
+    pub fn reach(&self, name: impl AsRef<Path>) -> Result<PathBuf, String> {
+        let path = self.folder().join(name);
+        if self.is_own_upload(&path) {
+            return Ok(path);
+        }
+        confinement::within(self.host.base_folders(), &path)
+    }
+
+    /// The same for an entry of a folder that is to be removed or renamed, which may be a symbolic link.
+    ///
+    /// # Errors
+    /// As [`reach`](Visit::reach).
+    pub fn reach_entry(&self, name: impl AsRef<Path>) -> Result<PathBuf, String> {
+        let path = self.folder().join(name);
+        if self.is_own_upload(&path) {
+            return Ok(path);
+        }
+        confinement::entry_within(self.host.base_folders(), &path)
+    }
+
+    fn is_own_upload(&self, path: &Path) -> bool {
+        self.form.as_ref().is_some_and(|form| form.uploads.iter().any(|upload| upload.path == path))
     }
 
     /// Time until the page must have ended; none without a limit.

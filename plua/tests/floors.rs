@@ -21,6 +21,7 @@ const FLOORS: &[&[&str]] = &[
         "multipart",
         "database",
         "chunk",
+        "confinement",
         "cache",
         "time_limit",
         "memory_limit",

@@ -27,8 +27,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let driver = arguments.string(1)?.to_string_lossy();
         let opened = match driver.as_str() {
             "mod_dbd" => lent(visit),
-            _ => parameters(visit, &driver, &arguments)
-                .map(|parameters| Connection::open(&driver, &parameters).map(Handle::new))?,
+            _ => {
+                let parameters = arguments.text(2)?;
+                reach(visit, &driver, parameters)
+                    .and_then(|parameters| Connection::open(&driver, &parameters).map(Handle::new))
+            }
         };
         answer(lua, opened.map(AnyUserData::wrap))
     })?;
@@ -131,15 +134,19 @@ fn lent(visit: &mut Visit) -> Result<Handle, String> {
 }
 
 /// What to connect to. The file of an SQLite database is found from the page's folder.
-fn parameters(visit: &Visit, driver: &str, arguments: &Arguments) -> Result<Vec<u8>, String> {
-    let parameters = arguments.text(2)?;
-    let is_file = driver.starts_with("sqlite")
-        && !parameters.is_empty()
-        && !parameters.starts_with(b":")
-        && !parameters.starts_with(b"file:");
-    match is_file {
-        true => Ok(visit.folder().join(OsStr::from_bytes(&parameters)).into_os_string().into_vec()),
-        false => Ok(parameters),
+///
+/// # Errors
+/// That the file is outside `pLuaBaseDir`.
+fn reach(visit: &Visit, driver: &str, parameters: Vec<u8>) -> Result<Vec<u8>, String> {
+    if !driver.starts_with("sqlite") || parameters.is_empty() || parameters == b":memory:" {
+        return Ok(parameters);
+    }
+    if !parameters.starts_with(b"file:") {
+        return Ok(visit.reach(OsStr::from_bytes(&parameters))?.into_os_string().into_vec());
+    }
+    match visit.host.base_folders() {
+        [] => Ok(parameters),
+        _ => Err("within pLuaBaseDir an SQLite database is named by its path, not by a URI".into()),
     }
 }
 

@@ -1,16 +1,18 @@
 //! The page functions `file.*`. Relative paths start at the folder of the page asked for.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use mlua::Value;
+use mlua::{IntoLuaMulti, MultiValue, Value};
 use nix::unistd::{AccessFlags, access};
 
-use super::{Arguments, Native};
+use super::{Arguments, IN_FINALIZER, Native};
+use crate::confinement::{entry_within, within};
 use crate::error::{Error, ErrorKind};
 use crate::output;
 use crate::time_limit::Reason;
@@ -25,14 +27,36 @@ const CHUNK: usize = 64 << 10;
 /// Largest file, in bytes, that becomes part of an output that cannot be streamed.
 const LARGEST_CAPTURED: u64 = 256 << 20;
 
-pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+pub fn install(native: &Native<'_>, folders: &[PathBuf]) -> mlua::Result<()> {
+    native.table.raw_set("is_confined", !folders.is_empty())?;
+    // within(path, whether it is an entry to be removed or renamed) -> where it leads | nil, why it may not be opened.
+    // Finalizers and pLuaInit are confined as pages are.
+    let (slot, folders) = (native.slot.clone(), folders.to_vec());
+    let within = native.lua.create_function(move |lua, arguments: MultiValue| {
+        let arguments = Arguments::new("within", arguments);
+        let is_entry = arguments.is_true(2);
+        let reached = name(&arguments, 1).and_then(|name| match slot.try_lock().as_deref() {
+            Some(Some(visit)) if is_entry => visit.reach_entry(name),
+            Some(Some(visit)) => visit.reach(name),
+            Some(None) => {
+                let path = env::current_dir().map_err(|error| error.to_string())?.join(name);
+                if is_entry { entry_within(&folders, &path) } else { within(&folders, &path) }
+            }
+            None => Err(IN_FINALIZER.into()),
+        });
+        match reached {
+            Ok(path) => lua.create_string(path.into_os_string().into_vec())?.into_lua_multi(lua),
+            Err(refusal) => (Value::Nil, refusal).into_lua_multi(lua),
+        }
+    })?;
+    native.table.raw_set("within", within)?;
     native.add("file.exists", |_, visit, arguments| {
         Ok(access(&path(visit, &arguments, 1)?, AccessFlags::R_OK).is_ok())
     })?;
     native.add("file.rename", |_, visit, arguments| {
-        Ok(fs::rename(path(visit, &arguments, 1)?, path(visit, &arguments, 2)?).is_ok())
+        Ok(fs::rename(entry(visit, &arguments, 1)?, entry(visit, &arguments, 2)?).is_ok())
     })?;
-    native.add("file.unlink", |_, visit, arguments| Ok(fs::remove_file(path(visit, &arguments, 1)?).is_ok()))?;
+    native.add("file.unlink", |_, visit, arguments| Ok(fs::remove_file(entry(visit, &arguments, 1)?).is_ok()))?;
     native.add("file.stat", |lua, visit, arguments| {
         let Ok(found) = fs::metadata(path(visit, &arguments, 1)?) else { return Ok(None) };
         let facts = lua.create_table_from([
@@ -93,12 +117,20 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })
 }
 
-fn path(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBuf, String> {
+fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
     let name = arguments.string(position)?.as_bytes();
     if name.contains(&0) {
         return Err(arguments.bad(position, "a path holds no NUL"));
     }
-    Ok(visit.folder().join(OsStr::from_bytes(&name)))
+    Ok(OsStr::from_bytes(&name).to_os_string())
+}
+
+fn path(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBuf, String> {
+    visit.reach(name(arguments, position)?)
+}
+
+fn entry(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBuf, String> {
+    visit.reach_entry(name(arguments, position)?)
 }
 
 /// A file to be sent and its size; 0 for a device, which has no end. A folder is an error.

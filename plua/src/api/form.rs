@@ -1,8 +1,7 @@
 //! Page functions for the request's body: as it is, as JSON, as a form, and as uploaded files.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use mlua::{Lua, LuaString, Table, Value};
 
@@ -15,7 +14,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("getRequestBody", |lua, visit, arguments| {
         let file = match arguments.value(1) {
             Value::Nil => None,
-            _ => Some(path(visit, &arguments, 1)?),
+            _ => Some(visit.reach(name(&arguments, 1)?)?),
         };
         let expects_body = matches!(&*visit.exchange.request().method, b"POST" | b"PUT" | b"PATCH");
         let body = match visit.body() {
@@ -70,11 +69,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
     // upload:save(file, path of the upload) -> true, nil | nil, message
     native.add("upload:save", |lua, visit, arguments| {
-        let target = path(visit, &arguments, 1)?;
-        let saved = match upload(visit, arguments.value(2)) {
+        let name = name(&arguments, 1)?;
+        let saved = visit.reach(name).and_then(|target| match upload(visit, arguments.value(2)) {
             Some(upload) => upload.save(&target).map_err(|error| format!("{}: {error}", target.display())),
             None => Err(GONE.to_string()),
-        };
+        });
         match saved {
             Ok(()) => Ok((Value::Boolean(true), Value::Nil)),
             Err(message) => Ok((Value::Nil, string(lua, message.as_bytes())?)),
@@ -138,13 +137,13 @@ fn upload<'v>(visit: &'v mut Visit, path: &Value) -> Option<&'v mut Upload> {
     visit.form.as_mut()?.uploads.iter_mut().find(|upload| upload.path.as_os_str().as_bytes() == path)
 }
 
-/// A path from the page's folder.
-fn path(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBuf, String> {
+/// The name of a file.
+fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
     let text = arguments.string(position)?.as_bytes().to_vec();
     if text.is_empty() || text.contains(&0) {
         return Err(arguments.bad(position, "a path is not empty and holds no NUL"));
     }
-    Ok(visit.folder().join(OsStr::from_bytes(&text)))
+    Ok(OsStr::from_bytes(&text).to_os_string())
 }
 
 /// The fields of a query.

@@ -35,8 +35,9 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         };
         let including = arguments.value(2).as_string().map(|source| source.as_bytes().to_vec());
         let (path, stamp) = match find(visit, &file, including.as_deref()) {
-            Ok(found) => found,
-            Err((path, error)) => return failed(lua, visit, &path, LoadError::Io(error)),
+            Ok(Ok(found)) => found,
+            Ok(Err((path, error))) => return failed(lua, visit, &path, LoadError::Io(error)),
+            Err(refusal) => return refuse(lua, &refusal),
         };
         if !visit.included.insert((stamp.device, stamp.inode)) && arguments.is_true(3) {
             return (true, Value::Nil, Value::Nil, true).into_lua_multi(lua);
@@ -111,23 +112,33 @@ fn failed(lua: &Lua, visit: &mut Visit, path: &Path, error: LoadError) -> mlua::
     (true, Value::Nil, told).into_lua_multi(lua)
 }
 
+/// What a name leads to, or the path that was tried and what the system said.
+type Found = Result<(PathBuf, Stamp), (PathBuf, io::Error)>;
+
 /// A relative path is looked up in the requested page's folder, then in the including file's own.
-fn find(visit: &Visit, file: &Path, including: Option<&[u8]>) -> Result<(PathBuf, Stamp), (PathBuf, io::Error)> {
-    let asked = visit.folder().join(file);
+///
+/// # Errors
+/// That the path is outside `pLuaBaseDir`.
+fn find(visit: &Visit, file: &Path, including: Option<&[u8]>) -> Result<Found, String> {
+    let asked = visit.reach(file);
     let beside = including
         .and_then(|source| source.strip_prefix(b"@"))
         .and_then(|source| Path::new(OsStr::from_bytes(source)).parent())
         .map(|folder| folder.join(file));
-    let missing = match stat(&asked) {
-        Ok(stamp) => return Ok((asked, stamp)),
-        Err(error) => error,
+    let missing = match asked {
+        Ok(asked) => match stat(&asked) {
+            Ok(stamp) => return Ok(Ok((asked, stamp))),
+            Err(error) => Ok((asked, error)),
+        },
+        Err(refusal) => Err(refusal),
     };
     if let Some(beside) = beside
+        && let Ok(beside) = visit.reach(beside)
         && let Ok(stamp) = stat(&beside)
     {
-        return Ok((beside, stamp));
+        return Ok(Ok((beside, stamp)));
     }
-    Err((asked, missing))
+    missing.map(Err)
 }
 
 fn stat(path: &Path) -> io::Result<Stamp> {

@@ -30,6 +30,7 @@ pub use cookie::received as received_cookies;
 pub use json::{ARRAY as JSON_ARRAY, decode as decode_json, encode as encode_json};
 
 use crate::loader::Loader;
+use crate::settings::Settings;
 use crate::time_limit::TimeLimitHandle;
 use crate::visit::{Slot, Visit};
 
@@ -473,6 +474,7 @@ pub fn native(
     slot: &Slot,
     loader: &Arc<Mutex<Option<Loader>>>,
     limit: TimeLimitHandle,
+    settings: &Settings,
 ) -> mlua::Result<Table> {
     let native = Native { lua, slot, limit, table: lua.create_table()? };
     response::install(&native)?;
@@ -480,7 +482,7 @@ pub fn native(
     script::install(&native)?;
     cookie::install(&native)?;
     digest::install(&native)?;
-    file::install(&native)?;
+    file::install(&native, settings.base_folders())?;
     json::install(&native)?;
     pattern::install(&native)?;
     secret::install(&native)?;
@@ -524,6 +526,8 @@ const PARTS: [Part; 5] = [
     ("nesting", include_str!("../nesting.lua")),
     ("patterns", include_str!("../patterns.lua")),
     ("libraries", include_str!("../libraries.lua")),
+    ("confinement", include_str!("../confinement.lua")),
+    ("sandbox", include_str!("../sandbox.lua")),
 ];
 
 struct Native<'a> {

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::library::known;
 use super::{NO_FILE, Settings, union};
 
 /// Where a directive may stand.
@@ -95,7 +96,7 @@ pub const DIRECTIVES: &[Directive] = &[
         scope: Scope::Host,
         list: true,
         default: "none",
-        help: c"Lua libraries that pages do not get, separated by spaces or commas",
+        help: c"Lua libraries and single functions that pages do not get, separated by spaces or commas",
         set: add_ignored,
     },
     Directive {
@@ -228,6 +229,22 @@ pub const DIRECTIVES: &[Directive] = &[
         set: |settings, value| put(&mut settings.init, absolute(value)),
     },
     Directive {
+        name: c"pLuaBaseDir",
+        scope: Scope::Host,
+        list: true,
+        default: "none",
+        help: c"Absolute folders that hold all files pages may open, with what is inside them",
+        set: add_base_folder,
+    },
+    Directive {
+        name: c"pLuaSandbox",
+        scope: Scope::Host,
+        list: false,
+        default: "0",
+        help: c"Whether pages lose what breaks out of Lua: ffi, debug, commands, C modules, bytecode",
+        set: |settings, value| put(&mut settings.sandbox, switch(value)),
+    },
+    Directive {
         name: c"pLuaPrepend",
         scope: Scope::Directory,
         list: false,
@@ -252,9 +269,6 @@ pub const DIRECTIVES: &[Directive] = &[
         set: |settings, value| put(&mut settings.request_globals, globals(value)),
     },
 ];
-
-/// Libraries that `pLuaIgnoreLibrary` knows.
-pub const LIBRARIES: &[&str] = &["bit", "debug", "ffi", "io", "jit", "math", "os", "package", "string", "table"];
 
 fn put<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     *place = Some(value?);
@@ -331,13 +345,19 @@ fn add_raw(settings: &mut Settings, value: &str) -> Result<(), String> {
 
 fn add_ignored(settings: &mut Settings, value: &str) -> Result<(), String> {
     for name in value.split([' ', ',', '\t']).filter(|name| !name.is_empty()) {
-        let Some(known) = LIBRARIES.iter().find(|library| **library == name) else {
-            return Err(format!(
-                "'{name}' is no library of Lua that can be left out: choose from {}",
-                LIBRARIES.join(", ")
-            ));
-        };
-        settings.ignored_libraries = union(&settings.ignored_libraries, &[*known]);
+        settings.ignored_libraries = union(&settings.ignored_libraries, &[known(name)?]);
     }
     Ok(())
+}
+
+fn add_base_folder(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let folder = PathBuf::from(absolute(value)?);
+    match folder.metadata() {
+        Ok(found) if found.is_dir() => {
+            settings.base_folders.push(folder);
+            Ok(())
+        }
+        Ok(_) => Err(format!("'{value}' is not a folder")),
+        Err(error) => Err(format!("'{value}' cannot be used: {error}")),
+    }
 }
