@@ -17,7 +17,7 @@ end
 local function reporting(run)
   return function(file, ...)
     if not named(file) then return run(file, ...) end
-    local path, refusal = within("" .. file)
+    local path, refusal = within("" .. file, false)
     if not path then return nil, refusal, DENIED end
     return run(path, ...)
   end
@@ -27,7 +27,7 @@ end
 local function raising(run)
   return function(file, ...)
     if not named(file) then return run(file, ...) end
-    local path, refusal = within("" .. file)
+    local path, refusal = within("" .. file, false)
     if not path then error(refusal, 2) end
     return run(path, ...)
   end

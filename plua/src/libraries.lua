@@ -139,7 +139,7 @@ if confined then
       local templates, folder = package.cpath, native.folder()
       if type(templates) ~= "string" then error("'package.cpath' must be a string", 2) end
       local file, tried = search_path(wanted, folder and absolute(templates, folder) or templates)
-      file = file and native.within(file)
+      file = file and native.within(file, false)
       -- Neither may stand in a template.
       if not file or find(file, "[?;]") then return tried end
       package.cpath = file

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use mlua::{IntoLuaMulti, MultiValue, Value};
+use mlua::{BString, Value};
 use nix::unistd::{AccessFlags, access};
 
 use super::{Arguments, IN_FINALIZER, Native};
@@ -32,22 +32,23 @@ pub fn install(native: &Native<'_>, folders: &[PathBuf]) -> mlua::Result<()> {
     // within(path, whether it is an entry to be removed or renamed) -> where it leads | nil, why it may not be opened.
     // Finalizers and pLuaInit are confined as pages are.
     let (slot, folders) = (native.slot.clone(), folders.to_vec());
-    let within = native.lua.create_function(move |lua, arguments: MultiValue| {
-        let arguments = Arguments::new("within", arguments);
-        let is_entry = arguments.is_true(2);
-        let reached = name(&arguments, 1).and_then(|name| match slot.try_lock().as_deref() {
+    let within = native.lua.create_function(move |_, (name, is_entry): (BString, bool)| {
+        // While a state closes, finalizers find no Lua that could hold a string for them: bytes are all there is.
+        let name = OsString::from_vec(name.into());
+        let reached = match slot.try_lock().as_deref() {
+            _ if name.as_bytes().contains(&0) => Err("a path holds no NUL (pLuaBaseDir)".into()),
             Some(Some(visit)) if is_entry => visit.reach_entry(name),
             Some(Some(visit)) => visit.reach(name),
             Some(None) => {
-                let path = env::current_dir().map_err(|error| error.to_string())?.join(name);
+                let path = env::current_dir()?.join(name);
                 if is_entry { entry_within(&folders, &path) } else { within(&folders, &path) }
             }
             None => Err(IN_FINALIZER.into()),
-        });
-        match reached {
-            Ok(path) => lua.create_string(path.into_os_string().into_vec())?.into_lua_multi(lua),
-            Err(refusal) => (Value::Nil, refusal).into_lua_multi(lua),
-        }
+        };
+        Ok(match reached {
+            Ok(path) => (Some(BString::from(path.into_os_string().into_vec())), None),
+            Err(refusal) => (None, Some(refusal)),
+        })
     })?;
     native.table.raw_set("within", within)?;
     native.add("file.exists", |_, visit, arguments| {

@@ -61,6 +61,12 @@ impl Site {
         site
     }
 
+    /// This site in a folder that was there before it.
+    pub fn in_folder(mut self, folder: TempDir) -> Site {
+        self.folder = folder;
+        self
+    }
+
     /// This site, with the files of another one kept as long.
     pub fn keeping(mut self, other: Site) -> Site {
         self.kept.push(other.folder);
