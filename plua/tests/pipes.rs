@@ -21,7 +21,7 @@ fn pipe(path: &Path) {
     mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
 }
 
-/// Asks for the page; fails when no answer comes.
+/// Asks for the page; fails when it waits for the other end of the pipe and no answer comes.
 fn prompt(site: Site, body: &'static str) -> (Seen, Site) {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -32,7 +32,7 @@ fn prompt(site: Site, body: &'static str) -> (Seen, Site) {
         };
         let _ = sender.send((seen, site));
     });
-    receiver.recv_timeout(PROMPT).expect("the page waits for the other end of the pipe")
+    receiver.recv_timeout(PROMPT).unwrap()
 }
 
 /// What the page shows when a pipe is beside it, named `pipe.lua`.
