@@ -45,7 +45,19 @@ impl Server {
 /// `main` is httpd's live main server, in a process of one thread.
 pub(crate) unsafe fn check(main: *mut ffi::server_rec) -> Result<(), String> {
     // SAFETY: the caller's promise.
-    unsafe { hosts(&Engine::new(), main) }.map(drop)
+    for (record, _) in unsafe { hosts(&Engine::new(), main) }? {
+        // SAFETY: the record is the configuration's; nobody changes it meanwhile.
+        let around = unsafe { &record.as_ref().settings }.ways_around_base_folders();
+        if !around.is_empty() {
+            let line = format!(
+                "pLuaBaseDir does not hold pages that have {}: take them away with pLuaIgnoreLibrary or pLuaSandbox",
+                around.join(", ")
+            );
+            // SAFETY: the caller's promise.
+            unsafe { log(main, ffi::APLOG_WARNING, &line) };
+        }
+    }
+    Ok(())
 }
 
 /// Gives every server its host, until `pool` is cleared.

@@ -362,5 +362,48 @@ fn an_inner_place_tightens_a_limit_and_loosens_none() {
             assert_eq!(statuses("inner/loose/"), [500, 500, 500, 413, 200]);
             assert_eq!(statuses("own/"), [200, 200, 200, 200, 500]);
         }
+fn a_host_with_folders_and_a_sandbox_holds_its_pages_beside_a_free_one() {
+    let pages = [
+        (
+            "page.plua",
+            "<?= (pcall(require, 'ffi')), ' ', io.popen ~= nil, ' ', debug.getregistry ~= nil, ' ', \
+             io.open('/etc/passwd') ~= nil, ' ', io.open('inner/text'):read('*a'), ' ', \
+             io.open('link/passwd') ~= nil, ' ', package.loadlib ~= nil, ' ', load('return 1')() ?>",
+        ),
+        ("included.plua", "<? include('/etc/passwd') ?>"),
+        ("prepend/page.plua", "page"),
+        ("prepend/.htaccess", "pLuaPrepend /etc/passwd"),
+        ("inner/text", "text"),
+    ];
+    let lines = format!(
+        "<Directory ${{DOCROOT}}>\nAllowOverride Options\n</Directory>\n{}",
+        two_hosts("pLuaBaseDir ${DOCROOT}\npLuaSandbox On")
+    );
+    with_httpd(&lines, &pages, |server| {
+        for _ in 0..2 {
+            server.expect("/etc/passwd: not within pLuaBaseDir");
+        }
+        std::os::unix::fs::symlink("/etc", server.docroot().join("link")).unwrap();
+        let free = if cfg!(feature = "luajit") { "true" } else { "false" };
+        for _ in 0..2 {
+            let held = server.get_from("strict.test", "/page.plua").text();
+            assert_eq!(held, "false false false false text false false 1");
+            let text = server.get_from("free.test", "/page.plua").text();
+            assert_eq!(text, format!("{free} true true true text true true 1"));
+        }
+        let included = server.get_from("strict.test", "/included.plua");
+        assert!(included.status == 500 && !included.text().contains("root:"), "{}", included.text());
+        assert!(server.get_from("free.test", "/included.plua").text().contains("root:"));
+        let prepended = server.get_from("strict.test", "/prepend/page.plua");
+        assert!(prepended.status == 500 && !prepended.text().contains("root:"), "{}", prepended.text());
+        assert!(server.get_from("free.test", "/prepend/page.plua").text().contains("root:"));
+    });
+}
+
+#[test]
+fn folders_that_pages_can_still_get_out_of_are_told_at_the_start() {
+    with_httpd("pLuaBaseDir ${DOCROOT}\npLuaIgnoreLibrary ffi os.execute", &[("page.plua", "fine")], |server| {
+        server.expect("pLuaBaseDir does not hold pages that have debug, io.popen");
+        assert_eq!(server.get("/page.plua").text(), "fine");
     });
 }

@@ -188,6 +188,17 @@ impl Settings {
         &self.base_folders
     }
 
+    /// What pages could still use to open files outside [`base_folders`](Settings::base_folders), if there are any.
+    #[must_use]
+    pub fn ways_around_base_folders(&self) -> Vec<&'static str> {
+        if self.base_folders.is_empty() || self.sandbox() {
+            return Vec::new();
+        }
+        let is_ignored = |name: &str| self.ignored_libraries.contains(&name);
+        let is_open = |name: &&str| !is_ignored(name) && !name.split('.').next().is_some_and(is_ignored);
+        library::AROUND_FILES.iter().copied().filter(is_open).collect()
+    }
+
     /// Whether pages are kept inside Lua.
     #[must_use]
     pub fn sandbox(&self) -> bool {
@@ -315,6 +326,20 @@ mod tests {
         let inner = given("pLuaBaseDir", &["/tmp"]).unwrap();
         assert_eq!(outer.merged(&Settings::default()).base_folders(), [PathBuf::from("/"), PathBuf::from("/usr")]);
         assert_eq!(outer.merged(&inner).base_folders(), [PathBuf::from("/tmp")]);
+    }
+
+    #[test]
+    fn ways_around_the_folders_are_told_while_they_are_open() {
+        let around = |ignored: &[&str]| {
+            let settings = given("pLuaBaseDir", &["/"]).unwrap();
+            settings.merged(&given("pLuaIgnoreLibrary", ignored).unwrap()).ways_around_base_folders()
+        };
+        assert_eq!(around(&["math"]).first(), Some(&"debug"));
+        assert!(around(&["debug ffi io.popen os.execute string.buffer"]).is_empty());
+        assert!(around(&["debug ffi io os string"]).is_empty());
+        assert_eq!(given("pLuaIgnoreLibrary", &["io"]).unwrap().ways_around_base_folders(), [""; 0]);
+        let sandbox = given("pLuaBaseDir", &["/"]).unwrap().merged(&given("pLuaSandbox", &["On"]).unwrap());
+        assert_eq!(sandbox.ways_around_base_folders(), [""; 0]);
     }
 
     #[test]

@@ -4,6 +4,14 @@
 pub const LIBRARIES: &[&str] =
     &["bit", "debug", "ffi", "io", "jit", "math", "os", "package", "string", "table", "utf8"];
 
+/// What reaches files without asking where they are. C modules are within the folders themselves.
+pub const AROUND_FILES: &[&str] = if cfg!(feature = "lua54") || cfg!(feature = "lua51") {
+    &["debug", "io.popen", "os.execute"]
+} else {
+    // The pointers of string.buffer reach all memory.
+    &["debug", "ffi", "io.popen", "os.execute", "string.buffer"]
+};
+
 /// Functions that every Lua has: those without a library first. `print` is none of them, for it is a page function.
 #[rustfmt::skip]
 const COMMON: &[&str] = &[
@@ -19,7 +27,8 @@ const COMMON: &[&str] = &[
     "io.type", "io.write",
     "math.abs", "math.acos", "math.asin", "math.atan", "math.ceil", "math.cos", "math.deg", "math.exp", "math.floor",
     "math.fmod", "math.log", "math.max", "math.min", "math.modf", "math.rad", "math.random", "math.randomseed",
-    "math.sin", "math.sqrt", "math.tan",
+    "math.sin", "math.sqrt", "math.tan", "math.atan2", "math.cosh", "math.frexp", "math.ldexp", "math.log10",
+    "math.pow", "math.sinh", "math.tanh",
     "os.clock", "os.date", "os.difftime", "os.execute", "os.exit", "os.getenv", "os.remove", "os.rename",
     "os.setlocale", "os.time", "os.tmpname",
     "package.loadlib",
@@ -32,7 +41,6 @@ const COMMON: &[&str] = &[
 #[rustfmt::skip]
 const OLD: &[&str] = &[
     "gcinfo", "getfenv", "loadstring", "module", "newproxy", "setfenv", "unpack", "debug.getfenv", "debug.setfenv",
-    "math.atan2", "math.cosh", "math.frexp", "math.ldexp", "math.log10", "math.pow", "math.sinh", "math.tanh",
     "package.seeall", "table.foreach", "table.foreachi", "table.getn", "table.maxn",
 ];
 
