@@ -1,4 +1,4 @@
--- Lua's own functions that open, remove or rename files by name, kept inside the folders of pLuaBaseDir.
+-- Lua's own functions that open, remove or rename files by name, kept to the files pages may open (pLuaBaseDir, pLuaSandbox).
 local native = ...
 
 local error, type = error, type

@@ -1,46 +1,61 @@
-//! The folders that hold all files pages may open (`pLuaBaseDir`), and what becomes of a path there.
+//! The files pages may open: those in the folders of `pLuaBaseDir`, and in a sandbox none of the system's own.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::settings::Settings;
+
+/// Where the system shows processes and devices as files: a page that writes to `/proc/self/mem` needs no `ffi`.
+const OF_THE_SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
+
 /// How many symbolic links in a row lead to a file that is still to be made, at most; what Linux allows.
 const MOST_LINKS: usize = 40;
 
-/// What a path that leads elsewhere is answered.
+/// Whether not every path is as good as it is.
 #[must_use]
-pub fn refusal(path: &Path) -> String {
-    format!("{}: not within pLuaBaseDir", path.display())
+pub fn holds(settings: &Settings) -> bool {
+    settings.sandbox() || !settings.base_folders().is_empty()
 }
 
-/// Where an absolute path leads when `..` and symbolic links are resolved, if that is inside one of the folders. The
-/// file itself need not be there. Without folders every path is as good as it is.
+/// Where an absolute path leads when `..` and symbolic links are resolved, if pages may open that. The file itself need
+/// not be there.
 ///
 /// # Errors
-/// [`refusal`].
-pub fn within(folders: &[PathBuf], path: &Path) -> Result<PathBuf, String> {
-    if folders.is_empty() {
+/// A sentence for the page.
+pub fn within(settings: &Settings, path: &Path) -> Result<PathBuf, String> {
+    if !holds(settings) {
         return Ok(path.to_path_buf());
     }
-    inside(folders, path, resolve(path))
+    inside(settings, path, resolve(path))
 }
 
 /// The same for the entry of a folder that is to be removed or renamed: a symbolic link is such an entry itself.
 ///
 /// # Errors
-/// [`refusal`].
-pub fn entry_within(folders: &[PathBuf], path: &Path) -> Result<PathBuf, String> {
-    if folders.is_empty() {
+/// As [`within`].
+pub fn entry_within(settings: &Settings, path: &Path) -> Result<PathBuf, String> {
+    if !holds(settings) {
         return Ok(path.to_path_buf());
     }
-    inside(folders, path, resolve_entry(path))
+    inside(settings, path, resolve_entry(path))
 }
 
-fn inside(folders: &[PathBuf], path: &Path, resolved: io::Result<PathBuf>) -> Result<PathBuf, String> {
+fn inside(settings: &Settings, path: &Path, resolved: io::Result<PathBuf>) -> Result<PathBuf, String> {
+    let folders = settings.base_folders();
     // A folder may be a symbolic link that is switched while the server runs.
     let holds = |resolved: &PathBuf| {
-        folders.iter().any(|folder| folder.canonicalize().is_ok_and(|folder| resolved.starts_with(folder)))
+        folders.is_empty()
+            || folders.iter().any(|folder| folder.canonicalize().is_ok_and(|folder| resolved.starts_with(folder)))
     };
-    resolved.ok().filter(holds).ok_or_else(|| refusal(path))
+    let resolved = match resolved {
+        Ok(resolved) if holds(&resolved) => resolved,
+        Err(error) if folders.is_empty() => return Err(format!("{}: {error}", path.display())),
+        _ => return Err(format!("{}: not within pLuaBaseDir", path.display())),
+    };
+    if settings.sandbox() && OF_THE_SYSTEM.iter().any(|folder| resolved.starts_with(folder)) {
+        return Err(format!("{}: not for pages in a sandbox (pLuaSandbox)", path.display()));
+    }
+    Ok(resolved)
 }
 
 fn resolve(path: &Path) -> io::Result<PathBuf> {
@@ -78,6 +93,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::settings::DIRECTIVES;
 
     #[test]
     fn links_and_dots_are_followed_and_folders_compared_by_whole_names() {
@@ -96,9 +112,9 @@ mod tests {
         symlink("sub/new", root.join("base/in-new")).unwrap();
         symlink("round", root.join("base/round")).unwrap();
         symlink(root.join("base"), root.join("outside/back")).unwrap();
-        let folders = [root.join("base")];
+        let held = settings("pLuaBaseDir", root.join("base").to_str().unwrap());
         let leads = |path: &str| {
-            within(&folders, &root.join(path)).ok().map(|path| path.strip_prefix(&root).unwrap().to_path_buf())
+            within(&held, &root.join(path)).ok().map(|path| path.strip_prefix(&root).unwrap().to_path_buf())
         };
         for (path, resolved) in [
             ("base", "base"),
@@ -130,10 +146,33 @@ mod tests {
         ] {
             assert_eq!(leads(path), None, "{path}");
         }
-        assert_eq!(entry_within(&folders, &root.join("base/out")), Ok(root.join("base/out")));
-        assert!(entry_within(&folders, &root.join("base/folder/file")).is_err());
-        assert!(entry_within(&folders, &root.join("base/..")).is_err());
-        assert_eq!(within(&[], Path::new("/any/../where")), Ok(PathBuf::from("/any/../where")));
-        assert_eq!(within(&[PathBuf::from("/")], Path::new("/etc/passwd")), Ok(PathBuf::from("/etc/passwd")));
+        assert_eq!(entry_within(&held, &root.join("base/out")), Ok(root.join("base/out")));
+        assert!(entry_within(&held, &root.join("base/folder/file")).is_err());
+        assert!(entry_within(&held, &root.join("base/..")).is_err());
+        assert_eq!(within(&Settings::default(), Path::new("/any/../where")), Ok(PathBuf::from("/any/../where")));
+        let passwd = Path::new("/etc/passwd");
+        assert_eq!(within(&settings("pLuaBaseDir", "/"), passwd), Ok(passwd.to_path_buf()));
+    }
+
+    #[test]
+    fn a_sandbox_has_no_files_of_the_system() {
+        let sandbox = settings("pLuaSandbox", "On").merged(&settings("pLuaBaseDir", "/"));
+        for settings in [&sandbox, &settings("pLuaSandbox", "On")] {
+            for path in ["/proc/self/mem", "/tmp/../proc/self/environ", "/dev/fd/0", "/sys/kernel", "/dev/new"] {
+                assert!(within(settings, Path::new(path)).is_err(), "{path}");
+            }
+            assert_eq!(within(settings, Path::new("/etc/../etc/passwd")), Ok(PathBuf::from("/etc/passwd")));
+            assert!(within(settings, Path::new("/development")).is_ok());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        symlink("/proc/self", folder.path().join("self")).unwrap();
+        assert!(within(&sandbox, &folder.path().join("self/mem")).is_err());
+    }
+
+    fn settings(name: &str, value: &str) -> Settings {
+        let mut settings = Settings::default();
+        let row = DIRECTIVES.iter().find(|row| row.name.to_str() == Ok(name)).unwrap();
+        row.set(&mut settings, &[value]).unwrap();
+        settings
     }
 }

@@ -12,6 +12,8 @@ local searchers = package.searchers or package.loaders
 
 local sandboxed, confined = native.is_sandboxed, native.is_confined
 if sandboxed then native.sandbox(native, ignored) end
+-- It hands out pointers into its memory, and those reach all memory without ffi.
+if ignored.ffi then ignored["string.buffer"] = true end
 if confined then native.confinement(native) end
 local open, read, close = io.open, io.stdout.read, io.stdout.close
 
@@ -74,7 +76,7 @@ local function search_path(name, templates, separator, replacement)
       return file
     end
     tried[#tried + 1] = "\n\tno file '" .. file .. "'"
-    if problem and find(problem, "pLuaBaseDir", 1, true) then tried[#tried + 1] = ": not within pLuaBaseDir" end
+    if problem and find(problem, "pLuaBaseDir", 1, true) then tried[#tried + 1] = " within pLuaBaseDir" end
   end
   return nil, concat(tried)
 end

@@ -7,9 +7,8 @@ local error, next, setmetatable, tonumber, type = error, next, setmetatable, ton
 local GLOBALS = _G
 local getinfo, metatable_of = debug.getinfo, debug.getmetatable
 
--- string.buffer hands out pointers into its memory, which need no ffi to read and write through.
 for _, name in next, {
-  "ffi", "jit.attach", "jit.opt", "jit.profile", "jit.util", "string.buffer", "string.dump", "io.popen", "io.stderr",
+  "ffi", "jit.attach", "jit.opt", "jit.profile", "jit.util", "string.dump", "io.popen", "io.stderr",
   "os.execute", "os.getenv", "os.setlocale", "package.loadlib", "newproxy",
 } do
   ignored[name] = true

@@ -164,7 +164,7 @@ impl Visit {
         if self.is_own_upload(&path) {
             return Ok(path);
         }
-        confinement::within(self.host.base_folders(), &path)
+        confinement::within(&self.host, &path)
     }
 
     /// The same for an entry of a folder that is to be removed or renamed, which may be a symbolic link.
@@ -176,7 +176,7 @@ impl Visit {
         if self.is_own_upload(&path) {
             return Ok(path);
         }
-        confinement::entry_within(self.host.base_folders(), &path)
+        confinement::entry_within(&self.host, &path)
     }
 
     fn is_own_upload(&self, path: &Path) -> bool {

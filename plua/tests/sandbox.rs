@@ -152,6 +152,12 @@ const ESCAPES: &[&str] = &[
     "local searchers = package.searchers or package.loaders \
      table.insert(searchers, 1, function(name) return function() return name end end) \
      escaped = type(require('ffi')) ~= 'string' table.remove(searchers, 1) package.loaded.ffi = nil",
+    // Files that are the system's, and SQL that opens some.
+    "escaped = io.open('/proc/self/mem') or io.open('/proc/self/environ') or io.open('/dev/fd/0') \
+     or pcall(file.stat, '/proc/self/maps') or pcall(include, '/dev/stdin')",
+    "local db = dbopen('sqlite3', ':memory:') escaped = pcall(db.run, db, \"attach 'x.db' as x\") \
+     or pcall(db.query, db, '/* */ select 1; ATTACH ? as x', 'x.db')",
+    "escaped = dbopen('x/../../../../../../tmp/evil', 'x') or dbopen('../x', 'x')",
     // Metatables that all strings, files, arrays and handles share.
     "escaped = type(getmetatable('')) == 'table'",
     "escaped = pcall(setmetatable, '', {})",
@@ -365,6 +371,8 @@ fn a_page_opens_files_in_its_folders_and_no_others() {
         "echo(select(2, dbopen('sqlite3', 'OUT/x.db')))",
         "echo(select(2, dbopen('sqlite3', 'link/x.db')))",
         "echo(select(2, dbopen('sqlite3', 'file:OUT/x.db?mode=rwc')))",
+        "dbopen('sqlite3', 'inner/x.db'):run(\"attach 'OUT/x.db' as x\")",
+        "dbopen('sqlite3', 'inner/x.db'):query(\"select 1;VACUUM main INTO 'OUT/x.db'\")",
     ] {
         let text = run(code);
         assert!(text.contains("pLuaBaseDir") && !text.contains("echosecret"), "{code}: {text}");

@@ -7,7 +7,8 @@ use apr_dbd::{Batch, Connection, Found, Value};
 use mlua::chunk::ChunkMode;
 use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
 
-use super::{Arguments, Native};
+use super::{Arguments, Native, sql_files};
+use crate::confinement;
 use crate::database::{Handle, Prepared, Rows};
 use crate::visit::Visit;
 
@@ -144,9 +145,9 @@ fn reach(visit: &Visit, driver: &str, parameters: Vec<u8>) -> Result<Vec<u8>, St
     if !parameters.starts_with(b"file:") {
         return Ok(visit.reach(OsStr::from_bytes(&parameters))?.into_os_string().into_vec());
     }
-    match visit.host.base_folders() {
-        [] => Ok(parameters),
-        _ => Err("within pLuaBaseDir an SQLite database is named by its path, not by a URI".into()),
+    match confinement::holds(&visit.host) {
+        false => Ok(parameters),
+        true => Err("under pLuaBaseDir or pLuaSandbox an SQLite database is named by its path, not by a URI".into()),
     }
 }
 
@@ -164,6 +165,11 @@ fn statement(lua: &Lua, visit: &mut Visit, arguments: &Arguments) -> Result<(Han
             let kind = arguments.value(position).type_name();
             format!("value {} of the statement is a {kind}: {VALUES}", position - 2)
         })?);
+    }
+    if confinement::holds(&visit.host) && sql_files::opens_files(&sql) {
+        return Err(
+            "ATTACH, VACUUM INTO and LOAD open files: they are left out under pLuaBaseDir and pLuaSandbox".into()
+        );
     }
     visit.databases.note(&handle);
     if handle.with(|connection| Ok(connection.would_take_rows(&sql))).unwrap_or(false) {

@@ -12,9 +12,10 @@ use mlua::{BString, Value};
 use nix::unistd::{AccessFlags, access};
 
 use super::{Arguments, IN_FINALIZER, Native};
-use crate::confinement::{entry_within, within};
+use crate::confinement;
 use crate::error::{Error, ErrorKind};
 use crate::output;
+use crate::settings::Settings;
 use crate::time_limit::Reason;
 use crate::visit::Visit;
 
@@ -27,21 +28,25 @@ const CHUNK: usize = 64 << 10;
 /// Largest file, in bytes, that becomes part of an output that cannot be streamed.
 const LARGEST_CAPTURED: u64 = 256 << 20;
 
-pub fn install(native: &Native<'_>, folders: &[PathBuf]) -> mlua::Result<()> {
-    native.table.raw_set("is_confined", !folders.is_empty())?;
+pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
+    native.table.raw_set("is_confined", confinement::holds(settings))?;
     // within(path, whether it is an entry to be removed or renamed) -> where it leads | nil, why it may not be opened.
     // Finalizers and pLuaInit are confined as pages are.
-    let (slot, folders) = (native.slot.clone(), folders.to_vec());
+    let (slot, settings) = (native.slot.clone(), settings.clone());
     let within = native.lua.create_function(move |_, (name, is_entry): (BString, bool)| {
         // While a state closes, finalizers find no Lua that could hold a string for them: bytes are all there is.
         let name = OsString::from_vec(name.into());
         let reached = match slot.try_lock().as_deref() {
-            _ if name.as_bytes().contains(&0) => Err("a path holds no NUL (pLuaBaseDir)".into()),
+            _ if name.as_bytes().contains(&0) => Err("a path holds no NUL".into()),
             Some(Some(visit)) if is_entry => visit.reach_entry(name),
             Some(Some(visit)) => visit.reach(name),
             Some(None) => {
                 let path = env::current_dir()?.join(name);
-                if is_entry { entry_within(&folders, &path) } else { within(&folders, &path) }
+                if is_entry {
+                    confinement::entry_within(&settings, &path)
+                } else {
+                    confinement::within(&settings, &path)
+                }
             }
             None => Err(IN_FINALIZER.into()),
         };

@@ -14,6 +14,7 @@ mod request;
 mod response;
 mod script;
 mod secret;
+mod sql_files;
 mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -482,7 +483,7 @@ pub fn native(
     script::install(&native)?;
     cookie::install(&native)?;
     digest::install(&native)?;
-    file::install(&native, settings.base_folders())?;
+    file::install(&native, settings)?;
     json::install(&native)?;
     pattern::install(&native)?;
     secret::install(&native)?;

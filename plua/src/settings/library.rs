@@ -8,8 +8,7 @@ pub const LIBRARIES: &[&str] =
 pub const AROUND_FILES: &[&str] = if cfg!(feature = "lua54") || cfg!(feature = "lua51") {
     &["debug", "io.popen", "os.execute"]
 } else {
-    // The pointers of string.buffer reach all memory.
-    &["debug", "ffi", "io.popen", "os.execute", "string.buffer"]
+    &["debug", "ffi", "io.popen", "os.execute"]
 };
 
 /// Functions that every Lua has: those without a library first. `print` is none of them, for it is a page function.
