@@ -9,7 +9,7 @@ local getinfo, metatable_of = debug.getinfo, debug.getmetatable
 
 for _, name in next, {
   "ffi", "jit.attach", "jit.opt", "jit.profile", "jit.util", "string.dump", "io.popen", "io.stderr",
-  "os.execute", "os.getenv", "os.setlocale", "package.loadlib", "newproxy",
+  "os.execute", "os.getenv", "os.setlocale", "package.loadlib", "newproxy", "warn",
 } do
   ignored[name] = true
 end
