@@ -1,17 +1,16 @@
 //! Settings: the values of directives, and how an inner place overrides an outer one.
 
 mod directive;
-mod limits;
 mod library;
+mod limits;
 
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use directive::{DIRECTIVES, Directive, LIBRARIES, Scope};
-pub use limits::Limits;
 pub use directive::{DIRECTIVES, Directive, Scope};
 pub use library::functions as library_functions;
+pub use limits::Limits;
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -113,13 +112,6 @@ impl Settings {
                 .iter()
                 .rposition(|byte| *byte == b'.')
                 .is_some_and(|dot| self.raw.iter().any(|raw| raw.as_bytes() == &file_name[dot..]))
-    }
-
-    /// Libraries that pages do not get, sorted, each once.
-    /// Kilobytes a state may use beyond a fresh one; 0 is no limit.
-    #[must_use]
-    pub fn memory_limit(&self) -> u32 {
-        self.memory_limit.unwrap_or(0)
     }
 
     /// Libraries and functions (`os.execute`) that pages do not get, sorted, each once.
@@ -265,6 +257,7 @@ mod tests {
                         settings.limits(),
                         settings.request_globals(),
                         (settings.fields(), settings.uploads(), settings.upload_size(), settings.sandbox()),
+                        settings.sandbox(),
                     )
                 )
             };
