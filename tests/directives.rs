@@ -362,6 +362,10 @@ fn an_inner_place_tightens_a_limit_and_loosens_none() {
             assert_eq!(statuses("inner/loose/"), [500, 500, 500, 413, 200]);
             assert_eq!(statuses("own/"), [200, 200, 200, 200, 500]);
         }
+    });
+}
+
+#[test]
 fn a_host_with_folders_and_a_sandbox_holds_its_pages_beside_a_free_one() {
     let pages = [
         (

@@ -521,8 +521,7 @@ const REQUEST_GLOBALS: [Part; 2] =
     [("globals", include_str!("../globals.lua")), ("modules", include_str!("../modules.lua"))];
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 5] = [
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [Part; 7] = [
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
     ("nesting", include_str!("../nesting.lua")),
