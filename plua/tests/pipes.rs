@@ -121,3 +121,14 @@ fn modules_that_the_init_file_requires_may_not_be_pipes() {
     let site = Site::new(&format!("pLuaInit {}", init.display()), &[("page.plua", "<?= found ?>")]);
     assert_eq!(prompt(site, "").0.text(), "false");
 }
+
+#[test]
+fn modules_may_not_be_pipes_however_long_they_are_kept() {
+    for configuration in ["pLuaGlobals request", "pLuaGlobals persistent"] {
+        let page = "<? package.path = './?.lua;./lib/?.lua' ?><?= require('pipe'), ' ', (pcall(require, 'alone')) ?>";
+        let site = Site::new(configuration, &[("page.plua", page), ("lib/pipe.lua", "return 'found'")]);
+        pipe(&site.path("pipe.lua"));
+        pipe(&site.path("alone.lua"));
+        assert_eq!(prompt(site, "").0.text(), "found false", "{configuration}");
+    }
+}
