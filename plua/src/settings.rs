@@ -256,7 +256,6 @@ mod tests {
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
                         settings.limits(),
                         settings.request_globals(),
-                        (settings.fields(), settings.uploads(), settings.upload_size(), settings.sandbox()),
                         settings.sandbox(),
                     )
                 )
