@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 /// The engine's modules, the ground floor first.
 const FLOORS: &[&[&str]] = &[
     // The page language and what is said of it: bytes in, text out.
-    &["page", "emit", "lexer", "query", "multipart", "error", "report", "pattern"],
-    &["page", "emit", "lexer", "query", "error", "report"],
     &["page", "emit", "lexer", "query", "error", "report", "pattern"],
     // What one request, one file or one state needs.
     &[
