@@ -52,9 +52,20 @@ end
 
 local function source_of(caller) return caller and caller.source or nil end
 
+-- What native.include answers. `level` is where the including file is called; none, and its folder is not searched.
+-- Which file that is takes Lua a walk and a table, so it is asked when the requested page's folder has no such file.
+local find_file = native.include
+local function find(file, once, level)
+  local ok, page, problem, already = find_file(file, nil, once)
+  if level and (not ok or not page and not already) then
+    return find_file(file, source_of(getinfo(level + 1, "S")), once)
+  end
+  return ok, page, problem, already
+end
+
 -- The file's function, one that sees `vars` if there are any, and its texts. Raises what is wrong, at `place`.
-local function open(name, file, vars, including, place)
-  local ok, page, problem = native.include(file, including)
+local function open(name, file, vars, level, place)
+  local ok, page, problem = find(file, nil, level and level + 1)
   if not ok then error(page, place) end
   if problem then error(problem, 0) end
   if not page then error(name .. ": there is no file '" .. file .. "'", place) end
@@ -84,7 +95,7 @@ local function including(name, once)
     if depth >= DEEPEST then error(name .. " is nested more than " .. DEEPEST .. " deep", 2) end
     if type(file) ~= "string" then expected(name, 1, "string", file) end
     if vars ~= nil and type(vars) ~= "table" then expected(name, 2, "table", vars) end
-    local ok, page, problem, already = native.include(file, source_of(getinfo(2, "S")), once)
+    local ok, page, problem, already = find(file, once, 2)
     if not ok then error(page, 2) end
     if problem then report(nil, frames(nil, 2)) end
     if not page then return already or false end
@@ -99,7 +110,7 @@ end
 local function render(file, vars)
   if type(file) ~= "string" then expected("render", 1, "string", file) end
   if vars ~= nil and type(vars) ~= "table" then expected("render", 2, "table", vars) end
-  local body, copy, texts = open("render", file, vars, source_of(getinfo(2, "S")), 3)
+  local body, copy, texts = open("render", file, vars, 2, 3)
   local rendered = capture(copy, for_pages(), texts)
   give_back(body, copy)
   return rendered
@@ -115,7 +126,7 @@ local function name_layout(file, vars)
   end
   if type(file) ~= "string" then expected("layout", 1, "string", file) end
   if vars ~= nil and type(vars) ~= "table" then expected("layout", 2, "table", vars) end
-  local body, copy, texts = open("layout", file, vars, source_of(getinfo(2, "S")), 3)
+  local body, copy, texts = open("layout", file, vars, 2, 3)
   layout = { body, copy, texts }
 end
 

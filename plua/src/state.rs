@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value};
 use parking_lot::Mutex;
 
@@ -101,7 +100,7 @@ impl State {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
         let (run, fault, tidy, limit_page, pages, texts, isolate): Parts =
-            lua.load(PRELUDE).set_name("=plua").set_mode(ChunkMode::Text).call((native, ignored, messages))?;
+            api::own_code(&lua, "prelude", PRELUDE)?.call((native, ignored, messages))?;
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         *loader.lock() = Some(Loader::new(cache, files, pages, texts));
         let limits = settings.limits();

@@ -4,10 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use apr_dbd::{Batch, Connection, Found, Value};
-use mlua::chunk::ChunkMode;
 use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
 
-use super::{Arguments, Native, sql_files};
+use super::{Arguments, Native, own_code, sql_files};
 use crate::confinement;
 use crate::database::{Handle, Prepared, Rows};
 use crate::visit::Visit;
@@ -20,7 +19,7 @@ const CLOSED: &str = "the database handle is closed";
 const VALUES: &str = "pass strings, numbers, booleans, nil or db:blob(bytes)";
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    let source = native.lua.load(DATABASE).set_name("=plua").set_mode(ChunkMode::Text).into_function()?;
+    let source = own_code(native.lua, "database", DATABASE)?;
     native.table.raw_set("database", source)?;
 
     // Each returns its result, or nil and a message.

@@ -10,10 +10,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, Value};
+use mlua::{Lua, LuaString, Value};
 use parking_lot::Mutex;
 
-use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
+use super::{IN_FINALIZER, NO_REQUEST, Native};
 use crate::chunk::Stamp;
 use crate::fault;
 use crate::loader::{LoadError, Loader};
@@ -23,30 +23,29 @@ use crate::visit::Visit;
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
     let (slot, loading, limit) = (native.slot.clone(), loader.clone(), native.limit.clone());
     // include(file, including, once) -> true, number | true, nil, what is wrong with the file | true, nil, nil, whether
-    // it is left out because it was included before | false, message
-    let include = native.lua.create_function(move |lua, arguments: MultiValue| {
-        let Some(mut visit) = slot.try_lock() else { return refuse(lua, IN_FINALIZER) };
-        let Some(visit) = visit.as_mut() else { return refuse(lua, NO_REQUEST) };
+    // it is left out because it was included before | false, message. Without `including` a relative path is looked up
+    // in the requested page's folder only.
+    type Arguments = (LuaString, Option<LuaString>, Option<bool>);
+    let include = native.lua.create_function(move |lua, (file, including, once): Arguments| {
+        let refused = |message: &str| Ok((false, Value::String(lua.create_string(message)?), Value::Nil, false));
+        let Some(mut visit) = slot.try_lock() else { return refused(IN_FINALIZER) };
+        let Some(visit) = visit.as_mut() else { return refused(NO_REQUEST) };
         let _waiting = limit.waiting();
-        let arguments = Arguments::new("include", arguments);
-        let file = match arguments.string(1) {
-            Ok(file) => PathBuf::from(OsStr::from_bytes(&file.as_bytes())),
-            Err(message) => return refuse(lua, &message),
-        };
-        let including = arguments.value(2).as_string().map(|source| source.as_bytes().to_vec());
-        let (path, stamp) = match find(visit, &file, including.as_deref()) {
+        let including = including.as_ref().map(LuaString::as_bytes);
+        let found = find(visit, Path::new(OsStr::from_bytes(&file.as_bytes())), including.as_deref());
+        let (path, stamp) = match found {
             Ok(Ok(found)) => found,
             Ok(Err((path, error))) => return failed(lua, visit, &path, LoadError::Io(error)),
-            Err(refusal) => return refuse(lua, &refusal),
+            Err(refusal) => return refused(&refusal),
         };
-        if !visit.included.insert((stamp.device, stamp.inode)) && arguments.is_true(3) {
-            return (true, Value::Nil, Value::Nil, true).into_lua_multi(lua);
+        if !visit.included.insert((stamp.device, stamp.inode)) && once == Some(true) {
+            return Ok((true, Value::Nil, Value::Nil, true));
         }
         let language = visit.language(&path);
-        let Some(mut loader) = loading.try_lock() else { return refuse(lua, IN_FINALIZER) };
-        let Some(loader) = loader.as_mut() else { return (true, Value::Nil).into_lua_multi(lua) };
+        let Some(mut loader) = loading.try_lock() else { return refused(IN_FINALIZER) };
+        let Some(loader) = loader.as_mut() else { return Ok((true, Value::Nil, Value::Nil, false)) };
         match loader.load(lua, &path, Some(stamp), language) {
-            Ok(number) => (true, number).into_lua_multi(lua),
+            Ok(number) => Ok((true, Value::Integer(number.into()), Value::Nil, false)),
             Err(error) => failed(lua, visit, &path, error),
         }
     })?;
@@ -98,9 +97,9 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
 }
 
 /// A file that is not there is none; one that is there and of no use is kept to be reported.
-fn failed(lua: &Lua, visit: &mut Visit, path: &Path, error: LoadError) -> mlua::Result<MultiValue> {
+fn failed(lua: &Lua, visit: &mut Visit, path: &Path, error: LoadError) -> mlua::Result<(bool, Value, Value, bool)> {
     if matches!(&error, LoadError::Io(error) if matches!(error.kind(), NotFound | InvalidInput)) {
-        return (true, Value::Nil).into_lua_multi(lua);
+        return Ok((true, Value::Nil, Value::Nil, false));
     }
     let error = error.into_error(path);
     let text = match &error.place {
@@ -109,7 +108,7 @@ fn failed(lua: &Lua, visit: &mut Visit, path: &Path, error: LoadError) -> mlua::
     };
     let told = lua.create_string(&text)?;
     visit.load_error = Some((text, error));
-    (true, Value::Nil, told).into_lua_multi(lua)
+    Ok((true, Value::Nil, Value::String(told), false))
 }
 
 /// What a name leads to, or the path that was tried and what the system said.

@@ -17,11 +17,12 @@ mod secret;
 mod sql_files;
 mod text;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
 pub use arguments::Arguments;
@@ -512,13 +513,28 @@ pub fn add_request_globals(lua: &Lua, native: &Table) -> mlua::Result<()> {
 type Part = (&'static str, &'static str);
 
 fn add_parts(lua: &Lua, native: &Table, parts: &[Part]) -> mlua::Result<()> {
-    parts.iter().try_for_each(|(name, code)| {
-        native.raw_set(*name, lua.load(*code).set_name("=plua").set_mode(ChunkMode::Text).into_function()?)
-    })
+    parts.iter().try_for_each(|(name, code)| native.raw_set(*name, own_code(lua, name, code)?))
 }
 
 const REQUEST_GLOBALS: [Part; 2] =
     [("globals", include_str!("../globals.lua")), ("modules", include_str!("../modules.lua"))];
+
+/// A part of the state's own code in Lua, by its name. A process compiles it once and keeps the bytecode: compiling
+/// is most of what a new state costs, and states are replaced all the time.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Function> {
+    static COMPILED: Mutex<BTreeMap<&str, Arc<[u8]>>> = Mutex::new(BTreeMap::new());
+    let load = |code: &[u8], mode| lua.load(code).set_name("=plua").set_mode(mode).into_function();
+    let compiled = COMPILED.lock().get(name).cloned();
+    if let Some(bytecode) = compiled {
+        return load(&bytecode, ChunkMode::Binary);
+    }
+    let part = load(source.as_bytes(), ChunkMode::Text)?;
+    COMPILED.lock().insert(name, part.dump(false).into());
+    Ok(part)
+}
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
 const PARTS: [Part; 7] = [
