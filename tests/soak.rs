@@ -28,8 +28,9 @@ const SAMPLES: usize = 40;
 const ROOM: u64 = 2048;
 const SHARE: f64 = 0.05;
 
-const LINES: &str = "pLuaTimeout 2\npLuaMemoryLimit 8192\npLuaFields 100\npLuaUploads 4\npLuaUploadSize 512\n\
-    LimitRequestBody 4000000\nMaxKeepAliveRequests 500\nKeepAliveTimeout 60\nListenBacklog 511";
+const LINES: &str = "pLuaTimeout 2\npLuaMemoryLimit 8192\npLuaOutputLimit 2048\npLuaPatternLimit 1000000\n\
+    pLuaFields 100\npLuaUploads 4\npLuaUploadSize 512\nLimitRequestBody 4000000\n\
+    MaxKeepAliveRequests 500\nKeepAliveTimeout 60\nListenBacklog 511";
 
 const PAGES: &[(&str, &str)] = &[
     ("hello.plua", "<h1><?= 'Hello' ?></h1>\n"),
@@ -60,7 +61,9 @@ const PAGES: &[(&str, &str)] = &[
     ("layout.plua", "<? layout('parts/frame.plua') ?><?= capture(function() echo('caught') end):upper() ?>"),
     ("parts/frame.plua", "[<?= content() ?>]"),
     ("greedy.plua", "<? local t = {} for i = 1, 1000 do t[i] = ('x'):rep(1e6) .. i end ?>"),
-    ("large.plua", "<? for i = 1, 64 do echo(('0123456789abcdef'):rep(4096)) flush() end ?>"),
+    ("flood.plua", "<? for i = 1, 1e6 do echo(('x'):rep(1000)) end ?>"),
+    ("steps.plua", "<? local s = ('a'):rep(40) echo(s:find(('a?'):rep(40) .. s)) ?>"),
+    ("large.plua", "<? for i = 1, 24 do echo(('0123456789abcdef'):rep(4096)) flush() end ?>"),
 ];
 
 const MULTIPART: &str = "--b\r\nContent-Disposition: form-data; name=\"one\"; filename=\"one.txt\"\r\n\r\n";
@@ -101,7 +104,7 @@ fn cases() -> Vec<Case> {
     let upload = [MULTIPART.as_bytes(), &file, b"\r\n--b--\r\n"].concat();
     let form = format!("name=%3CAda%3E&text={}", "t".repeat(2000));
     vec![
-        get("/hello.plua", "<h1>Hello</h1>\n", 3904),
+        get("/hello.plua", "<h1>Hello</h1>\n", 3884),
         get("/include.plua?a=1&b=2", &rows, 1500),
         post(
             "/form.plua",
@@ -130,6 +133,8 @@ fn cases() -> Vec<Case> {
         get("/layout.plua", "[CAUGHT]", 600),
         fails("/error.plua", 80),
         fails("/greedy.plua", 15),
+        fails("/flood.plua", 10),
+        fails("/steps.plua", 10),
         fails("/forever.plua", 1),
         Case { status: 404, ..fails("/missing.plua", 100) },
     ]
@@ -206,7 +211,13 @@ fn visit(port: u16, client: usize, sent: &AtomicUsize, total: usize, schedule: &
 }
 
 fn soak(server: &mut Server, total: usize) -> Vec<Sample> {
-    for text in ["attempt to index", "Memory limit reached!", "took too long to execute"] {
+    for text in [
+        "attempt to index",
+        "Memory limit reached!",
+        "took too long to execute",
+        "than pLuaOutputLimit",
+        "(pLuaPatternLimit)",
+    ] {
         server.expect(text);
     }
     let port = server.httpd().port();
@@ -256,16 +267,15 @@ fn mean(samples: &[Sample], figure: impl Fn(&Sample) -> u64) -> u64 {
 fn mixed_visitors_leave_nothing_behind() {
     let total = env::var("PLUA_SOAK_REQUESTS").map_or(2_000_000, |number| number.parse().unwrap());
     let mut samples = Vec::new();
-    httpd()
-        .lines(LINES)
-        .children(2, 25)
-        .change(private_httpd::Configuration::without_access_log)
-        .pages(PAGES)
-        .run(|server| samples = soak(server, total));
+    httpd().lines(LINES).children(2, 25).change(private_httpd::Configuration::without_access_log).pages(PAGES).run(
+        |server| {
+            samples = soak(server, total);
+            table(&samples);
+        },
+    );
     if samples.is_empty() {
         return;
     }
-    table(&samples);
     let quarter = samples.len() / 4;
     let (second, last) = (&samples[quarter..2 * quarter], &samples[3 * quarter..]);
     for (what, figure) in [("RSS", (|s| s.resident) as fn(&Sample) -> u64), ("PSS", |s| s.proportional)] {

@@ -25,8 +25,8 @@ fuzz_target!(|input: &[u8]| {
                 assert!(both.merged(&once) == both);
             }
             // Reading them must not panic.
-            let _ = (once.timeout(), once.state_wait(), once.upload_size(), once.upload_folder(), once.fields());
-            let _ = (once.states(), once.runs(), once.files(), once.memory_limit(), once.ignored_libraries());
+            let _ = (once.state_wait(), once.upload_size(), once.upload_folder(), once.fields(), once.uploads());
+            let _ = (once.states(), once.runs(), once.files(), once.ignored_libraries(), once.log_level());
             let _ = (once.prepend(), once.append(), once.init(), once.is_raw(b"a.lua"));
         }
     }
