@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
                 assert!(both.merged(&once) == both);
             }
             // Reading them must not panic.
-            let _ = (once.state_wait(), once.upload_size(), once.upload_folder(), once.fields(), once.uploads());
+            let _ = (once.state_wait(), once.upload_folder());
             let _ = (once.states(), once.runs(), once.files(), once.ignored_libraries(), once.log_level());
             let _ = (once.prepend(), once.append(), once.init(), once.is_raw(b"a.lua"));
         }

@@ -32,7 +32,7 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
 fn post(content_type: &[u8], body: &[u8]) -> Result<Fields, ErrorKind> {
     let mut exchange = Sent { method: "POST", body: body.to_vec(), ..Sent::default() }.into_exchange();
     let mut body = Body::read(&mut *exchange, Path::new("/"), None).unwrap();
-    let read = Form::read(content_type, &SETTINGS, || Ok(&mut body));
+    let read = Form::read(content_type, &SETTINGS.limits(), FOLDER.path(), || Ok(&mut body));
     let mut form = match read {
         Ok(form) => form,
         Err(error) => {
