@@ -22,7 +22,7 @@ pub enum Kind {
     Bare,
     /// Our module with the configuration it is installed with.
     Plua,
-    /// The same with a memory limit beside the time limit.
+    /// The same with every other limit beside the time limit.
     PluaLimits,
     /// mod_lua at its fastest: states per thread, scripts never looked at again.
     ModLua,
@@ -115,7 +115,10 @@ impl Server {
         let configuration = match kind {
             Kind::Bare => base.module_file("bare", &built.bare).body(bare_locations(docroot, pages)),
             Kind::Plua => base.module_file("plua", &built.plua).body(plua),
-            Kind::PluaLimits => base.module_file("plua", &built.plua).body(plua).body("pLuaMemoryLimit 65536"),
+            Kind::PluaLimits => base
+                .module_file("plua", &built.plua)
+                .body(plua)
+                .body("pLuaMemoryLimit 65536\npLuaOutputLimit 65536\npLuaPatternLimit 10000000\npLuaFields 1000"),
             Kind::ModLua => {
                 let file = installation.modules().join("mod_lua.so");
                 base.module_file("lua", peer(file.is_file().then_some(file), "mod_lua")?).body(
