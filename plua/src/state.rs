@@ -316,7 +316,8 @@ impl State {
             (Ok((message, frames)), None) => (message.as_bytes().to_vec(), fault::frames(frames, page)),
             (Err(error), _) => (error.to_string().into_bytes(), Vec::new()),
         };
-        if let Some((_, calls)) = &stopped {
+        // None when a page function said so before a hook could.
+        if let Some((_, calls)) = stopped.as_ref().filter(|(_, calls)| !calls.is_empty()) {
             frames = fault::stopped_frames(calls, page);
         }
         let loader = self.loader.lock();

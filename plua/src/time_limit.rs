@@ -478,6 +478,13 @@ impl TimeLimitHandle {
         self.0.go_over(reason);
     }
 
+    /// What to tell a page that is over a limit and calls a page function, where its hook comes only after so many
+    /// instructions: a loop of slow functions would go on for long.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&'static CStr> {
+        if cfg!(feature = "luajit") { None } else { self.0.reason().map(Reason::message) }
+    }
+
     /// Kilobytes that a state over its memory limit may hold after a collection and go on.
     pub fn set_enough(&self, kilobytes: usize) {
         self.0.enough.store(kilobytes, Ordering::Relaxed);

@@ -64,7 +64,7 @@ fn what_pages_are_made_of_is_not_there_when_it_is_a_pipe() {
 
 #[test]
 fn a_module_further_on_in_the_path_is_found_behind_a_pipe() {
-    let page = "<? package.path = './?.lua;./lib/?.lua' ?><?= require('pipe') ?>";
+    let page = "<? package.path = './?.lua;./lib/?.lua' ?><?= (require('pipe')) ?>";
     let site = Site::new("", &[("page.plua", page), ("lib/pipe.lua", "return 'found'")]);
     pipe(&site.path("pipe.lua"));
     assert_eq!(prompt(site, "").0.text(), "found");

@@ -567,7 +567,14 @@ impl Native<'_> {
             let Some(visit) = visit.as_mut() else { return refuse(lua, NO_REQUEST) };
             let _waiting = limit.waiting();
             let arguments = Arguments::new(name, arguments);
-            match catch_unwind(AssertUnwindSafe(|| body(lua, visit, arguments))) {
+            if let Some(refusal) = limit.refusal() {
+                return refuse(lua, &refusal.to_string_lossy());
+            }
+            let done = catch_unwind(AssertUnwindSafe(|| body(lua, visit, arguments)));
+            if let (Ok(Ok(_)), Some(refusal)) = (&done, limit.refusal()) {
+                return refuse(lua, &refusal.to_string_lossy());
+            }
+            match done {
                 Ok(Ok(results)) => {
                     let mut results = results.into_lua_multi(lua)?;
                     results.push_front(Value::Boolean(true));
