@@ -35,7 +35,7 @@ pub fn prepare() -> Result<(), String> {
 pub fn install(lua: &Lua) -> mlua::Result<()> {
     let prepare = lua.create_function(|_, ()| Ok(prepare().err()))?;
     lua.load(include_str!("c_modules.lua"))
-        .set_name("=c_modules.lua")
+        .set_name("=plua")
         .set_mode(ChunkMode::Text)
         .call((prepare, std::env::consts::ARCH))
 }

@@ -161,9 +161,6 @@ function Handle.transaction(handle, run)
   return finish(handle, pcall(run, handle))
 end
 
-native.shared[#native.shared + 1] = Handle
-native.shared[#native.shared + 1] = Statement
-
 return function(...)
   local ok, opened, message = native.dbopen(...)
   if not ok then error(opened, 2) end

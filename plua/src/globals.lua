@@ -6,8 +6,9 @@
 -- other tables as copies. Page code must never get hold of the state's own: the functions that would give it are
 -- replaced by `isolate`, once the file of pLuaInit has run.
 --
--- The chunk takes the functions written in Rust, the output's parts, and the tables of files' functions and texts.
-local native, output, files, file_texts = ...
+-- The chunk takes the functions written in Rust, whether a function is the engine's, by what getinfo says of it, and the
+-- tables of files' functions and texts.
+local native, is_engine_by, files, file_texts = ...
 
 local error, next, pcall, rawget, rawset, select, setmetatable, type =
   error, next, pcall, rawget, rawset, select, setmetatable, type
@@ -16,7 +17,6 @@ local debug, io, jit, package, string = debug, io, jit, package, string
 local getinfo, metatable_of, set_metatable = debug.getinfo, debug.getmetatable, debug.setmetatable
 local STATE, LOADED, STRINGS = _G, package.loaded, debug.getmetatable("")
 local FILES = metatable_of(io.stdout)
-local slot = output.slot
 local GLOBALS, MODULES
 
 -- The globals of pages, and what they hold from request to request: values that cannot be changed, and views.
@@ -177,22 +177,6 @@ local function restore(metatable)
   set_metatable(metatable, nil)
 end
 
--- What compiled pages find in `slot`, which they can write to.
-local slot_fields, slot_count = {}, 0
-
-local function clean_slot()
-  local count, clean = 0, true
-  for name, value in next, slot do
-    count = count + 1
-    if name ~= "out" and slot_fields[name] ~= value then clean = false end
-  end
-  if clean and count == slot_count then return end
-  for name in next, slot do
-    if slot_fields[name] == nil and name ~= "out" then slot[name] = nil end
-  end
-  for name, value in next, slot_fields do slot[name] = value end
-end
-
 -- Takes out of a table what pages put in.
 local function clear(mine)
   for name in next, mine do mine[name] = nil end
@@ -240,7 +224,6 @@ local function finish()
     undo[i] = nil
   end
   clean_globals()
-  clean_slot()
 end
 
 local function begin()
@@ -317,36 +300,6 @@ local function isolate_loading()
   end)
 end
 
-local function isolate_environments()
-  if not setfenv then return end
-  local refusal = "'setfenv' cannot change environment of given object"
-  -- One level more: that of the replacement itself.
-  replace(STATE, "getfenv", function()
-    return function(target)
-      if target == nil then target = 1 end
-      if target == 0 then return chunk_globals or {} end
-      local found = getfenv(type(target) == "number" and target + 1 or target)
-      if found == STATE then return current or {} end
-      return found
-    end
-  end)
-  replace(STATE, "setfenv", function()
-    return function(target, environment)
-      if type(environment) ~= "table" then
-        error("bad argument #2 to 'setfenv' (table expected, got " .. type(environment) .. ")", 2)
-      end
-      if target == 0 then
-        chunk_globals = environment
-        return
-      end
-      if type(target) == "number" then target = target + 1 end
-      if getfenv(target) == STATE then error(refusal, 2) end
-      local changed = setfenv(target, environment)
-      return changed
-    end
-  end)
-end
-
 -- Whether a function, or the one at a level of this thread or another, is the engine's or written in C.
 local function is_engine(run, thread)
   local info
@@ -357,7 +310,7 @@ local function is_engine(run, thread)
   else
     info = getinfo(run, "S")
   end
-  return info and (info.what == "C" or info.source == "=plua" or info.source == "=c_modules.lua")
+  return info and is_engine_by(info)
 end
 
 local function isolate_debug()
@@ -380,11 +333,13 @@ local function isolate_debug()
       end
     end)
   end
-  library.getmetatable = metatable_for_page
-  library.setmetatable = function(value, metatable)
-    if type(value) ~= "table" then error("only the metatables of tables can be set (pLuaGlobals request)", 2) end
-    return set_metatable_for_page(value, metatable)
-  end
+  replace(library, "getmetatable", function() return metatable_for_page end)
+  replace(library, "setmetatable", function()
+    return function(value, metatable)
+      if type(value) ~= "table" then error("only the metatables of tables can be set (pLuaGlobals request)", 2) end
+      return set_metatable_for_page(value, metatable)
+    end
+  end)
   replace(library, "getupvalue", function()
     return function(run, position)
       if type(run) == "function" and is_engine(run) then return nil end
@@ -455,15 +410,10 @@ end
 -- Called once, after the file of pLuaInit: from now on pages have globals of their own.
 local function isolate()
   isolated = true
-  for name, value in next, slot do
-    slot_count = slot_count + 1
-    if name ~= "out" then slot_fields[name] = value end
-  end
   new_globals()
-  setmetatable(slot, { __metatable = false })
   share(STRINGS)
   share(FILES)
-  for _, metatable in next, native.shared do share(metatable) end
+  share(native.json_array)
   replace(STATE, "getmetatable", function() return metatable_for_page end)
   replace(STATE, "setmetatable", function(set)
     setmetatable_of_pages = set
@@ -480,13 +430,24 @@ local function isolate()
     end)
   end
   isolate_loading()
-  isolate_environments()
   isolate_debug()
   isolate_settings()
   modules.isolate(replace)
 end
 
 local around = { isolate = isolate }
+
+-- The globals pages have just now: none between requests.
+function around.running()
+  if isolated then return current or {} end
+  return STATE
+end
+
+-- The globals of chunks that are compiled, which a page may choose.
+function around.chunks(chosen)
+  if chosen and current then chunk_globals = chosen end
+  return chunk_globals or around.running()
+end
 
 -- The files' functions, by number, each with the globals of the request that takes it.
 around.files = setmetatable({}, {

@@ -12,14 +12,15 @@ local error, next, pcall, rawget, setmetatable, tostring, type =
 local getfenv, setfenv = getfenv, setfenv
 local find, gmatch, match = string.find, string.gmatch, string.match
 local getinfo, metatable_of = debug.getinfo, debug.getmetatable
+local require_of_state = require
 local package, STATE, LOADED = package, _G, package.loaded
 local SEARCHERS = package.searchers and "searchers" or "loaders"
 local searchers = package[SEARCHERS]
 
--- The loader of a module that lives in the state.
-local function of_state(load)
-  return function(name, ...)
-    local value = load(name, ...)
+-- The loader of a module that lives in the state, under its own name and no other: a page may call it too.
+local function of_state(name, load, extra)
+  return function()
+    local value = load(name, extra)
     if value ~= nil then
       LOADED[name] = value
     elseif LOADED[name] == nil then
@@ -35,7 +36,7 @@ local function search_preload(name)
   local load = rawget(preload, name)
   if load ~= nil then return load end
   load = package.preload[name]
-  if load then return of_state(load) end
+  if load then return of_state(name, load) end
   return "\n\tno field package.preload['" .. name .. "']"
 end
 
@@ -58,7 +59,9 @@ local function through(search)
     local ok, load, extra = pcall(search, name)
     package.path, package.cpath = path, cpath
     if not ok then error(load, 0) end
-    if type(load) == "function" and getinfo(load, "S").what == "C" then load = of_state(load) end
+    if type(load) == "function" and getinfo(load, "S").what == "C" then
+      load = of_state(name, load, extra)
+    end
     return load, extra
   end
 end
@@ -154,6 +157,10 @@ return {
   end,
   -- Called once, when the state has all that pLuaInit gives it.
   isolate = function(replace)
+    -- LuaJIT's loaders of these put them into the state's `table`, where the next request would find them.
+    for _, name in next, { "table.new", "table.clear" } do
+      if package.preload[name] then pcall(require_of_state, name) end
+    end
     list[1], list[2] = search_preload, search_lua
     for position = 3, #searchers do list[position] = through(searchers[position]) end
     replace(STATE, "require", function() return require end)

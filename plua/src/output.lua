@@ -289,7 +289,8 @@ return {
     else
       slot.put, slot.echo, slot.escape = put, echo, escape
     end
-    for_pages.put, for_pages.echo, for_pages.escape = slot.put, slot.echo, slot.escape
+    -- Not set in the old one, whose metatable may be a page's.
+    renew()
   end,
   -- An error was caught where `at` buffers were open: what was being captured then has no use any more.
   unwind = function(at)

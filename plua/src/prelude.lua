@@ -22,6 +22,9 @@ local output = native.output(native)
 local slot, level, unwind, for_pages = output.slot, output.level, output.unwind, output.for_pages
 local sandboxed = native.is_sandboxed
 
+-- Whether code is written in C or the engine's own, by what getinfo says of its source.
+local function is_engine(info) return info.what == "C" or info.source == "=plua" end
+
 local function check_ending()
   if ending then error(ENDING, 0) end
 end
@@ -101,7 +104,7 @@ local function frames(thread, level)
     local info
     if thread then info = getinfo(thread, level, "Sln") else info = getinfo(level, "Sln") end
     if not info then break end
-    if info.what ~= "C" and info.source ~= "=plua" and info.currentline > 0 then
+    if not is_engine(info) and info.currentline > 0 then
       list[#list + 1] = { info.source, info.currentline, info.name or "", info.what }
     end
     level = level + 1
@@ -126,7 +129,7 @@ end
 local pages, page_texts = {}, {}
 local loaded_pages, loaded_texts = pages, page_texts
 -- Where requests have globals of their own, each takes the functions with these.
-local globals = native.globals and native.globals(native, output, pages, page_texts)
+local globals = native.globals and native.globals(native, is_engine, pages, page_texts)
 if globals then pages, page_texts = globals.files, globals.texts end
 
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
@@ -205,7 +208,7 @@ local function run(number, prepend, append)
   end
   if gc_changed then restore_gc() end
   output.reset()
-  if sandboxed then output.renew() end
+  if sandboxed or globals then output.renew() end
   composition.reset()
   -- Taken before other files are loaded, which may push this one out of the cache.
   local page, texts = pages[number], page_texts[number]
@@ -343,7 +346,15 @@ end
 
 -- No hook runs inside a finalizer, so no limit stops one: pages get none.
 _G.newproxy = nil
-if io and io.stdout then metatable_of(io.stdout).__metatable = false end
+local of_files = metatable_of(io.stdout)
+of_files.__metatable = false
+-- In Lua 5.1 a file's fields are those of the metatable itself.
+if of_files.__index == of_files then
+  of_files.__index = {}
+  for name, method in next, of_files do
+    if not match(name, "^__") then of_files.__index[name] = method end
+  end
+end
 if not loadstring then
   _G.setmetatable = function(...)
     local _, metatable = ...
@@ -355,7 +366,11 @@ if not loadstring then
 end
 
 local limit_patterns = native.patterns(native)
-native.shared = { upload, NO_CASE, native.json_array }
+if setfenv and globals then
+  native.environments(is_engine, globals.running, globals.chunks)
+elseif setfenv and sandboxed then
+  native.environments(is_engine)
+end
 native.libraries(native, ignored, leave, level)
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.

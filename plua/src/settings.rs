@@ -215,10 +215,10 @@ impl Settings {
         self.append.as_deref().filter(|file| *file != NO_FILE)
     }
 
-    /// Whether each request has its own globals and modules; otherwise they are the state's.
+    /// Whether each request has its own globals and modules; otherwise they are the state's. The sandbox implies it.
     #[must_use]
     pub fn request_globals(&self) -> bool {
-        self.request_globals.unwrap_or(false)
+        self.request_globals.unwrap_or(self.sandbox())
     }
 }
 

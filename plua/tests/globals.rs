@@ -103,7 +103,8 @@ fn a_library_changed_by_one_request_is_whole_in_the_next() {
             "1",
         ),
         (
-            "pcall(function() getmetatable(io.stdout).__index.write = nil end)",
+            "pcall(function() getmetatable(io.stdout).__index.write = nil end) \
+             pcall(function() io.stdout.__index.write = nil end) pcall(function() io.stdout.__index = nil end)",
             "<?= type(io.stdout.write) ?>",
             "function",
         ),
@@ -111,9 +112,10 @@ fn a_library_changed_by_one_request_is_whole_in_the_next() {
         ("getmetatable(json.decode('[]')).kept = 'evil'", "<?= getmetatable(json.array({})).kept ?>", "nil"),
         ("getmetatable(getEnv()).__index = function() return 'evil' end", "<?= getEnv().none ?>", "nil"),
         (
-            "local d = dbopen('sqlite3', ':memory:') getmetatable(d).run = nil getmetatable(d).__index.query = 1",
-            "<?= type(dbopen('sqlite3', ':memory:').run) ?>",
-            "function",
+            "local d = dbopen('sqlite3', ':memory:') pcall(function() getmetatable(d).__index.run = nil end) \
+             pcall(function() d.__index.query = nil end) d.run = nil d.query = 1",
+            "<? local d = dbopen('sqlite3', ':memory:') ?><?= getmetatable(d), type(d.run), type(d.query) ?>",
+            "falsefunctionfunction",
         ),
         (
             "package.loaded.string = { kept = 'evil' } package.loaded.mine = 1",
@@ -136,6 +138,17 @@ fn a_library_changed_by_one_request_is_whole_in_the_next() {
             "false",
         ),
         ("__plua.kept = 'evil' __plua.echo = nil __plua.put = nil", "<?= __plua.kept ?>.", "nil."),
+        (
+            "package.loaders = nil package.searchers = nil package.config = 'evil'",
+            "<?= (require('string')) == string, #package.config > 4 ?>",
+            "truetrue",
+        ),
+        (
+            "local list = package.loaders or package.searchers for _, name in ipairs({ 'table.new', 'string.buffer' }) do \
+             for position = 1, #list do local load = list[position](name) if type(load) == 'function' then load('session') end end end",
+            "<?= package.loaded.session ?>",
+            "nil",
+        ),
         ("pcall(setmetatable, __plua, { __index = { kept = 'evil' } })", "<?= __plua.kept ?>", "nil"),
         ("local d = debug d.getinfo = nil d.sethook = nil", "<?= type(debug.getinfo) ?>", "function"),
     ] {
@@ -543,10 +556,10 @@ fn settings_of_the_whole_state_are_as_before_when_the_request_has_ended() {
             "local ok, p = pcall(require, 'jit.profile') if ok then p.start('l', function() kept = 1 end) end";
         assert_eq!(after(profile, "<? for i = 1, 100000 do local x = i end ?><?= kept ?>"), "nil");
         let buffer = "local b = require('string.buffer') b.new = nil \
-            for _, v in ipairs({ b, require('ffi'), jit.opt, __plua.out }) do local m = getmetatable(v) \
+            for _, v in ipairs({ b, require('ffi'), jit.opt, __plua }) do local m = getmetatable(v) \
             if type(m) == 'table' then m.kept = 'evil' end pcall(function() v.kept = 'evil' end) end";
-        let second = "<?= type(require('string.buffer').new), require('ffi').kept, jit.opt.kept, __plua.out and 1 ?>";
-        assert_eq!(after(buffer, second), "functionnilnil1");
+        let second = "<?= type(require('string.buffer').new), require('ffi').kept, jit.opt.kept, __plua.kept ?>";
+        assert_eq!(after(buffer, second), "functionnilnilnil");
         assert_eq!(after("jit.off()", "<?= (jit.status()) ?>"), "true");
         assert_eq!(
             after(

@@ -173,7 +173,7 @@ const ESCAPES: &[&str] = &[
     // Environments of functions that are not the page's.
     "if getfenv then for _, run in ipairs{echo, print, io.open, io.lines, string.gsub, require, pcall, include, 0} do \
      escaped = escaped or getfenv(run) ~= _G end end",
-    "if setfenv then for _, run in ipairs{echo, print, io.open, io.lines, string.gsub, require, pcall, include, 0} do \
+    "if setfenv then for _, run in ipairs{echo, print, io.open, io.lines, string.gsub, require, pcall, include} do \
      escaped = escaped or pcall(setfenv, run, {}) end end",
     "if getfenv then for level = 1, 30 do pcall(function() \
      string.gsub('a', 'a', function() escaped = escaped or getfenv(level) ~= _G end) end) end end",
@@ -210,13 +210,16 @@ const ESCAPES: &[&str] = &[
 
 #[test]
 fn known_escapes_fail_in_a_sandbox() {
-    let site =
-        Site::new("pLuaSandbox On\npLuaStates 1", &[("after.plua", "<? echo('fine ', ('x'):upper()) ?><?= 1 ?>")]);
-    for escape in ESCAPES {
-        site.write("page.plua", format!("<? local escaped {escape} ?><?= escaped and 'escaped' or 'held' ?>"));
-        let seen = site.get("page.plua");
-        assert_eq!((seen.text().as_str(), seen.log.len()), ("held", 0), "{escape}: {:?} {}", seen.log, seen.text());
-        assert_eq!(site.get("after.plua").text(), "fine X1", "{escape}");
+    for globals in ["request", "persistent"] {
+        let configuration = format!("pLuaSandbox On\npLuaStates 1\npLuaGlobals {globals}");
+        let site = Site::new(&configuration, &[("after.plua", "<? echo('fine ', ('x'):upper()) ?><?= 1 ?>")]);
+        for escape in ESCAPES {
+            site.write("page.plua", format!("<? local escaped {escape} ?><?= escaped and 'escaped' or 'held' ?>"));
+            let seen = site.get("page.plua");
+            let told = (seen.text(), seen.log.len());
+            assert_eq!(told, ("held".to_string(), 0), "{globals}: {escape}: {:?}", seen.log);
+            assert_eq!(site.get("after.plua").text(), "fine X1", "{globals}: {escape}");
+        }
     }
 }
 
@@ -255,9 +258,11 @@ fn what_a_page_makes_of_luas_functions_does_not_reach_the_engine() {
         local db = k['_G.dbopen']('sqlite3', ':memory:') db:run('create table t (a)') db:run('insert into t values (1)') \
         for row in db:rows('select a from t') do k['_G.echo'](row.a) end db:query('select 1') db:close() \
         ?>|<?= #hits, ' ', hits[1] or '' ?>";
-    for configuration in ["pLuaStates 1", "pLuaStates 1\npLuaSandbox On", "pLuaStates 1\npLuaBaseDir /"] {
+    for more in ["", "pLuaSandbox On", "pLuaBaseDir /"] {
+        // The poison is to be met, so it has to last.
+        let configuration = format!("pLuaStates 1\npLuaGlobals persistent\n{more}");
         let site = Site::new(
-            configuration,
+            &configuration,
             &[
                 ("poison.plua", poison),
                 ("page.plua", probe),
@@ -278,8 +283,126 @@ fn what_a_page_makes_of_luas_functions_does_not_reach_the_engine() {
     }
 }
 
+/// All that a page finds without asking for it: every name with its value, tables by what is in them.
+const SURROUNDINGS: &str = r#"<? local lines, seen = {}, {}
+    local function note(path, value)
+      local shown = tostring(value)
+      if type(value) == "table" then
+        shown = "table"
+        if not seen[value] then
+          seen[value] = true
+          for name, inner in pairs(value) do note(path .. "." .. tostring(name), inner) end
+          lines[#lines + 1] = path .. " has " .. tostring(getmetatable(value))
+        end
+      end
+      lines[#lines + 1] = path .. " " .. shown
+    end
+    note("_G", _G) note("loaded", package.loaded)
+    for name, value in pairs{ string = "", number = 1, boolean = true, call = print, file = io.stdout, array = json.array{},
+      decoded = json.decode("[]"), null = json.null, handle = dbopen("sqlite3", ":memory:"), page = __plua,
+      thread = coroutine.create(print), headers = getEnv() } do
+      local metatable = getmetatable(value)
+      lines[#lines + 1] = name .. " " .. (type(metatable) == "table" and "table" or tostring(metatable))
+      for _, field in ipairs{ "kept", "upper", "write", "run", "query", "put", "__index", "__gc" } do
+        local ok, found = pcall(function() return value[field] end)
+        -- Made anew for each request.
+        if name == "page" then found = type(found) end
+        lines[#lines + 1] = name .. "." .. field .. " " .. (ok and tostring(found) or "none")
+      end
+    end
+    local function ask(name, ...) lines[#lines + 1] = name .. " " .. tostring((select(2, pcall(...)))) end
+    ask("session", function() return (require("session")) end)
+    ask("string", function() return require("string") == string and ("x"):rep(2) end)
+    ask("chunk", function() return (loadstring or load)("return kept, _G")() end)
+    ask("globals", function() return getfenv == nil or getfenv(0) == _G and getfenv(1) == _G and getfenv(print) == _G end)
+    ask("calls", function() return ("x")() end) ask("adds", function() return {} + 1 end)
+    ask("output", function() return io.output() == io.stdout and io.input() == io.stdin end)
+    ask("buffers", ob_get_level) ask("content", content, "evil") ask("fields", function() return next(parseGet()) end)
+    table.sort(lines) ?><?= table.concat(lines, "\n") ?>"#;
+
+/// What a page may do to harm the page after it.
+const POISONS: &[&str] = &[
+    "kept = 'evil' _G.kept = 'evil' rawset(_G, 'kept', 'evil')",
+    "for name in pairs(_G) do if name ~= 'pairs' and name ~= '_G' then _G[name] = nil end end",
+    "setmetatable(_G, { __index = function() return 'evil' end, __newindex = function() end })",
+    "_G._G = { kept = 'evil' } _G.echo = nil print = function() return 'evil' end",
+    "_ENV = { kept = 'evil' }",
+    "for name, library in pairs(_G) do if type(library) == 'table' and library ~= _G then library.kept = 'evil' \
+     for field in pairs(library) do library[field] = nil end end end",
+    "for name, library in pairs(_G) do if type(library) == 'table' then \
+     pcall(setmetatable, library, { __index = function() return 'evil' end, __newindex = error, __metatable = 1 }) end end",
+    "for name, library in pairs(package.loaded) do if type(library) == 'table' then \
+     pcall(rawset, library, 'kept', 'evil') pcall(rawset, library, 'upper', function() return 'evil' end) end end",
+    "string.upper = function() return 'evil' end string.kept = 'evil' function string.run() return 'evil' end",
+    "string = { kept = 'evil' } package.loaded.string = string table, math, io = nil",
+    "setmetatable(string, { __index = function() return 'evil' end }) string.rep = nil",
+    "package.loaded.session = 'evil' package.loaded._G = {} package.preload.session = function() return 'evil' end",
+    "package.path = '/evil/?.lua' package.loaders, package.searchers, package.loaded, package.preload = nil",
+    "table.insert(package.loaders or package.searchers, 1, function() return function() return 'evil' end end) require('session')",
+    "local list = package.loaders or package.searchers for _, name in ipairs{'table.new', 'table.clear', 'string'} do \
+     local ok, load = pcall(list[1], name) if type(load) == 'function' then load('session') load('evil') end end",
+    "require = function() return 'evil' end package.loaded.package = nil package.require = 1",
+    "for _, value in ipairs{'', io.stdout, json.array{}, json.decode('[]'), dbopen('sqlite3', ':memory:')} do \
+     pcall(function() getmetatable(value).__index = { kept = 'evil' } end) pcall(function() getmetatable(value).kept = 1 end) \
+     pcall(setmetatable, value, { __index = { kept = 'evil' } }) pcall(function() value.__index.kept = 'evil' end) \
+     pcall(function() value.kept = 'evil' end) pcall(function() value.__gc = print end) end",
+    "local array = json.array{} array.kept = 'evil' pcall(rawset, array, 'run', 'evil')",
+    "local headers = getEnv() getmetatable(headers).__index = function() return 'evil' end headers.kept = 'evil'",
+    "__plua.put, __plua.echo, __plua.escape, __plua.kept = nil, nil, nil, 'evil'",
+    "setmetatable(__plua, { __index = { kept = 'evil' }, __newindex = error, __metatable = 1 })",
+    "if setfenv then setfenv(1, { kept = 'evil' }) end",
+    "if setfenv then pcall(setfenv, 0, { kept = 'evil' }) for level = 0, 20 do pcall(setfenv, level, { kept = 'evil' }) end end",
+    "if setfenv then for level = 0, 20 do local ok, found = pcall(getfenv, level) if ok then found.kept = 'evil' end end \
+     for _, run in ipairs{print, echo, string.rep, io.open, require, include, load} do getfenv(run).kept = 'evil' end end",
+    "io.output(os.tmpname()) io.input(io.output())",
+    "ob_start() echo('evil') ob_start() layout('layout.plua') block('evil', 'evil')",
+    "include('part.plua', { kept = 'evil' }) local run = render run('part.plua')",
+    "require('module') kept = require('module')",
+    "local thread = coroutine.wrap(function() kept = 'evil' coroutine.yield() end) thread() thread = nil",
+    "coroutine.yield('evil')",
+    "kept = 'evil' string.kept = 'evil' error('evil')",
+    "kept = 'evil' string.kept = 'evil' exit()",
+    "kept = setmetatable({}, { __tostring = function() string.kept = 'evil' error('evil') end }) error(kept)",
+];
+
+#[test]
+fn what_one_page_poisons_the_next_one_does_not_meet() {
+    for configuration in ["pLuaSandbox On", "pLuaSandbox On\npLuaOutputLimit 900\npLuaPatternLimit 9000000"] {
+        let site = Site::new(
+            &format!("{configuration}\npLuaStates 1"),
+            &[
+                ("surroundings.plua", SURROUNDINGS),
+                ("layout.plua", "<?= content() ?>"),
+                ("part.plua", "<? kept = 'evil' string.kept = 'evil' ?>"),
+                (
+                    "module.lua",
+                    "kept = 'evil' string.kept = 'evil' package.loaded.session = 'evil' return { kept = 'evil' }",
+                ),
+            ],
+        );
+        let clean = site.get("surroundings.plua");
+        assert!(clean.log.is_empty() && clean.text().lines().count() > 200, "{:?} {}", clean.log, clean.text());
+        assert!(!clean.text().contains("evil "), "{}", clean.text());
+        for poison in POISONS {
+            site.write("poison.plua", format!("<? {poison} ?>"));
+            site.get("poison.plua");
+            let seen = site.get("surroundings.plua");
+            let (before, after): (BTreeSet<_>, BTreeSet<_>) =
+                (clean.text().lines().map(str::to_string).collect(), seen.text().lines().map(str::to_string).collect());
+            let changed: Vec<_> = before.symmetric_difference(&after).collect();
+            assert!(changed.is_empty() && seen.log.is_empty(), "{configuration}: {poison}: {changed:?} {:?}", seen.log);
+        }
+    }
+}
+
 #[test]
 fn a_page_opens_files_in_its_folders_and_no_others() {
+    for globals in ["persistent", "request"] {
+        files_are_those_in_the_folders(globals);
+    }
+}
+
+fn files_are_those_in_the_folders(globals: &str) {
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("secret"), "secret").unwrap();
     fs::write(outside.path().join("secret.plua"), "secret").unwrap();
@@ -287,13 +410,17 @@ fn a_page_opens_files_in_its_folders_and_no_others() {
     let base = tempfile::tempdir().unwrap();
     let folder = base.path().display().to_string();
     let uploads = tempfile::tempdir().unwrap();
-    let configuration =
-        format!("pLuaBaseDir {folder} /usr/share/zoneinfo\npLuaUploadFolder {}", uploads.path().display());
+    let configuration = format!(
+        "pLuaGlobals {globals}\npLuaBaseDir {folder} /usr/share/zoneinfo\npLuaUploadFolder {}",
+        uploads.path().display()
+    );
     let site = Site::new(&configuration, &[]).in_folder(base);
     let out = outside.path().display().to_string();
     symlink(outside.path(), site.path("link")).unwrap();
     symlink(outside.path().join("secret"), site.path("secret")).unwrap();
     symlink(outside.path().join("made"), site.path("dangling")).unwrap();
+    symlink(outside.path().join("module.lua"), site.path("linked.lua")).unwrap();
+    symlink("modules/name.lua", site.path("aliased.lua")).unwrap();
     site.write("inner/part.plua", "part");
     site.write("inner/text", "text");
     site.write("modules/name.lua", "return 'name'");
@@ -317,6 +444,7 @@ fn a_page_opens_files_in_its_folders_and_no_others() {
         ),
         ("include('inner/part.plua') echo(render('inner/part.plua'))", "partpart"),
         ("package.path = 'modules/?.lua' echo((require('name')))", "name"),
+        ("echo((require('modules.name')), (require('aliased')))", "namename"),
         ("echo(file.exists('inner/text'), file.stat('inner/text').size)", "true4"),
         ("file.send('inner/text')", "text"),
         ("local db = dbopen('sqlite3', 'inner/x.db') echo(db:run('create table if not exists t (a)'))", "0"),
@@ -358,6 +486,11 @@ fn a_page_opens_files_in_its_folders_and_no_others() {
         "layout('OUT/secret.plua')",
         "package.path = 'OUT/?.lua' require('module')",
         "package.path = 'link/?.lua' require('module')",
+        "package.path = '?.lua' require('linked')",
+        "package.path = '?.lua' require('link.module')",
+        "package.path = '../?.lua;BASE/../?.lua' require('module')",
+        "echo(package.searchpath and select(2, package.searchpath('module', 'OUT/?.lua')) or 'pLuaBaseDir')",
+        "echo((package.searchers or package.loaders)[2]('linked'))",
         "echo(select(2, package.loadlib('OUT/module.so', '*')))",
         "echo(select(2, package.loadlib('*', 'system')), ': pLuaBaseDir')",
         "package.cpath = '/usr/lib/x86_64-linux-gnu/lua/5.1/?.so' package.path = '/x/?.lua' require('lfs')",

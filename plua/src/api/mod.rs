@@ -537,9 +537,10 @@ pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Fun
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
+    ("environments", include_str!("../environments.lua")),
     ("nesting", include_str!("../nesting.lua")),
     ("patterns", include_str!("../patterns.lua")),
     ("libraries", include_str!("../libraries.lua")),

@@ -20,18 +20,23 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         let (name, templates) = (arguments.text(1)?, arguments.text(2)?);
         let mut tried = Vec::new();
         let folder = visit.folder().to_path_buf();
-        for path in places(&folder, &name, &templates) {
-            let Some(stamp) = path.metadata().ok().filter(|file| file.is_file()).map(|file| Stamp::from(&file)) else {
+        for place in places(&folder, &name, &templates) {
+            let reached = visit.reach(&place);
+            let found = reached.as_ref().ok().and_then(|path| Some((path, path.metadata().ok()?)));
+            let Some((path, file)) = found.filter(|(_, file)| file.is_file()) else {
                 tried.extend_from_slice(b"\n\tno file '");
-                tried.extend_from_slice(path.as_os_str().as_bytes());
+                tried.extend_from_slice(place.as_os_str().as_bytes());
                 tried.push(b'\'');
+                if reached.is_err_and(|refusal| refusal.contains("pLuaBaseDir")) {
+                    tried.extend_from_slice(b" within pLuaBaseDir");
+                }
                 continue;
             };
             let mut loader = loading.lock();
             let loader = loader.as_mut().ok_or("the state has no loader")?;
-            return match loader.load(lua, &path, Some(stamp), Language::Raw) {
+            return match loader.load(lua, path, Some(Stamp::from(&file)), Language::Raw) {
                 Ok(number) => results(lua, (number, lua.create_string(path.as_os_str().as_bytes()))),
-                Err(error) => failed(lua, visit, &name, &path, error),
+                Err(error) => failed(lua, visit, &name, path, error),
             };
         }
         results(lua, (Value::Nil, lua.create_string(tried)))
