@@ -321,6 +321,14 @@ mod tests {
     }
 
     #[test]
+    fn a_sandbox_implies_globals_of_each_requests_own_unless_they_are_chosen() {
+        let sandbox = given("pLuaSandbox", &["On"]).unwrap();
+        assert!(sandbox.request_globals());
+        let outer = given("pLuaGlobals", &["persistent"]).unwrap();
+        assert!(!sandbox.merged(&outer).request_globals() && !outer.merged(&sandbox).request_globals());
+    }
+
+    #[test]
     fn ways_around_the_folders_are_told_while_they_are_open() {
         let around = |ignored: &[&str]| {
             let settings = given("pLuaBaseDir", &["/"]).unwrap();

@@ -94,7 +94,13 @@ fn bytecode() -> Vec<u8> {
 
 #[test]
 fn bytecode_is_loaded_by_nothing_where_something_is_left_out() {
-    for configuration in ["pLuaIgnoreLibrary ffi", "pLuaSandbox On", "pLuaBaseDir /"] {
+    for configuration in [
+        "pLuaIgnoreLibrary ffi",
+        "pLuaSandbox On",
+        "pLuaSandbox On\npLuaGlobals persistent",
+        "pLuaBaseDir /",
+        "pLuaBaseDir /\npLuaGlobals request",
+    ] {
         let site = Site::new(configuration, &[]);
         site.write("compiled.lua", bytecode());
         site.write("text.lua", "#!lua\nreturn 'text'");
@@ -444,7 +450,7 @@ fn files_are_those_in_the_folders(globals: &str) {
         ),
         ("include('inner/part.plua') echo(render('inner/part.plua'))", "partpart"),
         ("package.path = 'modules/?.lua' echo((require('name')))", "name"),
-        ("echo((require('modules.name')), (require('aliased')))", "namename"),
+        ("package.path = './?.lua' echo((require('modules.name')), (require('aliased')))", "namename"),
         ("echo(file.exists('inner/text'), file.stat('inner/text').size)", "true4"),
         ("file.send('inner/text')", "text"),
         ("local db = dbopen('sqlite3', 'inner/x.db') echo(db:run('create table if not exists t (a)'))", "0"),
