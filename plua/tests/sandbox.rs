@@ -297,7 +297,10 @@ const SURROUNDINGS: &str = r#"<? local lines, seen = {}, {}
         shown = "table"
         if not seen[value] then
           seen[value] = true
-          for name, inner in pairs(value) do note(path .. "." .. tostring(name), inner) end
+          local names = {}
+          for name in pairs(value) do names[#names + 1] = name end
+          table.sort(names, function(one, other) return tostring(one) < tostring(other) end)
+          for _, name in ipairs(names) do note(path .. "." .. tostring(name), value[name]) end
           lines[#lines + 1] = path .. " has " .. tostring(getmetatable(value))
         end
       end
