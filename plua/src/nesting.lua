@@ -5,7 +5,7 @@
 -- for what is not counted here: a coroutine can use about a megabyte of it by other ways of calling back.
 local native, leave, level, co_resume = ...
 
-local error, load, type = error, load, type
+local error, load, next, type = error, load, next, type
 local gsub, sort = string.gsub, table.sort
 local co_create, co_wrap, co_close = coroutine.create, coroutine.wrap, coroutine.close
 local is_stack_half_used = native.is_stack_half_used
@@ -59,4 +59,18 @@ end
 function _G.load(chunk, ...)
   if type(chunk) == "function" and is_too_deep(COROUTINE) then return nil, TOO_DEEP end
   return load(chunk, ...)
+end
+
+-- Lua 5.1 itself walks a pattern by recursion that nothing bounds.
+local LONGEST_PATTERN = 10000
+if _VERSION == "Lua 5.1" and not jit then
+  for _, name in next, { "find", "match", "gmatch", "gsub" } do
+    local run = string[name]
+    string[name] = function(subject, pattern, initial, plain, ...)
+      if type(pattern) == "string" and #pattern > LONGEST_PATTERN and not (name == "find" and plain) then
+        error("pattern too complex", 2)
+      end
+      return run(subject, pattern, initial, plain, ...)
+    end
+  end
 end
