@@ -61,8 +61,10 @@ proptest! {
         start in proptest::collection::vec(proptest::sample::select(b"ab[]%^-.()*+?$f1\0\xff".to_vec()), 0..10),
         subject in proptest::collection::vec(proptest::sample::select(b"ab\0\xff]".to_vec()), 0..8)
     ) {
-        // With a special character in it, it is not plain text.
+        // With a special character in it, it is not plain text. Lua 5.1 looks for one up to the first zero.
         let pattern = [&start[..], b"."].concat();
+        let searched = pattern.split(|byte| *byte == 0).next().unwrap_or_default();
+        prop_assume!(cfg!(not(feature = "lua51")) || searched.iter().any(|byte| b"^$*+?.([%-".contains(byte)));
         prop_assert_eq!(own_find(&subject, &pattern), lua_find(&Lua::new(), &subject, &pattern));
     }
 }
