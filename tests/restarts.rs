@@ -58,7 +58,7 @@ fn restarted_every_second(server: &mut Server, signal: Signal) -> Tally {
         thread::sleep(Duration::from_secs(1));
     });
     assert!(server.httpd().is_running());
-    assert!(tally.sent > 100 * VISITORS, "{tally}");
+    assert!(tally.sent > 10 * VISITORS, "{tally}");
     assert_eq!((tally.wrong, tally.sent), (0, tally.answered + tally.lost), "{tally}");
     tally
 }
@@ -117,7 +117,7 @@ fn killed_children_lose_only_what_they_had(what: &str, setup: Setup) {
             }
         });
         tally.tell(&format!("{what}, {killed} children killed with KILL"));
-        assert!(tally.sent > 100 * VISITORS && killed > 5, "{tally}");
+        assert!(tally.sent > 10 * VISITORS && killed > 0, "{tally}");
         // Each visitor has one request under way.
         assert!(tally.lost <= killed * VISITORS, "{tally}, {killed} killed");
         assert_eq!((tally.wrong, tally.sent), (0, tally.answered + tally.lost), "{tally}");
