@@ -109,13 +109,13 @@ fn others_are_served(server: &mut Server, what: &str) {
         4,
         |visitor, _, _| {
             let asked = Instant::now();
-            visitor.expect("/ok.plua", |answer| answer.text() == "fine" && asked.elapsed() < Duration::from_secs(3));
+            visitor.expect("/ok.plua", |answer| answer.text() == "fine" && asked.elapsed() < Duration::from_secs(15));
         },
         || thread::sleep(Duration::from_millis(500)),
     );
     tally.tell(&format!("beside {SLOW} {what}"));
     assert_eq!((tally.wrong, tally.lost), (0, 0), "{tally}");
-    assert!(tally.answered > 50, "{tally}");
+    assert!(tally.answered > 10, "{tally}");
 }
 
 /// Sends it byte by byte, with a pause between them.
