@@ -63,6 +63,14 @@ pub struct Connection {
 unsafe impl Send for Connection {}
 
 impl Connection {
+    /// Whether SQL may open no files of this machine and change nothing of the whole process, from here on. Only SQLite
+    /// is told; other databases open files where they run.
+    pub fn confine(&mut self, confine: bool) {
+        if let Some(sqlite) = &mut self.sqlite {
+            sqlite.confine(confine);
+        }
+    }
+
     /// Connects, with the driver of that name and parameters as it wants them.
     ///
     /// # Errors

@@ -41,6 +41,42 @@ const COUNTED: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
 /// Words that begin statements which leave rows of others alone.
 const READING: &[&str] = &["SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA", "SAVEPOINT", "RELEASE", "BEGIN", "COMMIT"];
 
+/// What SQLite asks before it compiles a statement: an action, and what it is done to.
+type Authorizer =
+    unsafe extern "C" fn(*mut c_void, c_int, *const c_char, *const c_char, *const c_char, *const c_char) -> c_int;
+
+/// The actions that are looked at, and the answer that refuses one (sqlite3.h).
+const ATTACH: c_int = 24;
+const PRAGMA: c_int = 19;
+const DENY: c_int = 1;
+
+/// Settings that hold for all of a process.
+const OF_THE_PROCESS: &[&str] = &["hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory"];
+
+/// Refuses to open files by SQL, and settings of the whole process.
+unsafe extern "C" fn confined(
+    _: *mut c_void,
+    action: c_int,
+    name: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+) -> c_int {
+    if name.is_null() {
+        // The name of a file that is a bound value is not known here.
+        return if action == ATTACH { DENY } else { OK };
+    }
+    // SAFETY: SQLite gives names as C strings that live as long as the call.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let is_refused = match action {
+        // VACUUM attaches a file without a name.
+        ATTACH => !name.is_empty(),
+        PRAGMA => OF_THE_PROCESS.iter().any(|pragma| name.eq_ignore_ascii_case(pragma.as_bytes())),
+        _ => false,
+    };
+    if is_refused { DENY } else { OK }
+}
+
 macro_rules! interface {
     ($($name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
         /// The functions used here, under their names without `sqlite3_`.
@@ -96,6 +132,7 @@ interface! {
     last_insert_rowid(*mut c_void) -> i64;
     prepare_v3(*mut c_void, *const c_char, c_int, c_uint, *mut *mut c_void, *mut *const c_char) -> c_int;
     reset(*mut c_void) -> c_int;
+    set_authorizer(*mut c_void, Option<Authorizer>, *mut c_void) -> c_int;
     step(*mut c_void) -> c_int;
     stmt_readonly(*mut c_void) -> c_int;
     threadsafe() -> c_int;
@@ -270,6 +307,15 @@ impl Sqlite {
             (interface.busy_timeout)(database.as_ptr(), PATIENCE);
             Ok(Sqlite { interface, database, kept: Vec::new() })
         }
+    }
+
+    /// Whether SQL may open no files and change nothing of the process, from here on.
+    pub(crate) fn confine(&mut self, confine: bool) {
+        // Statements that were compiled before were not asked about.
+        self.kept.clear();
+        let authorizer = confine.then_some(confined as Authorizer);
+        // SAFETY: the database is open, and the function needs no data.
+        unsafe { (self.interface.set_authorizer)(self.database.as_ptr(), authorizer, ptr::null_mut()) };
     }
 
     /// A statement kept since its last use.

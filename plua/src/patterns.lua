@@ -4,7 +4,7 @@
 -- Rust walks the pattern first, step by step, as Lua would.
 local native = ...
 
-local error, find, gsub, type = error, string.find, string.gsub, type
+local error, find, gsub, tonumber, type = error, string.find, string.gsub, tonumber, type
 local pattern_ends, plain_find = native.pattern_ends, native.plain_find
 
 local limit = 0
@@ -31,9 +31,19 @@ local function look_at(pattern)
   return powers[pattern]
 end
 
+-- Where a search begins: numbers beyond an integer of C's mean another place to each Lua.
+local function within(subject, start)
+  local number = tonumber(start)
+  if not number or type(subject) ~= "string" then return start end
+  if number > #subject + 1 then return #subject + 2 end
+  if number < -#subject then return 1 end
+  return start
+end
+
 local function limited(name, run)
   return function(subject, pattern, third, fourth)
     if limit > 0 then
+      if name ~= "gsub" and third ~= nil then third = within(subject, third) end
       if type(subject) == "number" then subject = subject .. "" end
       if type(pattern) == "number" then pattern = pattern .. "" end
       if type(subject) == "string" and type(pattern) == "string" then

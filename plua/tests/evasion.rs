@@ -304,6 +304,16 @@ fn endless_depth_is_an_error_and_no_crash() {
 }
 
 #[test]
+fn a_search_that_begins_beyond_all_integers_takes_no_longer() {
+    for start in ["2^31", "-2^31", "2^32", "2^53", "'2147483648'", "1/0", "-1/0"] {
+        let code = format!("string.find(('a'):rep(40), ('a?'):rep(40) .. ('a'):rep(40), {start}) echo('done')");
+        let seen = attempt("pLuaPatternLimit 100000\npLuaTimeout 10", &code);
+        let log = seen.log.concat();
+        assert!(seen.status == 200 || log.starts_with("Pattern limit: "), "{start}: {log}");
+    }
+}
+
+#[test]
 fn pages_get_no_finalizer_that_no_limit_could_stop() {
     for code in [
         "local p = newproxy(true) getmetatable(p).__gc = function() while true do end end p = nil collectgarbage()",

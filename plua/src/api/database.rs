@@ -30,7 +30,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             _ => {
                 let parameters = arguments.text(2)?;
                 reach(visit, &driver, parameters)
-                    .and_then(|parameters| Connection::open(&driver, &parameters).map(Handle::new))
+                    .and_then(|parameters| Connection::open(&driver, &parameters))
+                    .map(|connection| confined(visit, connection))
             }
         };
         answer(lua, opened.map(AnyUserData::wrap))
@@ -127,10 +128,17 @@ fn lent(visit: &mut Visit) -> Result<Handle, String> {
     if let Some(lent) = visit.databases.lent() {
         return Ok(lent);
     }
-    let handle = Handle::new(visit.exchange.database()?);
+    let connection = visit.exchange.database()?;
+    let handle = confined(visit, connection);
     visit.databases.note(&handle);
     visit.databases.lend(handle.clone());
     Ok(handle)
+}
+
+/// The connection, which a page of a host that is confined cannot use to get out of its folders.
+fn confined(visit: &Visit, mut connection: Connection) -> Handle {
+    connection.confine(confinement::holds(&visit.host));
+    Handle::new(connection)
 }
 
 /// What to connect to. The file of an SQLite database is found from the page's folder.
