@@ -304,6 +304,12 @@ fn json_members_are_sorted_and_tables_are_arrays_when_their_keys_are() {
 }
 
 #[test]
+fn json_of_a_table_that_stands_for_many_ends_at_64_mb() {
+    let shared = "(function() local t = { ('x'):rep(1e6) } for i = 1, 40 do t = { t, t } end return t end)()";
+    assert!(failure(&format!("json.encode({shared})")).contains("the text is over 64 MiB"));
+}
+
+#[test]
 fn what_json_cannot_hold_is_an_error_that_says_where() {
     for (value, problem) in [
         ("{ users = { { name = 'ok' }, { name = 'a\\255' } } }", "not UTF-8 (byte 2) has no JSON, at users[2].name"),

@@ -150,6 +150,9 @@ pub fn encode(lua: &Lua, value: &Value) -> Result<Vec<u8>, String> {
     }
 }
 
+/// Longest text of a value, in bytes: tables that are shared within it may stand for any number of others.
+const LONGEST: usize = 64 << 20;
+
 struct Encoder {
     array: Table,
     text: Vec<u8>,
@@ -172,6 +175,9 @@ enum Shape {
 
 impl Encoder {
     fn value(&mut self, value: &Value) -> Result<(), String> {
+        if self.text.len() > LONGEST {
+            return Err("the text is over 64 MiB".into());
+        }
         match value {
             Value::Nil => self.text.extend_from_slice(b"null"),
             value if *value == Value::NULL => self.text.extend_from_slice(b"null"),

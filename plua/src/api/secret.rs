@@ -12,10 +12,10 @@ use super::{Arguments, Native};
 const MOST_RANDOM_BYTES: u32 = 1 << 20;
 
 /// Most memory one password may take, in KiB: a hash that asks for more could stop the server.
-const MOST_MEMORY: u32 = 1 << 20;
+const MOST_MEMORY: u32 = 1 << 18;
 
 /// Most passes over that memory.
-const MOST_PASSES: u32 = 100;
+const MOST_PASSES: u32 = 16;
 
 /// Most lanes of that memory.
 const MOST_LANES: u32 = 16;
