@@ -118,11 +118,8 @@ fn a_page_of_the_recommended_host_does_not_get_out_of_it_and_one_beside_it_may()
         std::os::unix::fs::symlink("/etc/passwd", members_folder.join("htdocs/link")).unwrap();
         assert_eq!(members(server, "/page.plua").text(), "tried");
         assert!(members_folder.join("secret").exists());
-        server.put("page.plua", "<?= type(require('ffi')), type(os.execute), io.open('/etc/passwd') and 'open' ?>");
-        let free = server.get_from("free.example", "/page.plua").text();
-        if !cfg!(any(feature = "lua54", feature = "lua51")) {
-            assert_eq!(free, "tablefunctionopen");
-        }
+        server.put("page.plua", "<?= type(debug.getinfo), type(os.execute), io.open('/etc/passwd') and 'open' ?>");
+        assert_eq!(server.get_from("free.example", "/page.plua").text(), "functionfunctionopen");
     });
 }
 
