@@ -1,9 +1,9 @@
 //! Compiles the C shim and reads its header, with the flags of the httpd that `apxs` describes.
 
-use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-use std::{env, panic};
+use std::env;
+use std::process::ExitCode;
+
+use c_headers::output;
 
 const HEADER: &str = "c-shim/plua_shim.h";
 const SOURCE: &str = "c-shim/plua_shim.c";
@@ -74,25 +74,8 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .allowlist_var("APLOG_(CRIT|ERR|NOTICE|WARNING)|APR_(OS_START_ERROR|SUCCESS)|AP_MODULE_FLAG_ALWAYS_MERGE")
         .allowlist_var("APR_FINFO_(CTIME|DEV|INODE|MTIME|SIZE)")
         // The record is ours to define.
-        .blocklist_item("plua_module")
-        .default_enum_style(bindgen::EnumVariation::Consts)
-        .prepend_enum_name(false)
-        .derive_debug(false)
-        .generate_comments(false);
-    // bindgen panics when it finds no libclang; the sentence below says more than its backtrace.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| ()));
-    let generated = panic::catch_unwind(AssertUnwindSafe(|| builder.generate()));
-    panic::set_hook(hook);
-    let bindings = generated
-        .map_err(|_| {
-            "no libclang that bindgen can load: install it (Debian: apt install libclang-dev) or set LIBCLANG_PATH"
-                .to_string()
-        })?
-        .map_err(|error| format!("{HEADER} cannot be read: {error}"))?;
-    let folder = env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?;
-    let file = PathBuf::from(folder).join("ffi.rs");
-    bindings.write_to_file(&file).map_err(|error| format!("{} cannot be written: {error}", file.display()))
+        .blocklist_item("plua_module");
+    c_headers::write(builder, HEADER)
 }
 
 /// The tool that knows how the installed httpd was built.
@@ -101,11 +84,9 @@ struct Apxs(String);
 impl Apxs {
     /// The one in `APXS`, or the first of the usual names that runs.
     fn found() -> Result<Apxs, String> {
-        let given = env::var("APXS").ok();
-        let names = given.as_deref().map_or(vec!["apxs", "apxs2"], |name| vec![name]);
-        let runs =
-            |name: &&str| Command::new(name).args(["-q", "INCLUDEDIR"]).output().is_ok_and(|run| run.status.success());
-        names.iter().copied().find(runs).map(|name| Apxs(name.to_string())).ok_or_else(|| {
+        let names = c_headers::apxs_names();
+        let runs = |name: &&String| output(name, &["-q", "INCLUDEDIR"]).is_ok();
+        names.iter().find(runs).map(|name| Apxs(name.clone())).ok_or_else(|| {
             format!(
                 "{} does not run: install httpd's headers (Debian: apt install apache2-dev) or set APXS to its path",
                 names.join(" or ")
@@ -136,17 +117,4 @@ impl Apxs {
         }
         Ok(flags)
     }
-}
-
-fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let run =
-        Command::new(program).args(arguments).output().map_err(|error| format!("{program} does not run: {error}"))?;
-    if !run.status.success() {
-        return Err(format!(
-            "{program} {} failed: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&run.stderr).trim()
-        ));
-    }
-    Ok(String::from_utf8_lossy(&run.stdout).trim().to_string())
 }

@@ -1,10 +1,10 @@
 //! Reads APR's headers and links its libraries, with the flags of the APR that httpd was built with.
 
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-use std::{env, panic};
+use std::env;
+use std::process::ExitCode;
+
+use c_headers::output;
 
 const HEADERS: &str = "#include <apr_general.h>\n#include <apr_pools.h>\n#include <apr_allocator.h>\n\
     #include <apr_buckets.h>\n#include <apr_dbd.h>\n";
@@ -46,7 +46,7 @@ fn build() -> Result<(), String> {
 
 /// The program that knows the flags: named by its variable, by `apxs`, or the first of the usual names that runs.
 fn config(variable: &str, names: &[&str]) -> Result<String, String> {
-    let apxs = env::var("APXS").map_or(vec!["apxs".to_string(), "apxs2".to_string()], |apxs| vec![apxs]);
+    let apxs = c_headers::apxs_names();
     let asked = apxs.iter().filter_map(|apxs| output(apxs, &["-q", variable]).ok()).filter(|path| !path.is_empty());
     let usual = names.iter().map(|name| (*name).to_string());
     let mut candidates = env::var(variable).into_iter().chain(asked).chain(usual);
@@ -69,32 +69,6 @@ fn bind(flags: &[String]) -> Result<(), String> {
         .allowlist_function(
             "apr_dbd_(get_entry|get_name|error|escape|prepare|pbquery|pbselect|datum_get|native_handle)",
         )
-        .allowlist_var("APR_DBD_TYPE_BLOB|APR_SUCCESS")
-        .default_enum_style(bindgen::EnumVariation::Consts)
-        .prepend_enum_name(false)
-        .derive_debug(false)
-        .generate_comments(false);
-    // bindgen panics when it finds no libclang; the sentence below says more than its backtrace.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| ()));
-    let generated = panic::catch_unwind(AssertUnwindSafe(|| builder.generate()));
-    panic::set_hook(hook);
-    let bindings = generated
-        .map_err(|_| {
-            "no libclang that bindgen can load: install it (Debian: apt install libclang-dev) or set LIBCLANG_PATH"
-                .to_string()
-        })?
-        .map_err(|error| format!("APR's headers cannot be read: {error}"))?;
-    let folder = env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?;
-    let file = PathBuf::from(folder).join("ffi.rs");
-    bindings.write_to_file(&file).map_err(|error| format!("{} cannot be written: {error}", file.display()))
-}
-
-fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let run =
-        Command::new(program).args(arguments).output().map_err(|error| format!("{program} does not run: {error}"))?;
-    match run.status.success() {
-        true => Ok(String::from_utf8_lossy(&run.stdout).trim().to_string()),
-        false => Err(format!("{program} {} failed", arguments.join(" "))),
-    }
+        .allowlist_var("APR_DBD_TYPE_BLOB|APR_SUCCESS");
+    c_headers::write(builder, "APR's headers")
 }

@@ -66,11 +66,12 @@ const UNSAFE: &[&str] = &[
 
 /// The packages, where they are, and which others of the house they may depend on.
 const PACKAGES: &[(&str, &str, &[&str])] = &[
-    ("apr-dbd", "apr-dbd", &[]),
+    ("c-headers", "c-headers", &[]),
+    ("apr-dbd", "apr-dbd", &["c-headers"]),
     ("plua", "plua", &["apr-dbd"]),
     ("private-httpd", "private-httpd", &[]),
     ("plua-cli", "plua-cli", &["plua", "private-httpd"]),
-    ("mod_plua", "", &["apr-dbd", "plua", "private-httpd"]),
+    ("mod_plua", "", &["apr-dbd", "c-headers", "plua", "private-httpd"]),
 ];
 
 fn root() -> &'static Path {
