@@ -4,7 +4,7 @@
 -- Rust walks the pattern first, step by step, as Lua would.
 local native = ...
 
-local error, find, gsub, tonumber, type = error, string.find, string.gsub, tonumber, type
+local error, find, gsub, pcall, type = error, string.find, string.gsub, pcall, type
 local pattern_ends, plain_find = native.pattern_ends, native.plain_find
 
 local limit = 0
@@ -13,6 +13,9 @@ local limit = 0
 -- plain text.
 local powers, factors, known = {}, {}, 0
 local MOST_KNOWN = 1000
+
+-- A number below this is the same to all.
+local MOST_PLAIN = 2 ^ 31
 
 local function look_at(pattern)
   if known >= MOST_KNOWN then powers, factors, known = {}, {}, 0 end
@@ -31,32 +34,36 @@ local function look_at(pattern)
   return powers[pattern]
 end
 
--- Where a search begins: numbers beyond an integer of C's mean another place to each Lua.
-local function within(subject, start)
-  local number = tonumber(start)
-  if not number or type(subject) ~= "string" then return start end
-  if number > #subject + 1 then return #subject + 2 end
-  if number < -#subject then return 1 end
-  return start
+-- Where a search begins, as Lua's own would find it: each makes something else of numbers that no integer of C's can be.
+-- An empty text is found at once. Nothing where Lua's own raises an error.
+local function begin(subject, start)
+  if type(start) == "number" and start > -MOST_PLAIN and start < MOST_PLAIN and start % 1 == 0 then return start end
+  local fine, found = pcall(find, subject, "", start, true)
+  return fine and (found or #subject + 2)
 end
 
 local function limited(name, run)
   return function(subject, pattern, third, fourth)
     if limit > 0 then
-      if name ~= "gsub" and third ~= nil then third = within(subject, third) end
       if type(subject) == "number" then subject = subject .. "" end
       if type(pattern) == "number" then pattern = pattern .. "" end
       if type(subject) == "string" and type(pattern) == "string" then
         local power = powers[pattern]
         if power == nil then power = look_at(pattern) end
+        local number = third
+        if name == "gsub" then
+          number = fourth
+        elseif name ~= "gmatch" and third ~= nil then
+          number = begin(subject, third)
+          if not number then return run(subject, pattern, third, fourth) end
+        end
         if name == "find" and (fourth or not power) then
           if #subject * #pattern > limit then
-            local first = plain_find(subject, pattern, third)
+            local first = plain_find(subject, pattern, number)
             if first then return first, first + #pattern - 1 end
             return nil
           end
         elseif (#subject + 1) ^ (power or 1) * factors[pattern] > limit then
-          local number = name == "gsub" and fourth or third
           if not pattern_ends(name, subject, pattern, number, limit) then
             error("string." .. name .. " takes more than " .. limit .. " steps (pLuaPatternLimit)", 2)
           end

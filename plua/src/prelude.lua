@@ -55,6 +55,7 @@ _G.xpcall = function(run, handler, ...)
   end, ...))
 end
 
+native.long_calls(native)
 native.nesting(native, leave, level, co_resume)
 
 local function end_page(why)
@@ -159,6 +160,18 @@ _G.collectgarbage = function(what, ...)
   return collect(what, ...)
 end
 
+-- What a page does to random numbers holds for its request: the next visitor's are not its to foretell.
+local random_seed = math.randomseed
+local is_seeded = true
+local function seed_anew()
+  is_seeded = false
+  random_seed(native.random_seed())
+end
+function math.randomseed(...)
+  is_seeded = true
+  return random_seed(...)
+end
+
 local DONE = {}
 local worker, failure
 local hooked = false
@@ -207,6 +220,7 @@ local function run(number, prepend, append)
     if worker then sethook(worker) end
   end
   if gc_changed then restore_gc() end
+  if is_seeded then seed_anew() end
   output.reset()
   if sandboxed or globals then output.renew() end
   composition.reset()

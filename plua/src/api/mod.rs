@@ -537,10 +537,11 @@ pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Fun
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
     ("environments", include_str!("../environments.lua")),
+    ("long_calls", include_str!("../long_calls.lua")),
     ("nesting", include_str!("../nesting.lua")),
     ("patterns", include_str!("../patterns.lua")),
     ("libraries", include_str!("../libraries.lua")),

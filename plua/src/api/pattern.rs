@@ -12,7 +12,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         |_, (function, subject, pattern, number, steps): (LuaString, LuaString, LuaString, Value, u64)| {
             let number = Arguments::number_of(&number);
             let call = match &*function.as_bytes() {
-                b"gsub" => Call::Substitute(number.map_or(usize::MAX, |most| most as usize)),
+                // Beyond an integer of C's, each Lua makes something else of it.
+                b"gsub" => {
+                    let most = number.filter(|most| most.abs() < f64::from(i32::MAX));
+                    Call::Substitute(most.map_or(usize::MAX, |most| most as usize))
+                }
                 b"gmatch" => Call::Iterate,
                 _ => Call::Find(number.unwrap_or(1.0) as i64),
             };

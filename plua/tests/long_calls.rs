@@ -1,0 +1,213 @@
+//! Calls of Lua's own functions that would take for ever: the time limit ends them, and what they give stays the same.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod site;
+
+use std::time::{Duration, Instant};
+
+use mlua::Lua;
+use site::Site;
+
+const LUAJIT: bool = cfg!(feature = "luajit");
+const LUA54: bool = cfg!(feature = "lua54");
+
+/// A list of 30 elements whose length Lua takes to be 2^29.
+const SPARSE: &str = "local t = {} for i = 29, 0, -1 do t[2 ^ i] = 1 end";
+
+#[test]
+fn no_call_of_a_library_function_outlives_the_time_limit() {
+    let mut endless = vec![
+        format!("{SPARSE} table.insert(t, 1, 1)"),
+        format!("{SPARSE} table.remove(t, 1)"),
+        format!("{SPARSE} pcall(table.insert, t, 1, 1)"),
+    ];
+    if LUA54 {
+        let huge =
+            "local huge = math.tointeger(2 ^ 60) local t = setmetatable({}, { __len = function() return huge end })";
+        endless.extend(
+            [
+                "table.move({}, 1, 2 ^ 60, 2)",
+                "table.move({}, 1, '1152921504606846976', 2)",
+                "table.move({}, -(2 ^ 60), 5, 10, {})",
+                &format!("{huge} table.insert(t, 1, 1)"),
+                &format!("{huge} table.remove(t, 1)"),
+                &format!("{huge} getmetatable(t).__index = io.lines('/dev/zero', 0) table.concat(t)"),
+                &format!("{huge} getmetatable(t).__index = io.lines('/dev/zero', 0) table.concat(t, '', -5)"),
+                "local most = math.tointeger(2 ^ 30) table.sort(setmetatable({}, \
+                 { __len = function() return most end, __index = rawlen, __newindex = rawequal }))",
+            ]
+            .map(str::to_string),
+        );
+    } else {
+        endless.extend(["table.insert({}, -2^31, 1)", "table.insert({ 1, 2 }, '-2000000000', 1)"].map(str::to_string));
+    }
+    for code in &endless {
+        let site = Site::new("pLuaStates 1\npLuaTimeout 0.3", &[("page.plua", &format!("half\n<? {code} ?>"))]);
+        site.write("next.plua", "fine");
+        let started = Instant::now();
+        let seen = site.get("page.plua");
+        assert!(started.elapsed() < Duration::from_secs(10), "{code} took {:?}", started.elapsed());
+        assert!(seen.log.concat().starts_with("Time limit: "), "{code}: {:?}", seen.log);
+        assert!(seen.log.concat().contains("page.plua:2"), "{code}: {:?}", seen.log);
+        assert_eq!(site.get("next.plua").text(), "fine", "{code}");
+    }
+}
+
+#[test]
+fn calls_of_absurd_numbers_end_at_once() {
+    for code in [
+        "pcall(string.rep, '', 2 ^ 60)",
+        "pcall(string.rep, '', 2 ^ 31 - 1)",
+        "pcall(string.rep, '', 2 ^ 31 - 1, '')",
+        "pcall(table.insert, {}, 2 ^ 31, 1)",
+        "pcall(table.insert, {}, 2 ^ 63, 1)",
+        "pcall(table.insert, {}, -2 ^ 63, 1)",
+        "pcall(table.insert, {}, 0 / 0, 1)",
+        "pcall(table.insert, {}, 1 / 0, 1)",
+        "pcall(table.concat, {}, '', 1, 2 ^ 31 - 1)",
+        "pcall(table.concat, {}, '', -2 ^ 31, 2 ^ 31 - 1)",
+        "pcall(unpack or table.unpack, {}, 1, 1e7)",
+        "pcall(unpack or table.unpack, {}, -2 ^ 31, 2 ^ 31 - 1)",
+        "pcall(string.format, '%99999d', 1)",
+        "pcall(select, -1)",
+        "pcall(string.byte, ('x'):rep(1e6), 1, -1)",
+        "if table.foreachi then local t = {} for i = 29, 0, -1 do t[2 ^ i] = 1 end \
+         for _ = 1, 20 do pcall(table.foreachi, t, tostring) end end",
+        "if string.pack then pcall(string.pack, ('c0'):rep(1e5)) pcall(string.unpack, ('c0'):rep(1e5), '') end",
+    ] {
+        let site = Site::new("pLuaTimeout 5\npLuaMemoryLimit 64000", &[("page.plua", &format!("<? {code} ?>fine"))]);
+        let started = Instant::now();
+        assert_eq!(site.get("page.plua").text(), "fine", "{code}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{code} took {:?}", started.elapsed());
+    }
+}
+
+/// Some ways of calling the functions, each shown with its results or its error.
+const CALLS: &str = r##"
+    local shown = {}
+    local function show(...)
+        local values = { ... }
+        for i = 1, select("#", ...) do values[i] = tostring(values[i]):gsub("^.-:%d+: ", "") end
+        shown[#shown + 1] = table.concat(values, ",")
+    end
+    local function numbers(n) local t = {} for i = 1, n do t[i] = i end return t end
+    local function listed(t) return #t .. ":" .. tostring(t[1]) .. tostring(t[2]) .. tostring(t[#t]) end
+    for _, arguments in ipairs({ { 1, "new" }, { "new" }, { 0, "new" }, { -3, "new" }, { 3, "new" }, { 4, "new" }, { 9, "new" },
+                                 { "2", "new" }, { {}, "new" }, { "x", "new" }, {}, { 1, 2, 3 } }) do
+        local t = { "a", "b", "c" }
+        show(pcall(table.insert, t, (unpack or table.unpack)(arguments)))
+        show(t[-3], t[-2], t[-1], t[0], t[1], t[2], t[3], t[4], t[9])
+    end
+    show(pcall(table.insert, 1, 1, 1)) show(pcall(table.insert, {}, 1, nil))
+    for _, n in ipairs({ 10, 150000 }) do
+        local t = numbers(n)
+        table.insert(t, 1, "first") show(listed(t)) table.insert(t, 2, nil) show(t[1], t[2], t[3], t[n + 2])
+        t = numbers(n) show(table.remove(t, 1), listed(t)) show(table.remove(t), listed(t)) show(table.remove(t, #t), listed(t))
+        show(pcall(table.remove, t, #t + 1)) show(listed(t)) show(table.remove({}))
+        show(#table.concat(numbers(n), ";"))
+    end
+    show(pcall(table.remove, { 1 }, 7)) show(pcall(table.remove, { 1 }, "x"))
+    show(pcall(string.rep, "", 5)) show(pcall(string.rep, "ab", 3)) show(pcall(string.rep, "", "x"))
+    show(pcall(table.concat, { 1, {}, 3 })) show(pcall(table.concat, { 1, 2, 3 }, "-", 2, 3)) show(pcall(table.concat, 1))
+    show(pcall(table.sort, { 1, "x", 2 })) show(pcall(table.sort, 5)) show(pcall(table.sort, {}, 5))
+    for _, n in ipairs({ 200, 2001, 5000 }) do
+        local t, words, mixed = {}, {}, {}
+        for i = 1, n do t[i] = (i * 7919) % 10007 - 0.5 words[i] = "w" .. t[i] mixed[i] = i % 2 == 0 and i or "x" end
+        table.sort(t) table.sort(words) show(table.concat(t, " ")) show(table.concat(words, " "))
+        table.sort(t, function(one, other) return one > other end) show(table.concat(t, " "))
+        show((pcall(table.sort, mixed)))
+    end
+"##;
+
+const CALLS_OF_54: &str = r##"
+    if table.move then
+        local n = 250000
+        local t = numbers(n) show(table.move(t, 1, n, 3) == t, t[1], t[2], t[3], t[n], t[n + 2])
+        t = numbers(n) table.move(t, 3, n, 1) show(t[1], t[2], t[n - 2], t[n])
+        t = table.move(numbers(n), 1, n, 5, {}) show(t[4], t[5], t[n + 4])
+        t = numbers(n) table.move(t, 1, n, 200001) show(t[200000], t[200001], t[n + 200000])
+        show(pcall(table.move, {}, 1, 2, 3, 4)) show(pcall(table.move, {}, "x")) show(pcall(table.move, {}, 1, 1e6))
+    end
+    if math.type then
+        local log = {}
+        local t = setmetatable({}, { __len = function() return 250001 end, __index = function(_, i) return i % 7 end })
+        show(#table.concat(t), #table.concat(t, ", ", -5), #table.concat(t, "", 3, 200004), pcall(table.concat, t, {}, 1, 9))
+        show(pcall(table.move, {}, 1, math.maxinteger, 2)) show(pcall(table.move, {}, math.mininteger, 5, 2))
+        show(pcall(table.insert, {}, math.mininteger, 2)) show(pcall(table.insert, {}, 1.5, 2))
+        show(pcall(string.rep, "", math.maxinteger))
+    end
+"##;
+
+#[test]
+fn under_limits_the_functions_give_what_luas_own_give() {
+    let code = format!("{CALLS}{CALLS_OF_54} return table.concat(shown, '\\n')");
+    let expected: String = Lua::new()
+        .load(if LUA54 {
+            code.replace("show(pcall(string.rep, \"\", math.maxinteger))", "show(true, '')")
+        } else {
+            code.clone()
+        })
+        .eval()
+        .unwrap();
+    let page = format!("<? local function calls() {code} end echo(calls()) ?>");
+    let seen = Site::new("pLuaTimeout 60", &[("page.plua", &page)]).get("page.plua");
+    assert_eq!(seen.status, 200, "{:?}", seen.log);
+    for (own, expected) in seen.text().lines().zip(expected.lines()) {
+        assert_eq!(own, expected);
+    }
+    assert_eq!(seen.text().len(), expected.len());
+}
+
+/// Writes a list that Lua's quicksort takes longest for, found by answering its questions as late as can be
+/// (McIlroy, A Killer Adversary for Quicksort).
+const WORST: &str = "<?
+    local n, solid, candidate, values, places = 5000, 0, 0, {}, {}
+    local gas = n + 1
+    for i = 1, n do values[i], places[i] = gas, i end
+    table.sort(places, function(one, other)
+        if values[one] == gas and values[other] == gas then
+            if one == candidate then values[one] = solid else values[other] = solid end
+            solid = solid + 1
+        end
+        if values[one] == gas then candidate = one elseif values[other] == gas then candidate = other end
+        return values[one] < values[other]
+    end)
+    echo('return { ', table.concat(values, ', '), ' }') ?>";
+
+#[test]
+fn a_list_made_to_be_sorted_slowly_is_not_under_a_time_limit() {
+    // Lua 5.4 chooses at random once it sees such a list.
+    if LUA54 {
+        return;
+    }
+    let worst = Site::new("", &[("page.plua", WORST)]).get("page.plua").text();
+    let sorted = |configuration: &str| {
+        let page = "<? local t = dofile('LIST') local before = os.clock() table.sort(t) local took = os.clock() - before \
+                    for i = 2, #t do assert(t[i - 1] <= t[i]) end ?><?= took ?>";
+        let site = Site::new(configuration, &[("list.lua", &worst)]);
+        site.write("page.plua", page.replace("LIST", &site.path("list.lua").to_string_lossy()));
+        site.get("page.plua").text().parse::<f64>().unwrap()
+    };
+    let (without, with) = (sorted(""), sorted("pLuaTimeout 60"));
+    assert!(with < without / 3.0, "{with} s under a limit, {without} s without one");
+}
+
+#[test]
+fn random_numbers_are_not_foretold_by_the_page_before() {
+    let site = Site::new(
+        "pLuaStates 1",
+        &[
+            ("seeding.plua", "<? math.randomseed(42) ?><?= math.random(1e9), ' ', math.random(1e9) ?>"),
+            ("page.plua", "<?= math.random(1e9), ' ', math.random(1e9) ?>"),
+        ],
+    );
+    let seeded = site.get("seeding.plua").text();
+    let first = site.get("page.plua").text();
+    assert_eq!(site.get("seeding.plua").text(), seeded, "what a page seeds holds for its request");
+    let second = site.get("page.plua").text();
+    assert_ne!(first, second);
+    let another = Site::new("", &[("page.plua", "<?= math.random(1e9), ' ', math.random(1e9) ?>")]);
+    assert_ne!(another.get("page.plua").text(), first, "states begin with different seeds");
+    assert!(LUAJIT || !seeded.is_empty());
+}
