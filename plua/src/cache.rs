@@ -1,4 +1,5 @@
-//! The compiled files of a host, shared by its states; the least recently used leave when it is full.
+//! The compiled files of a host, shared by its states; the least recently used leave when they are too many, or too
+//! large together.
 
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
@@ -11,29 +12,52 @@ use parking_lot::Mutex;
 
 use crate::chunk::{Chunk, Language, Stamp};
 
+/// Bytes that the compiled files of a host take at most.
+pub const MOST_BYTES: usize = 64 << 20;
+
 /// Compiled files by path. States ask it only for files they have not loaded yet.
 pub struct ChunkCache {
-    chunks: Mutex<LruCache<Box<[u8]>, Arc<Chunk>>>,
+    chunks: Mutex<Chunks>,
+}
+
+struct Chunks {
+    by_path: LruCache<Box<[u8]>, Arc<Chunk>>,
+    /// Of all of them.
+    bytes: usize,
+    most_bytes: usize,
 }
 
 impl ChunkCache {
-    /// An empty cache for that many files.
+    /// An empty cache for that many files of that many bytes.
     #[must_use]
-    pub fn new(files: NonZeroUsize) -> ChunkCache {
-        ChunkCache { chunks: Mutex::new(LruCache::new(files)) }
+    pub fn new(files: NonZeroUsize, most_bytes: usize) -> ChunkCache {
+        ChunkCache { chunks: Mutex::new(Chunks { by_path: LruCache::new(files), bytes: 0, most_bytes }) }
     }
 
     /// The chunk of a file, if it was compiled from what the stamp names.
     #[must_use]
     pub fn get(&self, path: &Path, stamp: &Stamp, language: Language) -> Option<Arc<Chunk>> {
         let mut chunks = self.chunks.lock();
-        let chunk = chunks.get(path.as_os_str().as_bytes())?;
+        let chunk = chunks.by_path.get(path.as_os_str().as_bytes())?;
         (chunk.stamp == *stamp && chunk.language == language).then(|| chunk.clone())
     }
 
-    /// Keeps a chunk as the one of its file.
+    /// Keeps a chunk as the one of its file. One that would take a quarter of all room is not kept.
     pub fn put(&self, path: &Path, chunk: Arc<Chunk>) {
-        self.chunks.lock().put(OsStr::as_bytes(path.as_os_str()).into(), chunk);
+        let chunks = &mut *self.chunks.lock();
+        let path = OsStr::as_bytes(path.as_os_str());
+        let left = if chunk.size() > chunks.most_bytes / 4 {
+            chunks.by_path.pop(path)
+        } else {
+            chunks.bytes += chunk.size();
+            chunks.by_path.push(path.into(), chunk).map(|(_, old)| old)
+        };
+        chunks.bytes -= left.map_or(0, |old| old.size());
+        while chunks.bytes > chunks.most_bytes
+            && let Some((_, old)) = chunks.by_path.pop_lru()
+        {
+            chunks.bytes -= old.size();
+        }
     }
 }
 
@@ -45,7 +69,7 @@ mod tests {
         Arc::new(Chunk {
             stamp: Stamp { size, ..Stamp::default() },
             language: Language::Raw,
-            source: Vec::new(),
+            source: Vec::with_capacity(size as usize),
             bytecode: Vec::new(),
             texts: Vec::new(),
         })
@@ -53,12 +77,31 @@ mod tests {
 
     #[test]
     fn a_changed_file_is_not_found_and_the_least_recently_used_leaves() {
-        let cache = ChunkCache::new(NonZeroUsize::new(2).unwrap());
+        let cache = ChunkCache::new(NonZeroUsize::new(2).unwrap(), MOST_BYTES);
         let get = |path: &str, size| cache.get(Path::new(path), &chunk(size).stamp, Language::Raw).is_some();
         cache.put(Path::new("/a"), chunk(1));
         cache.put(Path::new("/b"), chunk(1));
         assert!(get("/a", 1) && !get("/a", 2));
         cache.put(Path::new("/c"), chunk(1));
         assert!(get("/a", 1) && get("/c", 1) && !get("/b", 1));
+    }
+
+    #[test]
+    fn files_take_no_more_than_their_bytes_and_the_large_are_not_kept() {
+        let cache = ChunkCache::new(NonZeroUsize::new(100).unwrap(), 1000);
+        let get = |path: &str, size| cache.get(Path::new(path), &chunk(size).stamp, Language::Raw).is_some();
+        for path in ["/a", "/b", "/c", "/d"] {
+            cache.put(Path::new(path), chunk(240));
+        }
+        assert!(get("/a", 240) && get("/b", 240) && get("/c", 240) && get("/d", 240));
+        cache.put(Path::new("/a"), chunk(250));
+        assert!(get("/a", 250) && get("/b", 240) && get("/c", 240) && get("/d", 240));
+        cache.put(Path::new("/e"), chunk(40));
+        assert!(!get("/a", 250) && get("/b", 240) && get("/e", 40), "the least recently used left");
+        cache.put(Path::new("/b"), chunk(251));
+        assert!(!get("/b", 240) && !get("/b", 251) && get("/c", 240));
+        cache.put(Path::new("/a"), chunk(240));
+        cache.put(Path::new("/b"), chunk(240));
+        assert!(get("/c", 240) && get("/d", 240) && get("/a", 240) && get("/b", 240) && get("/e", 40));
     }
 }

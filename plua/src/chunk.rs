@@ -65,6 +65,14 @@ pub struct Chunk {
     pub texts: Vec<Range<usize>>,
 }
 
+impl Chunk {
+    /// Bytes it takes in memory, nearly.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.source.capacity() + self.bytecode.capacity() + self.texts.capacity() * size_of::<Range<usize>>()
+    }
+}
+
 /// Largest file that is compiled, in bytes.
 pub const LARGEST_FILE: u64 = 64 << 20;
 
@@ -78,8 +86,9 @@ const READINGS: u32 = 50;
 ///
 /// # Errors
 /// The system's own, or [`io::ErrorKind::InvalidInput`] for what is not a plain file and
-/// [`io::ErrorKind::FileTooLarge`] beyond [`LARGEST_FILE`].
-pub fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
+/// [`io::ErrorKind::FileTooLarge`] beyond [`LARGEST_FILE`] and beyond the memory a page may have, in kilobytes; 0 is no
+/// limit.
+pub fn read(path: &Path, memory: u32) -> io::Result<(Vec<u8>, Stamp)> {
     let mut reading = 0;
     let mut seen_empty = None;
     loop {
@@ -90,11 +99,8 @@ pub fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
         if !before.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
         }
-        if before.len() > LARGEST_FILE {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("{} bytes are more than the {LARGEST_FILE} a page may have", before.len()),
-            ));
+        if let Some(problem) = too_large(before.len(), memory) {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
         }
         let source = read_open(&mut file, before.len())?;
         let stamp = Stamp::from(&file.metadata()?);
@@ -109,6 +115,18 @@ pub fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
         }
         thread::sleep(unsettled.unwrap_or(Duration::from_millis(1)));
     }
+}
+
+/// Why a file of so many bytes is not read.
+fn too_large(size: u64, memory: u32) -> Option<String> {
+    if size > LARGEST_FILE {
+        return Some(format!("{size} bytes are more than the {LARGEST_FILE} a page may have"));
+    }
+    (memory > 0 && size > u64::from(memory) * 1024).then(|| {
+        format!(
+            "{size} bytes are more than the {memory} KB of pLuaMemoryLimit; make the file smaller or the limit larger"
+        )
+    })
 }
 
 fn read_open(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
@@ -144,7 +162,7 @@ mod tests {
                     fs::write(&path, "half and half").unwrap();
                     started.elapsed()
                 });
-                (read(&path).unwrap().0, writer.join().unwrap())
+                (read(&path, 0).unwrap().0, writer.join().unwrap())
             });
             // A writer that the system held up for longer proves nothing.
             let in_time = written < SETTLED;
@@ -159,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page");
         File::create(&path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
-        assert_eq!(read(&path).unwrap().0, b"");
+        assert_eq!(read(&path, 0).unwrap().0, b"");
         let writer = thread::spawn({
             let path = path.clone();
             move || {
@@ -167,7 +185,7 @@ mod tests {
                 fs::write(path, "whole").unwrap();
             }
         });
-        assert_eq!(read(&path).unwrap().0, b"whole");
+        assert_eq!(read(&path, 0).unwrap().0, b"whole");
         writer.join().unwrap();
     }
 
@@ -178,17 +196,21 @@ mod tests {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let around = folder.path().join("around");
         symlink(&around, &around).unwrap();
-        assert_eq!(read(&fifo).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert_eq!(read(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert_eq!(read(&folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(read(&around).is_err());
+        assert_eq!(read(&fifo, 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(read(folder.path(), 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(read(&folder.path().join("none"), 0).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(read(&around, 0).is_err());
     }
 
     #[test]
     fn a_file_over_the_size_limit_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("page");
-        File::create(&path).unwrap().set_len(LARGEST_FILE + 1).unwrap();
-        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let file = File::create(&path).unwrap();
+        file.set_len(LARGEST_FILE + 1).unwrap();
+        assert_eq!(read(&path, 0).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        file.set_len(1025).unwrap();
+        assert!(read(&path, 1).unwrap_err().to_string().contains("pLuaMemoryLimit"));
+        assert_eq!(read(&path, 2).unwrap().0.len(), 1025);
     }
 }

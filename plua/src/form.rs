@@ -192,6 +192,12 @@ impl Upload {
         }
     }
 
+    /// Whether it is still under its temporary path, and this is it. What is there after it was saved is another's.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.temporary.is_some() && self.path == path
+    }
+
     /// What it holds.
     ///
     /// # Errors

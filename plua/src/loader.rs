@@ -10,7 +10,7 @@ use lru::LruCache;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
-use crate::cache::ChunkCache;
+use crate::cache::{self, ChunkCache};
 use crate::chunk::{self, Chunk, Language, Stamp};
 use crate::emit;
 use crate::error::{Error, ErrorKind, Place};
@@ -41,10 +41,18 @@ struct Loaded {
     number: u32,
 }
 
+/// Bytes of compiled files that a state keeps at most: what the host's cache keeps of one file. Those in the cache are
+/// no others.
+const MOST_BYTES: usize = cache::MOST_BYTES / 4;
+
 /// A state's compiled functions by path, the least recently used leaving when there are too many.
 pub struct Loader {
     cache: Arc<ChunkCache>,
     loaded: LruCache<Box<[u8]>, Loaded>,
+    /// Of all that are loaded.
+    bytes: usize,
+    /// Kilobytes a page may have; 0 is no limit.
+    memory: u32,
     next: u32,
     /// Compiled functions by number, as the state's own code sees them.
     pages: Table,
@@ -56,7 +64,12 @@ impl Loader {
     /// A loader for a state whose code keeps functions in `pages` and texts in `texts`.
     #[must_use]
     pub fn new(cache: Arc<ChunkCache>, files: NonZeroUsize, pages: Table, texts: Table) -> Loader {
-        Loader { cache, loaded: LruCache::new(files), next: 0, pages, texts }
+        Loader { cache, loaded: LruCache::new(files), bytes: 0, memory: 0, next: 0, pages, texts }
+    }
+
+    /// Refuses files that are larger than the memory of the next page, in kilobytes; 0 is no limit.
+    pub fn limit_memory(&mut self, kilobytes: u32) {
+        self.memory = kilobytes;
     }
 
     /// The number under which the state's code finds the file's function. `stamp` is the file's present one, if
@@ -82,7 +95,7 @@ impl Loader {
                 (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
             }
             None => {
-                let (chunk, function) = compile(lua, path, language)?;
+                let (chunk, function) = compile(lua, path, language, self.memory)?;
                 let chunk = Arc::new(chunk);
                 self.cache.put(path, chunk.clone());
                 (chunk, function)
@@ -113,11 +126,37 @@ impl Loader {
             self.texts.raw_set(number, groups)?;
         }
         self.pages.raw_set(number, function)?;
+        self.bytes += chunk.size();
         if let Some((_, old)) = self.loaded.push(path.as_os_str().as_bytes().into(), Loaded { chunk, number }) {
-            self.pages.raw_set(old.number, mlua::Nil)?;
-            self.texts.raw_set(old.number, mlua::Nil)?;
+            self.forget(&old)?;
+        }
+        // The one that is to run stays.
+        while self.bytes > MOST_BYTES && self.loaded.len() > 1 {
+            self.forget_oldest()?;
         }
         Ok(number)
+    }
+
+    fn forget(&mut self, old: &Loaded) -> mlua::Result<()> {
+        self.bytes -= old.chunk.size();
+        self.pages.raw_set(old.number, mlua::Nil)?;
+        self.texts.raw_set(old.number, mlua::Nil)
+    }
+
+    fn forget_oldest(&mut self) -> mlua::Result<()> {
+        self.loaded.pop_lru().map_or(Ok(()), |(_, old)| self.forget(&old))
+    }
+
+    /// Forgets a file too large to be kept for another page. Whether there was one.
+    ///
+    /// # Errors
+    /// Lua's, when memory runs out.
+    pub fn forget_large(&mut self) -> mlua::Result<bool> {
+        let any = self.bytes > MOST_BYTES;
+        while self.bytes > MOST_BYTES {
+            self.forget_oldest()?;
+        }
+        Ok(any)
     }
 }
 
@@ -125,12 +164,12 @@ fn load(lua: &Lua, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Fu
     lua.load(code).set_name(format!("@{}", path.display())).set_mode(mode).into_function()
 }
 
-/// Reads and compiles a file, without any lock.
+/// Reads and compiles a file of no more than `memory` kilobytes, if that is not 0, without any lock.
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn compile(lua: &Lua, path: &Path, language: Language) -> Result<(Chunk, Function), LoadError> {
-    let (source, stamp) = read(path)?;
+pub fn compile(lua: &Lua, path: &Path, language: Language, memory: u32) -> Result<(Chunk, Function), LoadError> {
+    let (source, stamp) = read(path, memory)?;
     let emit::Lua { source: code, texts } = translated(&source, language);
     let function = load(lua, path, &code, ChunkMode::Text).map_err(|error| {
         LoadError::Page(match error {
@@ -148,7 +187,7 @@ pub fn compile(lua: &Lua, path: &Path, language: Language) -> Result<(Chunk, Fun
 /// [`LoadError`].
 pub fn check(path: &Path, language: Language) -> Result<(), LoadError> {
     let lua = Lua::new_with(StdLib::NONE, LuaOptions::new()).map_err(|error| LoadError::Page(engine_error(error)))?;
-    compile(&lua, path, language).map(|_| ())
+    compile(&lua, path, language, 0).map(|_| ())
 }
 
 /// Reads a file and gives the Lua it becomes.
@@ -156,7 +195,7 @@ pub fn check(path: &Path, language: Language) -> Result<(), LoadError> {
 /// # Errors
 /// [`LoadError`].
 pub fn translate(path: &Path, language: Language) -> Result<Vec<u8>, LoadError> {
-    Ok(translated(&read(path)?.0, language).source)
+    Ok(translated(&read(path, 0)?.0, language).source)
 }
 
 fn translated(source: &[u8], language: Language) -> emit::Lua {
@@ -166,9 +205,11 @@ fn translated(source: &[u8], language: Language) -> emit::Lua {
     }
 }
 
-fn read(path: &Path) -> Result<(Vec<u8>, Stamp), LoadError> {
-    chunk::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => LoadError::Page(Error::new(ErrorKind::Read, error.to_string())),
+fn read(path: &Path, memory: u32) -> Result<(Vec<u8>, Stamp), LoadError> {
+    chunk::read(path, memory).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            LoadError::Page(Error::new(ErrorKind::Read, format!("{}: {error}", path.display())))
+        }
         _ => LoadError::Io(error),
     })
 }

@@ -15,6 +15,8 @@ local has_limit = native.has_limit
 -- Up to here a call of Lua's own takes no more than some milliseconds.
 local MANY = 100000
 local LONG_SORT = 2000
+-- The hook of 5.4 comes after a thousand instructions, each of which may be such a piece.
+local PIECE = 1000
 
 -- LuaJIT and 5.1 do without metamethods here, and make any number a C integer somehow.
 local get, set = rawget, rawset
@@ -102,7 +104,7 @@ if not loadstring then
     if type(first) ~= "number" or type(last) ~= "number" or last + 0.0 - first < MANY then return concat(list, ...) end
     local pieces = {}
     while first <= last do
-      local stop = last - first < MANY and last or first + MANY - 1
+      local stop = last - first < PIECE and last or first + PIECE - 1
       pieces[#pieces + 1] = concat(list, separator, first, stop)
       if stop == last then break end
       first = stop + 1
@@ -110,20 +112,20 @@ if not loadstring then
     return concat(pieces, separator)
   end
 
-  function table.move(from, first, last, target, ...)
+  function table.move(from, ...)
+    local first, last, target, to = ...
     local f, e, t = tonumber(first), tonumber(last), tonumber(target)
     -- Beyond these Lua's own raises an error.
     if not (f and e and t and e + 0.0 - f >= MANY and f > -MOST and e < MOST and t > -MOST and t < MOST) then
-      return move(from, first, last, target, ...)
+      return move(from, ...)
     end
-    local to = ...
     if to == nil then to = from end
     if t > e or t <= f or to ~= from then
-      for at = f, e, MANY do move(from, at, min(at + MANY - 1, e), t + (at - f), to) end
+      for at = f, e, PIECE do move(from, at, min(at + PIECE - 1, e), t + (at - f), to) end
     else
       local at = e
       while at >= f do
-        local start = at - f < MANY and f or at - MANY + 1
+        local start = at - f < PIECE and f or at - PIECE + 1
         move(from, start, at, t + (start - f), to)
         at = start - 1
       end

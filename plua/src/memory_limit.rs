@@ -35,8 +35,9 @@ const REFUSED: usize = 1 << 20;
 pub struct MemoryLimit {
     /// Bytes the state held at first.
     fresh: usize,
+    /// Owned, and shared with the state's allocator: a `Box` would claim it for itself.
     #[cfg(feature = "luajit")]
-    counter: Box<Counter>,
+    counter: NonNull<Counter>,
     #[cfg(feature = "luajit")]
     state: NonNull<ffi::lua_State>,
 }
@@ -81,17 +82,23 @@ impl MemoryLimit {
         let mut data = ptr::null_mut();
         // SAFETY: the state is live and does not run.
         let allocate = unsafe { ffi::lua_getallocf(state.as_ptr(), &raw mut data) };
-        let counter = Box::new(Counter {
+        let counter = NonNull::from(Box::leak(Box::new(Counter {
             allocate,
             data,
             limit,
             used: Cell::new(fresh as isize),
             most: Cell::new(isize::MAX),
             ceiling: Cell::new(isize::MAX),
-        });
-        // SAFETY: as above; the counter outlives its use, because the old allocator is put back when this is dropped.
-        unsafe { ffi::lua_setallocf(state.as_ptr(), count, (&raw const *counter).cast_mut().cast()) };
+        })));
+        // SAFETY: as above; the counter outlives its use, because the old allocator is put back before it is freed.
+        unsafe { ffi::lua_setallocf(state.as_ptr(), count, counter.as_ptr().cast()) };
         Ok(MemoryLimit { fresh, counter, state })
+    }
+
+    #[cfg(feature = "luajit")]
+    fn counter(&self) -> &Counter {
+        // SAFETY: only drop frees it, and nobody has it but for reading: what changes in it is in cells.
+        unsafe { self.counter.as_ref() }
     }
 
     /// Allows a page so many kilobytes beyond a fresh state; 0 is no limit.
@@ -104,11 +111,12 @@ impl MemoryLimit {
         {
             let _ = lua;
             let bytes = |count: usize| if kilobytes == 0 { isize::MAX } else { (self.fresh + count) as isize };
-            self.counter.limit.set_enough((self.fresh + allowed / 16 * 15) / 1024);
-            self.counter.ceiling.set(bytes(allowed * 2));
-            self.counter.most.set(bytes(allowed));
-            if self.counter.used.get() > self.counter.most.get() {
-                self.counter.limit.go_over(Reason::Memory);
+            let counter = self.counter();
+            counter.limit.set_enough((self.fresh + allowed / 16 * 15) / 1024);
+            counter.ceiling.set(bytes(allowed * 2));
+            counter.most.set(bytes(allowed));
+            if counter.used.get() > counter.most.get() {
+                counter.limit.go_over(Reason::Memory);
             }
             Ok(())
         }
@@ -120,8 +128,8 @@ impl MemoryLimit {
     pub fn stop(&self) {
         #[cfg(feature = "luajit")]
         {
-            self.counter.most.set(isize::MAX);
-            self.counter.ceiling.set(isize::MAX);
+            self.counter().most.set(isize::MAX);
+            self.counter().ceiling.set(isize::MAX);
         }
     }
 
@@ -134,7 +142,7 @@ impl MemoryLimit {
 
     #[cfg(feature = "luajit")]
     fn used(&self, _: &Lua) -> usize {
-        self.counter.used.get().unsigned_abs()
+        self.counter().used.get().unsigned_abs()
     }
 
     #[cfg(not(feature = "luajit"))]
@@ -146,8 +154,13 @@ impl MemoryLimit {
 #[cfg(feature = "luajit")]
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
-        // SAFETY: the state is still alive (see State) and does not run; this is the allocator it was made with.
-        unsafe { ffi::lua_setallocf(self.state.as_ptr(), self.counter.allocate, self.counter.data) };
+        let (allocate, data) = (self.counter().allocate, self.counter().data);
+        // SAFETY: the state is still alive (see State) and does not run; this is the allocator it was made with. The
+        // counter was leaked from a Box, and nothing has it any more.
+        unsafe {
+            ffi::lua_setallocf(self.state.as_ptr(), allocate, data);
+            drop(Box::from_raw(self.counter.as_ptr()));
+        }
     }
 }
 

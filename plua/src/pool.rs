@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::cache::ChunkCache;
+use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::settings::Settings;
 use crate::state::State;
@@ -101,7 +101,7 @@ impl HostPool {
         HostPool {
             number: next_number(),
             settings: settings.clone(),
-            cache: Arc::new(ChunkCache::new(files)),
+            cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
             watchdog,
             first_state: OnceLock::new(),
             states: Mutex::default(),

@@ -134,7 +134,9 @@ impl State {
     pub fn initialise(&mut self, settings: &Settings) -> Result<(), Error> {
         if let Some(file) = settings.init() {
             let path = Path::new(file);
-            let page = self.load(path, None, Language::Raw).map_err(|error| error.into_error(path))?;
+            let page = self
+                .load(path, None, Language::Raw, settings.limits().memory)
+                .map_err(|error| error.into_error(path))?;
             // A page that waits for the answer of the one this state is for goes on in its own folder.
             let before = env::current_dir();
             working_directory::enter(path.parent().unwrap_or(Path::new("/")));
@@ -164,10 +166,13 @@ impl State {
         }
     }
 
-    /// The number of a file's function, which is loaded if it was not.
-    fn load(&self, path: &Path, stamp: Option<Stamp>, language: Language) -> Result<u32, LoadError> {
+    /// The number of a file's function, which is loaded if it was not, for a page of so many kilobytes; 0 is no limit.
+    fn load(&self, path: &Path, stamp: Option<Stamp>, language: Language, memory: u32) -> Result<u32, LoadError> {
         match self.loader.lock().as_mut() {
-            Some(loader) => loader.load(&self.lua, path, stamp, language),
+            Some(loader) => {
+                loader.limit_memory(memory);
+                loader.load(&self.lua, path, stamp, language)
+            }
             None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
         }
     }
@@ -225,7 +230,8 @@ impl State {
         self.spoiled = true;
         self.runs += 1;
         (visit.run, visit.state) = (self.runs, self.number);
-        let page = match self.load(&visit.path, stamp, visit.language(&visit.path)) {
+        let limits = visit.limits;
+        let page = match self.load(&visit.path, stamp, visit.language(&visit.path), limits.memory) {
             Ok(page) => page,
             Err(LoadError::Io(error)) => {
                 let answer = conclude(&mut visit, Outcome::Unreadable(error));
@@ -240,7 +246,6 @@ impl State {
             }
         };
         working_directory::enter(visit.folder());
-        let limits = visit.limits;
         if let Err(error) = self.set_limits(&limits) {
             return conclude(&mut visit, Outcome::Failed(error));
         }
@@ -276,7 +281,7 @@ impl State {
         let spoiled = was_stopped || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
         if let Some(error) = failed {
             let answer = conclude(&mut visit, Outcome::Failed(error));
-            self.spoiled = spoiled;
+            self.spoiled = spoiled || self.forget_large_files().is_err();
             return answer;
         }
         let (address, length) = ran.map_or((Value::Nil, Value::Nil), |(_, address, length)| (address, length));
@@ -294,8 +299,16 @@ impl State {
         if length > LARGE_OUTPUT {
             self.spoiled |= self.tidy.call::<()>(()).is_err();
         }
+        self.spoiled |= self.forget_large_files().is_err();
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
         answer
+    }
+
+    fn forget_large_files(&self) -> mlua::Result<()> {
+        match self.loader.lock().as_mut().map_or(Ok(false), Loader::forget_large)? {
+            true => self.lua.gc_collect(),
+            false => Ok(()),
+        }
     }
 
     /// Why the page failed that ran last. `error` is what the state's own code ended with, if that failed;

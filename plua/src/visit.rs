@@ -180,7 +180,7 @@ impl Visit {
     }
 
     fn is_own_upload(&self, path: &Path) -> bool {
-        self.form.as_ref().is_some_and(|form| form.uploads.iter().any(|upload| upload.path == path))
+        self.form.as_ref().is_some_and(|form| form.uploads.iter().any(|upload| upload.is_at(path)))
     }
 
     /// Time until the page must have ended; none without a limit.

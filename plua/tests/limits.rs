@@ -2,6 +2,7 @@
 
 mod site;
 
+use std::fs::File;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -203,4 +204,22 @@ fn a_body_larger_than_pluauploadsize_is_not_one_string() {
     let site = Site::new("pLuaUploadSize 1", &[("page.plua", "<?= #getRequestBody() ?>")]);
     assert_eq!(site.post("page.plua", "text/plain", "x".repeat(1024)).text(), "1024");
     assert_eq!(site.post("page.plua", "text/plain", "x".repeat(1025)).status, 413);
+}
+
+#[test]
+fn a_file_larger_than_the_memory_of_a_page_is_not_read() {
+    let site = Site::new(
+        "pLuaStates 1\npLuaMemoryLimit 8000",
+        &[("page.plua", "<? include('large.plua') ?>after"), ("next.plua", "fine")],
+    );
+    File::create(site.path("large.plua")).unwrap().set_len(40 << 20).unwrap();
+    let expected = format!(
+        "{}: 41943040 bytes are more than the 8000 KB of pLuaMemoryLimit; make the file smaller or the limit larger",
+        site.path("large.plua").display()
+    );
+    let seen = site.get("page.plua");
+    assert!(seen.text().ends_with("after") && seen.log.concat().contains(&expected), "{:?}", seen.log);
+    let seen = site.get("large.plua");
+    assert!(seen.status == 500 && seen.log.concat().contains(&expected), "{} {:?}", seen.status, seen.log);
+    assert_eq!(site.get("next.plua").text(), "fine");
 }

@@ -536,6 +536,11 @@ fn files_are_those_in_the_folders(globals: &str) {
         ("local u = uploads()[1] echo(u:save('inner/saved')) echo(io.open('inner/saved'):read('*a'))", "trueup"),
         ("local u = uploads()[1] echo(select(2, u:save('OUT/saved')))", "not within pLuaBaseDir"),
         ("local u = uploads()[1] echo(io.open(u.path):read('*a'), file.rename(u.path, 'inner/renamed'))", "uptrue"),
+        (
+            "local u = uploads()[1] u:save('inner/saved') echo(select(2, io.open(u.path, 'w')))",
+            "not within pLuaBaseDir",
+        ),
+        ("local u = uploads()[1] u:save('inner/saved') echo(u:save('inner/again'), u:read())", "trueup"),
         ("uploads() echo(pcall(file.stat, 'UPLOADS') or 'not within pLuaBaseDir')", "not within pLuaBaseDir"),
         ("getRequestBody('OUT/body')", "not within pLuaBaseDir"),
         ("getRequestBody('inner/body') echo(file.stat('inner/body').size > 9)", "true"),
