@@ -36,6 +36,20 @@ local function leave(open, ok, ...)
   return ok, ...
 end
 
+-- PUC Lua's allocator raises where the memory limit is reached, which a page could catch and go on. LuaJIT's raises in
+-- the hook, again and again.
+if not jit then
+  local NO_MEMORY = "not enough memory"
+  local plain_leave = leave
+  function leave(open, ok, ...)
+    if not ok and (...) == NO_MEMORY and native.go_over_memory() then
+      -- It strikes in a moment.
+      while true do end
+    end
+    return plain_leave(open, ok, ...)
+  end
+end
+
 _G.pcall = function(...) return leave(level(), pcall(...)) end
 
 -- LuaJIT and 5.4 hand extra arguments to the function; 5.1 does not, so a closure carries them.

@@ -211,3 +211,32 @@ fn random_numbers_are_not_foretold_by_the_page_before() {
     assert_ne!(another.get("page.plua").text(), first, "states begin with different seeds");
     assert!(LUAJIT || !seeded.is_empty());
 }
+
+#[test]
+fn a_search_under_the_pattern_limit_begins_where_luas_own_begins() {
+    let code = "local found, subject = {}, ('abcabc'):rep(200) \
+        for _, start in ipairs({ 0, -1, -2, 1, 2, 3, 5, 6, 7, 8, 1.5, -0.5, '2', '2.0', '2147483648', 2^31 - 1, 2^31, -2^31, -2^31 - 1, \
+                                 2^32, 2^32 + 2, 2^53, -2^53, 2^63, -2^63, 2^64, 1e300, 0/0, 1/0, -1/0, {}, true }) do \
+            for _, pattern in ipairs({ 'bcabca', 'b.', '^c', 'x', '', '()' }) do \
+                for _, run in ipairs({ function() return string.find(subject, pattern, start, true) end, \
+                                       function() return string.find(subject, pattern, start) end, \
+                                       function() return string.match(subject, pattern, start) end }) do \
+                    local fine, first, last = pcall(run) \
+                    if not fine then first = first:sub(-40) end \
+                    found[#found + 1] = tostring(start) .. ' ' .. pattern .. ': ' .. tostring(first) .. ' ' .. tostring(last) \
+                end \
+            end \
+        end \
+        return table.concat(found, '\\n')";
+    let expected: String = Lua::new().load(code).eval().unwrap();
+    let page = format!("<? local function search() {code} end echo(search()) ?>");
+    let expected: Vec<_> = expected.lines().filter(|line| !line.starts_with("table: ")).collect();
+    // Of those limits, one lets Lua's own search at once and one has every search counted first.
+    for limit in ["100000000", "3000"] {
+        let seen = Site::new(&format!("pLuaPatternLimit {limit}"), &[("page.plua", &page)]).get("page.plua");
+        assert_eq!(seen.status, 200, "{:?}", seen.log);
+        let text = seen.text();
+        let own: Vec<_> = text.lines().filter(|line| !line.starts_with("table: ")).collect();
+        assert_eq!(own, expected, "{limit}");
+    }
+}
