@@ -22,9 +22,7 @@ use mlua::Lua;
 #[cfg(feature = "luajit")]
 use mlua::ffi;
 
-#[cfg(feature = "luajit")]
-use crate::time_limit::Reason;
-use crate::time_limit::TimeLimitHandle;
+use crate::time_limit::{Reason, TimeLimitHandle};
 
 /// Smallest allocation, in bytes, that is refused. Larger than the largest Lua stack, which also grows outside of page
 /// functions' own code.
@@ -35,6 +33,7 @@ const REFUSED: usize = 1 << 20;
 pub struct MemoryLimit {
     /// Bytes the state held at first.
     fresh: usize,
+    limit: TimeLimitHandle,
     /// Owned, and shared with the state's allocator: a `Box` would claim it for itself.
     #[cfg(feature = "luajit")]
     counter: NonNull<Counter>,
@@ -70,8 +69,8 @@ impl MemoryLimit {
     }
 
     #[cfg(not(feature = "luajit"))]
-    fn counting(_: &Lua, _: TimeLimitHandle, fresh: usize) -> mlua::Result<MemoryLimit> {
-        Ok(MemoryLimit { fresh })
+    fn counting(_: &Lua, limit: TimeLimitHandle, fresh: usize) -> mlua::Result<MemoryLimit> {
+        Ok(MemoryLimit { fresh, limit })
     }
 
     #[cfg(feature = "luajit")]
@@ -85,14 +84,14 @@ impl MemoryLimit {
         let counter = NonNull::from(Box::leak(Box::new(Counter {
             allocate,
             data,
-            limit,
+            limit: limit.clone(),
             used: Cell::new(fresh as isize),
             most: Cell::new(isize::MAX),
             ceiling: Cell::new(isize::MAX),
         })));
         // SAFETY: as above; the counter outlives its use, because the old allocator is put back before it is freed.
         unsafe { ffi::lua_setallocf(state.as_ptr(), count, counter.as_ptr().cast()) };
-        Ok(MemoryLimit { fresh, counter, state })
+        Ok(MemoryLimit { fresh, limit, counter, state })
     }
 
     #[cfg(feature = "luajit")]
@@ -107,6 +106,7 @@ impl MemoryLimit {
     /// Lua's.
     pub fn start(&self, lua: &Lua, kilobytes: u32) -> mlua::Result<()> {
         let allowed = kilobytes as usize * 1024;
+        self.limit.set_most(if kilobytes == 0 { usize::MAX } else { self.fresh + allowed });
         #[cfg(feature = "luajit")]
         {
             let _ = lua;
@@ -126,6 +126,7 @@ impl MemoryLimit {
 
     /// From here on nothing is limited, until the next start.
     pub fn stop(&self) {
+        self.limit.set_most(usize::MAX);
         #[cfg(feature = "luajit")]
         {
             self.counter().most.set(isize::MAX);
@@ -148,6 +149,37 @@ impl MemoryLimit {
     #[cfg(not(feature = "luajit"))]
     fn used(&self, lua: &Lua) -> usize {
         lua.used_memory()
+    }
+}
+
+/// What a page may still have, for page functions: what they hold themselves is beyond Lua's count.
+#[derive(Clone, Copy)]
+pub struct Room<'a> {
+    lua: &'a Lua,
+    limit: &'a TimeLimitHandle,
+}
+
+impl<'a> Room<'a> {
+    /// The room of the page that this state runs.
+    #[must_use]
+    pub fn new(lua: &'a Lua, limit: &'a TimeLimitHandle) -> Room<'a> {
+        Room { lua, limit }
+    }
+
+    /// To be asked before so many bytes are allocated, for as long as the call lasts. Without a limit there is room.
+    ///
+    /// # Errors
+    /// What Lua says when there is no memory; the page is stopped at its next step then.
+    pub fn ask(&self, bytes: usize) -> Result<(), &'static str> {
+        let most = self.limit.most();
+        let fits = |most: usize| most == usize::MAX || self.lua.used_memory().saturating_add(bytes) <= most;
+        // Garbage does not count. Some room must come of the collection, or there would be one at every question.
+        if fits(most) || self.lua.gc_collect().is_ok() && fits(most / 16 * 15) {
+            return Ok(());
+        }
+        self.limit.set_enough(0);
+        self.limit.go_over(Reason::Memory);
+        Err("not enough memory")
     }
 }
 

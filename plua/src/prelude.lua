@@ -39,10 +39,13 @@ end
 -- PUC Lua's allocator raises where the memory limit is reached, which a page could catch and go on. LuaJIT's raises in
 -- the hook, again and again.
 if not jit then
-  local NO_MEMORY = "not enough memory"
-  local plain_leave = leave
+  local find, plain_leave = string.find, leave
+  local function is_out_of_memory(problem)
+    if type(problem) == "userdata" then problem = tostring(problem) end
+    return type(problem) == "string" and find(problem, "not enough memory", 1, true)
+  end
   function leave(open, ok, ...)
-    if not ok and (...) == NO_MEMORY and native.go_over_memory() then
+    if not ok and is_out_of_memory((...)) and native.go_over_memory() then
       -- It strikes in a moment.
       while true do end
     end

@@ -87,6 +87,8 @@ struct Deadline {
     over: AtomicU8,
     /// Kilobytes a state over its memory limit may hold after a collection and go on.
     enough: AtomicUsize,
+    /// Bytes the state may hold.
+    most: AtomicUsize,
     /// The state to stop; none once it is closed.
     state: Mutex<Option<NonNull<ffi::lua_State>>>,
     /// The calls that were active when the hook first fired, innermost first.
@@ -211,6 +213,7 @@ impl Watchdog {
             ends: AtomicU64::new(NEVER),
             over: AtomicU8::new(0),
             enough: AtomicUsize::new(0),
+            most: AtomicUsize::new(usize::MAX),
             state: Mutex::new(state),
             calls: Mutex::default(),
             running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
@@ -483,6 +486,17 @@ impl TimeLimitHandle {
     #[must_use]
     pub fn refusal(&self) -> Option<&'static CStr> {
         if cfg!(feature = "luajit") { None } else { self.0.reason().map(Reason::message) }
+    }
+
+    /// Bytes the state may hold, for the page functions to heed.
+    pub fn set_most(&self, bytes: usize) {
+        self.0.most.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What [`TimeLimitHandle::set_most`] said last; none at first.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.0.most.load(Ordering::Relaxed)
     }
 
     /// Kilobytes that a state over its memory limit may hold after a collection and go on.

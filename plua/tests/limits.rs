@@ -223,3 +223,82 @@ fn a_file_larger_than_the_memory_of_a_page_is_not_read() {
     assert!(seen.status == 500 && seen.log.concat().contains(&expected), "{} {:?}", seen.status, seen.log);
     assert_eq!(site.get("next.plua").text(), "fine");
 }
+
+#[test]
+fn over_each_limit_the_log_names_it_with_page_and_line_and_the_next_request_is_served() {
+    let deep = "stack overflow";
+    // Limit, code, what the log says, whether the state is gone.
+    for (configuration, code, log, destroyed) in [
+        ("pLuaTimeout 0.3", "while true do end", "Time limit: The script took too long", true),
+        ("pLuaMemoryLimit 8000", "local t = {} while true do t[#t + 1] = {} end", "Memory limit: ", true),
+        ("pLuaOutputLimit 10", "while true do echo('0123456789') end", "Output limit: ", true),
+        // A call that is refused leaves everything as it was, as any other error does.
+        ("pLuaPatternLimit 1000", "string.find(('a'):rep(500), '.-.-b')", "Pattern limit: ", false),
+        ("", "local function f() return (('x'):gsub('x', f)) end f()", deep, false),
+        ("", "local function f() coroutine.wrap(f)() end f()", deep, false),
+    ] {
+        let site = Site::new(
+            &format!("pLuaStates 1\n{configuration}"),
+            &[
+                ("page.plua", &format!("<? kept = 'kept' ?>half\n<? {code} ?>")),
+                ("next.plua", "fine <?= tostring(kept) ?>"),
+            ],
+        );
+        let seen = site.get("page.plua");
+        assert_eq!(seen.status, 500, "{code}: {:?}", seen.log);
+        let said = seen.log.concat();
+        assert!(said.contains(log) && said.contains("page.plua:2"), "{code}: {said}");
+        assert_eq!(site.get("next.plua").text(), if destroyed { "fine nil" } else { "fine kept" }, "{code}");
+    }
+    let site = Site::new(
+        "pLuaStates 1",
+        &[("page.plua", "<?\nkept = 'kept' include('page.plua') ?>after"), ("next.plua", "fine <?= tostring(kept) ?>")],
+    );
+    let seen = site.get("page.plua");
+    assert_eq!(seen.log.len(), 1);
+    assert!(seen.log[0].contains("nested more than 100 deep") && seen.log[0].contains("page.plua:2"), "{:?}", seen.log);
+    assert!(
+        seen.status == 200 && seen.text().ends_with("after"),
+        "a failed include is shown in place: {}",
+        seen.text()
+    );
+    assert_eq!(site.get("next.plua").text(), "fine kept");
+}
+
+#[test]
+fn page_functions_heed_the_memory_limit() {
+    for code in [
+        "ob_start() file.send('large.bin')",
+        "file.send('large.bin') capture(function() file.send('large.bin') end)",
+        "json.decode('[' .. ('[],'):rep(3e5) .. '1]')",
+        "json.decode('[' .. ('{\"a\":\"b\"},'):rep(3e5) .. '1]')",
+        "pcall(json.decode, '[' .. ('[],'):rep(3e5) .. '1]') echo('caught')",
+        "local t = {} for i = 1, 100 do t[i] = ('x'):rep(1e5) end for i = 1, 1000 do t[i] = t[1] end json.encode(t)",
+        "local s = ('x'):rep(4e6) json.encode({ s, s, s })",
+        "local t = {} for i = 1, 2e5 do t[i] = true end json.encode({ t, t, t, t, t, t, t, t })",
+        "local t = {} for i = 1, 100 do t[i] = ('x'):rep(1e5) end for i = 1, 1000 do t[i] = t[1] end \
+         pcall(json.encode, t) echo('caught')",
+    ] {
+        let site = Site::new(
+            "pLuaStates 1\npLuaMemoryLimit 10000\npLuaTimeout 20",
+            &[("page.plua", &format!("<? kept = 'kept' ?>half\n<? {code} ?>")), ("next.plua", "<?= tostring(kept) ?>")],
+        );
+        File::create(site.path("large.bin")).unwrap().set_len(30 << 20).unwrap();
+        let seen = site.get("page.plua");
+        assert!(seen.status == 500 || seen.aborted, "{code}: {} {:?}", seen.status, seen.log);
+        let said = seen.log.concat();
+        assert!(said.starts_with("Memory limit: ") && said.contains("page.plua:2"), "{code}: {said}");
+        assert_eq!(site.get("next.plua").text(), "nil", "{code}");
+    }
+    for code in [
+        "ob_start() echo(file.send('small.bin'))",
+        "local s = ('x'):rep(1e6) for i = 1, 20 do echo(#json.encode({ s }), #json.decode('[\"' .. s .. '\"]')[1]) end",
+        "for i = 1, 10 do echo(#json.decode('[' .. ('[],'):rep(2e4) .. '1]')) end",
+        "local t = {} for i = 1, 1e4 do t[i] = i end for i = 1, 20 do echo(#json.encode(t)) end",
+    ] {
+        let site = Site::new("pLuaMemoryLimit 10000", &[("page.plua", &format!("<? {code} ?>fine"))]);
+        site.write("small.bin", vec![b'x'; 1 << 20]);
+        let seen = site.get("page.plua");
+        assert!(seen.status == 200 && seen.text().ends_with("fine"), "{code}: {:?}", seen.log);
+    }
+}

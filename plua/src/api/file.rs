@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{Arguments, IN_FINALIZER, Native};
 use crate::confinement;
 use crate::error::{Error, ErrorKind};
+use crate::memory_limit::Room;
 use crate::output;
 use crate::settings::Settings;
 use crate::time_limit::Reason;
@@ -75,7 +76,8 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
         facts.map(Some).map_err(|error| error.to_string())
     })?;
     // file.send(path, whether the output is captured) -> the bytes, or false, or nil for a file to be streamed.
-    native.add("file.send", |lua, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("file.send", move |lua, visit, arguments| {
         let Ok((file, size)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
         let captured = arguments.is_true(2);
         if captured && size > LARGEST_CAPTURED {
@@ -84,6 +86,8 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
         if !captured && size > LARGEST_BUFFERED {
             return Ok(Value::Nil);
         }
+        // Once as bytes and once as Lua's string.
+        Room::new(lua, &limit).ask(size as usize * 2)?;
         let mut bytes = Vec::with_capacity(size as usize);
         match file.take(size).read_to_end(&mut bytes) {
             Ok(_) => lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string()),

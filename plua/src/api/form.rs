@@ -7,6 +7,7 @@ use mlua::{Lua, LuaString, Table, Value};
 
 use super::{Arguments, Native, json};
 use crate::form::{self, Upload};
+use crate::memory_limit::Room;
 use crate::query;
 use crate::visit::Visit;
 
@@ -31,9 +32,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let copied = form::open_target(&file, true).and_then(|mut target| body.copy_to(&mut target));
         Ok((copied.map_or(Value::Boolean(false), |()| Value::Integer(size as i64)), Value::Nil))
     })?;
-    native.add("getJson", |lua, visit, _| match whole_body(visit)?.as_slice() {
+    let limit = native.limit.clone();
+    native.add("getJson", move |lua, visit, _| match whole_body(visit)?.as_slice() {
         [] => Ok((Value::Nil, Some("the request has no body".to_string()))),
-        body => json::value_or_problem(lua, body),
+        body => json::value_or_problem(lua, Room::new(lua, &limit), body),
     })?;
     native.add("parsePost", |lua, visit, _| {
         let fields = lua.create_table().map_err(|error| error.to_string())?;

@@ -3,6 +3,7 @@
 //! Arrays that were decoded, or marked by `json.array`, share a metatable: without it an empty table is an object.
 //! `null` is the light userdata that C modules such as cjson use too.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt::{self, Write};
 
@@ -10,6 +11,7 @@ use mlua::{Lua, Table, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::Native;
+use crate::memory_limit::Room;
 
 /// How deep arrays and objects nest at most, in both directions: what serde_json reads without a stack of its own.
 const DEEPEST: usize = 127;
@@ -22,19 +24,25 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.lua.set_named_registry_value(ARRAY, &array)?;
     native.table.raw_set("json_array", array)?;
     native.table.raw_set("json_null", Value::NULL)?;
-    native.add("json.encode", |lua, _, arguments| {
-        let text = encode(lua, arguments.value(1)).map_err(|problem| arguments.bad(1, &problem))?;
+    let limit = native.limit.clone();
+    native.add("json.encode", move |lua, _, arguments| {
+        let room = Room::new(lua, &limit);
+        let text = encode(lua, room, arguments.value(1)).map_err(|problem| arguments.bad(1, &problem))?;
+        room.ask(text.len())?;
         lua.create_string(text).map(Value::String).map_err(|error| error.to_string())
     })?;
-    native.add("json.decode", |lua, _, arguments| value_or_problem(lua, &arguments.string(1)?.as_bytes()))
+    let limit = native.limit.clone();
+    native.add("json.decode", move |lua, _, arguments| {
+        value_or_problem(lua, Room::new(lua, &limit), &arguments.string(1)?.as_bytes())
+    })
 }
 
 /// The Lua value of a JSON text, or nil and what is wrong with it: what `json.decode` and `getJson` give.
 ///
 /// # Errors
 /// Lua's, when memory runs out.
-pub fn value_or_problem(lua: &Lua, text: &[u8]) -> Result<(Value, Option<String>), String> {
-    match decode(lua, text) {
+pub fn value_or_problem(lua: &Lua, room: Room<'_>, text: &[u8]) -> Result<(Value, Option<String>), String> {
+    match decode(lua, room, text) {
         Ok(value) => Ok((value, None)),
         // Not the text's fault: the page ends as it does wherever its memory runs out.
         Err(problem) if problem.contains("not enough memory") => Err(problem),
@@ -46,10 +54,10 @@ pub fn value_or_problem(lua: &Lua, text: &[u8]) -> Result<(Value, Option<String>
 ///
 /// # Errors
 /// What is wrong with it, with line and column.
-pub fn decode(lua: &Lua, text: &[u8]) -> Result<Value, String> {
+pub fn decode(lua: &Lua, room: Room<'_>, text: &[u8]) -> Result<Value, String> {
     let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
     let mut text = serde_json::Deserializer::from_slice(text);
-    let decoded = Decoder { lua, array: &array }.deserialize(&mut text);
+    let decoded = Decoder { lua, array: &array, room, values: &Cell::new(0) }.deserialize(&mut text);
     decoded.and_then(|value| text.end().map(|()| value)).map_err(|error| error.to_string())
 }
 
@@ -57,6 +65,23 @@ pub fn decode(lua: &Lua, text: &[u8]) -> Result<Value, String> {
 struct Decoder<'a> {
     lua: &'a Lua,
     array: &'a Table,
+    room: Room<'a>,
+    /// How many there were.
+    values: &'a Cell<usize>,
+}
+
+/// Values, or entries of a table, between two questions whether there is room for more.
+const BETWEEN_QUESTIONS: usize = 64;
+
+impl Decoder<'_> {
+    /// Before a value is added to a table.
+    fn count<E: Error>(&self) -> Result<(), E> {
+        self.values.set(self.values.get() + 1);
+        match self.values.get().is_multiple_of(BETWEEN_QUESTIONS) {
+            true => self.room.ask(0).map_err(E::custom),
+            false => Ok(()),
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Decoder<'_> {
@@ -102,6 +127,9 @@ impl<'de> Visitor<'de> for Decoder<'_> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        if value.len() > LONG {
+            self.room.ask(value.len()).map_err(E::custom)?;
+        }
         self.lua.create_string(value).map(Value::String).map_err(E::custom)
     }
 
@@ -110,6 +138,7 @@ impl<'de> Visitor<'de> for Decoder<'_> {
         let mut position = 0;
         while let Some(item) = items.next_element_seed(self)? {
             position += 1;
+            self.count()?;
             table.raw_set(position, item).map_err(A::Error::custom)?;
         }
         table.set_metatable(Some(self.array.clone())).map_err(A::Error::custom)?;
@@ -119,6 +148,7 @@ impl<'de> Visitor<'de> for Decoder<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let table = self.lua.create_table().map_err(A::Error::custom)?;
         while let Some(name) = members.next_key_seed(self)? {
+            self.count()?;
             table.raw_set(name, members.next_value_seed(self)?).map_err(A::Error::custom)?;
         }
         Ok(Value::Table(table))
@@ -138,9 +168,9 @@ fn is_exact(integer: i128) -> bool {
 ///
 /// # Errors
 /// What JSON cannot hold, and where in the value it is.
-pub fn encode(lua: &Lua, value: &Value) -> Result<Vec<u8>, String> {
+pub fn encode(lua: &Lua, room: Room<'_>, value: &Value) -> Result<Vec<u8>, String> {
     let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
-    let mut encoder = Encoder { array, text: Vec::new(), path: Vec::new(), tables: Vec::new() };
+    let mut encoder = Encoder { array, room, text: Vec::new(), allowed: 0, path: Vec::new(), tables: Vec::new() };
     match encoder.value(value) {
         Ok(()) => Ok(encoder.text),
         Err(problem) => Err(match encoder.place() {
@@ -153,9 +183,15 @@ pub fn encode(lua: &Lua, value: &Value) -> Result<Vec<u8>, String> {
 /// Longest text of a value, in bytes: tables that are shared within it may stand for any number of others.
 const LONGEST: usize = 64 << 20;
 
-struct Encoder {
+/// Bytes of one text before which is asked whether there is room for it.
+const LONG: usize = 64 << 10;
+
+struct Encoder<'a> {
     array: Table,
+    room: Room<'a>,
     text: Vec<u8>,
+    /// Length of the text up to which there is room.
+    allowed: usize,
     /// Names and positions that lead to the value at hand; after an error, to the one that failed.
     path: Vec<Step>,
     /// The tables that hold the value at hand.
@@ -173,11 +209,23 @@ enum Shape {
     Object(Vec<(Vec<u8>, Value)>),
 }
 
-impl Encoder {
+impl Encoder<'_> {
+    /// Before so many bytes are added, or some more.
+    fn ask(&mut self, more: usize) -> Result<(), String> {
+        let length = self.text.len() + more;
+        if length > self.allowed {
+            // A buffer doubles as it grows.
+            self.allowed = length + LONG;
+            self.room.ask(self.allowed * 2)?;
+        }
+        Ok(())
+    }
+
     fn value(&mut self, value: &Value) -> Result<(), String> {
         if self.text.len() > LONGEST {
             return Err("the text is over 64 MiB".into());
         }
+        self.ask(0)?;
         match value {
             Value::Nil => self.text.extend_from_slice(b"null"),
             value if *value == Value::NULL => self.text.extend_from_slice(b"null"),
@@ -207,6 +255,7 @@ impl Encoder {
     fn string(&mut self, bytes: &[u8]) -> Result<(), String> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| format!("text that is not UTF-8 (byte {}) has no JSON", error.valid_up_to() + 1))?;
+        self.ask(bytes.len())?;
         let start = self.text.len();
         serde_json::to_writer(&mut self.text, text).map_err(|error| error.to_string())?;
         if memchr::memchr(b'<', bytes).is_some() {
@@ -265,8 +314,13 @@ impl Encoder {
 
     fn shape(&self, table: &Table) -> Result<Shape, String> {
         let (mut items, mut members) = (Vec::new(), Vec::new());
+        let entry = size_of::<(Vec<u8>, Value)>();
         table
             .for_each(|key: Value, value: Value| {
+                let count = items.len() + members.len();
+                if count % BETWEEN_QUESTIONS == BETWEEN_QUESTIONS - 1 {
+                    self.room.ask(count * entry * 2).map_err(mlua::Error::runtime)?;
+                }
                 match key {
                     Value::String(name) => members.push((name.as_bytes().to_vec(), value)),
                     key => items.push((position(&key), value)),

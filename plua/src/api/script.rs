@@ -7,6 +7,7 @@ use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
 use crate::c_stack;
+use crate::time_limit::Reason;
 use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
@@ -28,6 +29,16 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(slot.try_lock().is_none_or(|visit| visit.as_deref().is_none_or(limited)))
     })?;
     native.table.raw_set("has_limit", has_limit)?;
+    // go_over_memory() -> whether the page has a memory limit; it is stopped at its next step then
+    let (slot, limit) = (native.slot.clone(), native.limit.clone());
+    let go_over_memory = native.lua.create_function(move |_, ()| {
+        let limited = slot.try_lock().is_some_and(|visit| visit.as_ref().is_some_and(|visit| visit.limits.memory > 0));
+        if limited {
+            limit.go_over(Reason::Memory);
+        }
+        Ok(limited)
+    })?;
+    native.table.raw_set("go_over_memory", go_over_memory)?;
     let is_half_used = native.lua.create_function(|_, ()| Ok(c_stack::is_half_used()))?;
     native.table.raw_set("is_stack_half_used", is_half_used)?;
     // Waits without holding the request.
