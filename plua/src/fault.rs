@@ -58,13 +58,20 @@ fn named(source: &[u8], line: u32, name: &[u8], what: &[u8], page: &Path) -> Fra
     Frame { what, at: Some((file, line)) }
 }
 
+/// The message without a place in the state's own code: PUC Lua puts it before what a function of its own raises that this
+/// code called for the page.
+fn without_own_place(message: &str) -> &str {
+    let rest = message.strip_prefix("plua:").map(|rest| rest.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+    rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
+}
+
 /// The error a message and its frames make. `source` gives the source of a loaded file.
 ///
 /// Lua puts `file:line: ` before a message, the file shortened; that is taken off when one of the calls is at
 /// that line of a file so named, and the error is then there. Otherwise it is where the innermost call is.
 #[must_use]
 pub fn error<'s>(message: &[u8], frames: Vec<Frame>, source: impl Fn(&Path) -> Option<&'s [u8]>) -> Error {
-    let text = String::from_utf8_lossy(message).into_owned();
+    let text = without_own_place(&String::from_utf8_lossy(message)).to_string();
     let named = frames.iter().filter_map(|frame| frame.at.as_ref()).find_map(|(file, line)| {
         let rest = strip_name(&text, file)?.strip_prefix(':')?.strip_prefix(&line.to_string())?.strip_prefix(": ")?;
         Some((file.clone(), *line, rest.to_string()))

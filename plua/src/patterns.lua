@@ -55,7 +55,10 @@ local function limited(name, run)
           number = fourth
         elseif name ~= "gmatch" and third ~= nil then
           number = begin(subject, third)
-          if not number then return run(subject, pattern, third, fourth) end
+          if not number then
+            if type(third) ~= "number" then return run(subject, pattern, third, fourth) end
+            error("bad argument #3 to '" .. name .. "' (number has no integer representation)", 2)
+          end
         end
         if name == "find" and (fourth or not power) then
           if #subject * #pattern > limit then

@@ -142,11 +142,14 @@ fn a_page_that_catches_the_memory_limit_ends_all_the_same() {
     ] {
         assert_ends("pLuaMemoryLimit 8000\npLuaTimeout 4", "Memory limit: Memory limit reached!", code);
     }
-    assert_ends_at_its_line(
-        "pLuaMemoryLimit 8000",
-        "Memory limit: Memory limit reached!",
-        "local t = {} while true do t[#t + 1] = {} end",
-    );
+    // PUC Lua's calls are gone once an allocation failed.
+    if LUAJIT {
+        assert_ends_at_its_line(
+            "pLuaMemoryLimit 8000",
+            "Memory limit: Memory limit reached!",
+            "local t = {} while true do t[#t + 1] = {} end",
+        );
+    }
 }
 
 #[test]
@@ -306,7 +309,8 @@ fn a_search_that_begins_beyond_all_integers_takes_no_longer() {
         let code = format!("string.find(('a'):rep(40), ('a?'):rep(40) .. ('a'):rep(40), {start}) echo('done')");
         let seen = attempt("pLuaPatternLimit 100000\npLuaTimeout 10", &code);
         let log = seen.log.concat();
-        assert!(seen.status == 200 || log.starts_with("Pattern limit: "), "{start}: {log}");
+        let refused = log.starts_with("Pattern limit: ") || log.contains("(number has no integer representation)");
+        assert!(seen.status == 200 || refused, "{start}: {log}");
     }
 }
 

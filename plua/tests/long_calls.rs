@@ -55,6 +55,20 @@ fn no_call_of_a_library_function_outlives_the_time_limit() {
 }
 
 #[test]
+fn an_error_of_such_a_function_is_at_the_line_that_called_it() {
+    for code in [
+        "table.insert({}, {}, 1)",
+        "table.concat({ {} })",
+        "table.remove(1, 1)",
+        "string.rep('x', 'x')",
+        "table.sort(5)",
+    ] {
+        let log = Site::new("", &[("page.plua", &format!("\n<? {code} ?>"))]).get("page.plua").log.concat();
+        assert!(log.contains("page.plua:2") && !log.contains("plua:1") && !log.contains(" plua:"), "{code}: {log}");
+    }
+}
+
+#[test]
 fn calls_of_absurd_numbers_end_at_once() {
     for code in [
         "pcall(string.rep, '', 2 ^ 60)",
@@ -222,7 +236,7 @@ fn a_search_under_the_pattern_limit_begins_where_luas_own_begins() {
                                        function() return string.find(subject, pattern, start) end, \
                                        function() return string.match(subject, pattern, start) end }) do \
                     local fine, first, last = pcall(run) \
-                    if not fine then first = first:sub(-40) end \
+                    if not fine then first = first:sub(-28) end \
                     found[#found + 1] = tostring(start) .. ' ' .. pattern .. ': ' .. tostring(first) .. ' ' .. tostring(last) \
                 end \
             end \
