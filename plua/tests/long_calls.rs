@@ -102,7 +102,7 @@ const CALLS: &str = r##"
     local shown = {}
     local function show(...)
         local values = { ... }
-        for i = 1, select("#", ...) do values[i] = tostring(values[i]):gsub("^.-:%d+: ", ""):gsub("'%a+%.", "'") end
+        for i = 1, select("#", ...) do values[i] = tostring(values[i]):gsub("^.-:%d+: ", ""):gsub("to '[^']*'", "") end
         shown[#shown + 1] = table.concat(values, ",")
     end
     local function numbers(n) local t = {} for i = 1, n do t[i] = i end return t end
