@@ -112,7 +112,7 @@ fn nothing_in_lua_outlives_the_memory_limit() {
         "while true do ob_start() echo('0123456789') end",
         "local t = {} while true do t[#t + 1] = escapeHtml(('<'):rep(1000) .. #t) end",
         "local t = {} while true do t[#t + 1] = json.decode('[1,2,3,{\"a\":[]}]') end",
-        "local t = {} while true do table.insert(t, 1, ('x'):rep(1000) .. #t) end",
+        "local t = {} while true do table.insert(t, 1, ('x'):rep(10000) .. #t) end",
         "collectgarbage('stop') local t = {} while true do t[#t + 1] = {} end",
         "string.explode(('a,'):rep(3e6), ',')",
     ] {
