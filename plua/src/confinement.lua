@@ -34,10 +34,25 @@ local function raising(run)
 end
 
 local io, os, package = io, os, package
-local remove, rename = os.remove, os.rename
-io.open, io.lines = reporting(io.open), raising(io.lines)
+local open, remove, rename = io.open, os.remove, os.rename
+io.open, io.lines = reporting(open), raising(io.lines)
 io.input, io.output = raising(io.input), raising(io.output)
 package.loadlib = reporting(package.loadlib)
+
+-- Files without a name are out of every page's reach.
+io.tmpfile = function()
+  local path, problem = native.temporary_file(false)
+  if not path then return nil, problem end
+  local file, refusal, number = open(path, "w+b")
+  remove(path)
+  return file, refusal, number
+end
+
+os.tmpname = function()
+  local path, problem = native.temporary_file(true)
+  if not path then error(problem, 2) end
+  return path
+end
 
 os.remove = function(file, ...)
   if not named(file) then return remove(file, ...) end

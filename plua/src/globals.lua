@@ -388,14 +388,6 @@ end
 -- What is one for the whole state is as it was when the request ends.
 local function isolate_settings()
   local function at_end(run) undo[#undo + 1] = run end
-  for name, file in next, { input = io.stdin, output = io.stdout } do
-    replace(STATE.io, name, function(choose)
-      return function(...)
-        if select("#", ...) > 0 then at_end(function() choose(file) end) end
-        return choose(...)
-      end
-    end)
-  end
   replace(STATE.jit, "off", function(off)
     return function(...)
       if (...) == nil then at_end(jit.on) end

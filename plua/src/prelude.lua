@@ -402,6 +402,7 @@ if setfenv and globals then
 elseif setfenv and sandboxed then
   native.environments(is_engine)
 end
+local close_files = native.files(native, pcall)
 native.libraries(native, ignored, leave, level)
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.
@@ -439,6 +440,6 @@ local function limit_page(kilobytes, steps)
   limit_patterns(steps)
 end
 
-if not globals then return run, fault, output.tidy, limit_page, pages, page_texts end
-return globals.around(run, composition), fault, output.tidy, globals.after(limit_page), loaded_pages, loaded_texts,
-  globals.isolate
+if not globals then return run, fault, close_files, output.tidy, limit_page, pages, page_texts end
+return globals.around(run, composition), fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
+  loaded_texts, globals.isolate

@@ -30,10 +30,14 @@ use crate::working_directory;
 const PRELUDE: &str = include_str!("prelude.lua");
 
 /// What prelude.lua returns.
-type Parts = (Function, Function, Function, Function, Table, Table, Option<Function>);
+type Parts = (Function, Function, Function, Function, Function, Table, Table, Option<Function>);
 
 /// Time the state's own code has to describe an error.
 const FAULT_TIME: Duration = Duration::from_secs(1);
+
+/// Time that closing files may wait after a limit has struck, each turn, and turns: as many as a page has files.
+const CLOSING_TIME: Duration = Duration::from_millis(20);
+const CLOSING_TURNS: u32 = 100;
 
 /// Output larger than this, in bytes, is not kept as the buffer of the next page.
 const LARGE_OUTPUT: usize = 1 << 20;
@@ -60,6 +64,7 @@ pub struct State {
     loader: Arc<Mutex<Option<Loader>>>,
     run: Function,
     fault: Function,
+    close_files: Function,
     tidy: Function,
     limit_page: Function,
     /// The output and pattern limits that `limit_page` was told last.
@@ -99,7 +104,7 @@ impl State {
         for reason in Reason::ALL {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
-        let (run, fault, tidy, limit_page, pages, texts, isolate): Parts =
+        let (run, fault, close_files, tidy, limit_page, pages, texts, isolate): Parts =
             api::own_code(&lua, "prelude", PRELUDE)?.call((native, ignored, messages))?;
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         *loader.lock() = Some(Loader::new(cache, files, pages, texts));
@@ -118,6 +123,7 @@ impl State {
             loader,
             run,
             fault,
+            close_files,
             tidy,
             limit_page,
             told,
@@ -256,11 +262,18 @@ impl State {
         let settings = visit.settings.clone();
         *self.slot.lock() = Some(visit);
         let ran = self.run.call::<(bool, Value, Value)>((page, settings.prepend(), settings.append()));
+        // While the clock runs, for some wait when they are closed.
+        let opens_files = self.slot.lock().as_ref().is_some_and(|visit| visit.opens_files);
+        let mut has_closed = !opens_files || self.close_files.call::<()>(()).is_ok();
         let stopped = self.limit.stop();
         if let Some(memory) = &self.memory {
             memory.stop();
         }
-        let was_stopped = stopped.is_some();
+        if opens_files {
+            has_closed = has_closed || self.close_rest();
+            self.limit.forget_commands();
+        }
+        let was_stopped = stopped.is_some() || !has_closed;
         // A page that caught it may have ended before it was stopped.
         let too_much = matches!(stopped, Some((Reason::Output, _)));
         let failed = match &ran {
@@ -309,6 +322,16 @@ impl State {
             true => self.lua.gc_collect(),
             false => Ok(()),
         }
+    }
+
+    /// Closes the files that a limit kept the page's end from closing. Each turn is cut short, and closes one at least.
+    fn close_rest(&self) -> bool {
+        (0..CLOSING_TURNS).any(|_| {
+            self.limit.start(CLOSING_TIME);
+            let closed = self.close_files.call::<()>(());
+            self.limit.stop();
+            closed.is_ok()
+        })
     }
 
     /// Why the page failed that ran last. `error` is what the state's own code ended with, if that failed;

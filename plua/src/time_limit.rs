@@ -8,14 +8,15 @@
 //! of them. The signal is repeated until the page is out, because even a handler may cut into such a change.
 //!
 //! PUC Lua keeps hooks per coroutine, so there each state carries a counting hook from its start that looks at the
-//! deadline. Either way the hook raises again and again until the page is out: no `pcall` keeps a page alive.
+//! deadline. The signal is sent there too: it ends the system call in which a function of Lua's waits. Either way the hook raises again and again until the page is out: no `pcall` keeps a page alive.
 //!
 //! `unsafe` here for signals and raw Lua states: no safe interface reaches a state that is running.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock, Weak};
@@ -100,6 +101,8 @@ struct Deadline {
     waits: AtomicBool,
     /// The thread the page runs in.
     thread: AtomicUsize,
+    /// Processes that run no longer than the page, as descriptors of the system's.
+    commands: Mutex<Vec<OwnedFd>>,
     /// The deadline of the page that this one interrupted in its thread, if any.
     outer: AtomicPtr<Deadline>,
 }
@@ -219,6 +222,7 @@ impl Watchdog {
             running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
             waits: AtomicBool::new(false),
             thread: AtomicUsize::new(0),
+            commands: Mutex::default(),
             outer: AtomicPtr::default(),
         });
         if let Some(state) = state {
@@ -280,7 +284,12 @@ fn stop_if_expired(deadline: &Deadline) -> bool {
     let _running = deadline.state.lock();
     let expired = ends == EXPIRED && deadline.ends.load(Ordering::SeqCst) == EXPIRED
         || deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-    if expired && cfg!(feature = "luajit") && !deadline.waits.load(Ordering::SeqCst) {
+    if expired {
+        deadline.commands.lock().drain(..).for_each(|command| {
+            send(&command, libc::SIGKILL);
+        });
+    }
+    if expired && !deadline.waits.load(Ordering::SeqCst) {
         // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
         unsafe { libc::pthread_kill(deadline.thread.load(Ordering::Relaxed) as libc::pthread_t, stop_signal()) };
     }
@@ -299,15 +308,21 @@ fn stop_signal() -> c_int {
     libc::SIGRTMIN() + 6
 }
 
+/// Sends a process a signal, 0 for none; whether it is still there, or nobody has waited for it yet.
+fn send(process: &OwnedFd, signal: c_int) -> bool {
+    // SAFETY: the descriptor is open; no further facts are passed.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, ptr::null::<c_void>(), 0) == 0 }
+}
+
 /// Makes this thread take the signal.
 fn listen() {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(|| {
-        // SAFETY: the handler does only what a handler may; SA_RESTART keeps interrupted system calls going.
+        // SAFETY: the handler does only what a handler may. Without SA_RESTART a system call that waits, such as the
+        // opening of a named pipe, ends with an error and the page with it.
         unsafe {
             let mut action: libc::sigaction = mem::zeroed();
             action.sa_sigaction = on_stop_signal as extern "C" fn(c_int) as usize;
-            action.sa_flags = libc::SA_RESTART;
             libc::sigaction(stop_signal(), &action, ptr::null_mut());
         }
     });
@@ -399,20 +414,23 @@ impl TimeLimit {
     /// Starts the clock for a page that runs in this thread.
     pub fn start(&self, limit: Duration) {
         let deadline = &*self.deadline;
-        if cfg!(feature = "luajit") {
-            if !LISTENS.get() {
-                listen();
-            }
-            // SAFETY: always allowed.
-            deadline.thread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
-            deadline.outer.store(CURRENT.replace(deadline).cast_mut(), Ordering::Relaxed);
+        if !LISTENS.get() {
+            listen();
         }
+        // SAFETY: always allowed.
+        deadline.thread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
+        deadline.outer.store(CURRENT.replace(deadline).cast_mut(), Ordering::Relaxed);
         let ends = now().saturating_add(limit.as_nanos().try_into().unwrap_or(NEVER)).min(NEVER - 1);
         deadline.ends.store(ends, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) && self.shared.asleep.swap(false, Ordering::SeqCst) {
             drop(self.shared.deadlines.lock());
             self.shared.wake.notify_all();
         }
+    }
+
+    /// Lets the processes go on that would have ended with the page.
+    pub fn forget_commands(&self) {
+        self.deadline.commands.lock().clear();
     }
 
     /// For the page functions of the state.
@@ -427,7 +445,7 @@ impl TimeLimit {
         let deadline = &*self.deadline;
         let ends = deadline.ends.load(Ordering::Relaxed);
         let expired = ends != NEVER && deadline.ends.swap(NEVER, Ordering::SeqCst) == EXPIRED;
-        if cfg!(feature = "luajit") && ends != NEVER {
+        if ends != NEVER {
             // From here on the handler does nothing to this state, so a late signal cannot set the hook again.
             CURRENT.set(deadline.outer.swap(ptr::null_mut(), Ordering::Relaxed));
         }
@@ -497,6 +515,21 @@ impl TimeLimitHandle {
     #[must_use]
     pub fn most(&self) -> usize {
         self.0.most.load(Ordering::Relaxed)
+    }
+
+    /// Has a process killed when the page's time is up: a child of this one that nobody has waited for yet. Where the
+    /// system is too old for that (Linux before 5.3), nothing is done.
+    pub fn kill_at_deadline(&self, process: i32) {
+        // SAFETY: a number that the system knows, or not; what it answers with is a descriptor of ours or negative.
+        let process = unsafe {
+            match libc::syscall(libc::SYS_pidfd_open, process, 0) {
+                descriptor @ 0.. => OwnedFd::from_raw_fd(descriptor as c_int),
+                _ => return,
+            }
+        };
+        let mut commands = self.0.commands.lock();
+        commands.retain(|command| send(command, 0));
+        commands.push(process);
     }
 
     /// Kilobytes that a state over its memory limit may hold after a collection and go on.

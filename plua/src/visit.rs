@@ -1,6 +1,7 @@
 //! One request being answered by a page: all that page functions know of it.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
@@ -16,13 +17,17 @@ use crate::chunk::Language;
 use crate::confinement;
 use crate::database::Databases;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Exchange, Head, HeaderChange};
+use crate::exchange::{Exchange, Head, HeaderChange, Level};
 use crate::form::Form;
 use crate::page::Syntax;
+use crate::report::Report;
 use crate::settings::{Limits, Settings};
 
 /// Where page functions find their request; empty between pages.
 pub type Slot = Arc<Mutex<Option<Box<Visit>>>>;
+
+/// Reports of one request that are logged, beside the one of the page itself.
+const MOST_REPORTS: u32 = 100;
 
 /// A request, what the page made of its response so far, and the settings that hold for it.
 ///
@@ -56,6 +61,10 @@ pub struct Visit {
     pub included: HashSet<(u64, u64)>,
     /// Database handles that must be looked after when the page has ended.
     pub databases: Databases,
+    /// Whether Lua's own functions have opened files that must be closed when the page has ended.
+    pub opens_files: bool,
+    /// Reports of this request that are logged.
+    reports: u32,
     /// Text of a panic in a page function.
     pub panic: Option<String>,
     /// The request's body, or why there is none, once it was asked for.
@@ -85,6 +94,8 @@ impl Visit {
             load_error: None,
             included: HashSet::new(),
             databases: Databases::default(),
+            opens_files: false,
+            reports: 0,
             panic: None,
             body: None,
             form: None,
@@ -134,6 +145,16 @@ impl Visit {
         let message = error.message.clone();
         self.refusal = Some(error);
         message
+    }
+
+    /// Logs an error of a part of the page, which goes on: it may have endless ones.
+    pub fn report(&mut self, error: &Error) {
+        match self.reports.cmp(&MOST_REPORTS) {
+            Ordering::Less => self.exchange.report(Report(error)),
+            Ordering::Equal => self.exchange.log(Level::Error, "further reports of this request are not logged"),
+            Ordering::Greater => return,
+        }
+        self.reports += 1;
     }
 
     /// An error of the page is of the kind of the refusal it reports.

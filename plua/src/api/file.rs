@@ -33,7 +33,7 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
     native.table.raw_set("is_confined", confinement::holds(settings))?;
     // within(path, whether it is an entry to be removed or renamed) -> where it leads | nil, why it may not be opened.
     // Finalizers and pLuaInit are confined as pages are.
-    let (slot, settings) = (native.slot.clone(), settings.clone());
+    let (slot, host) = (native.slot.clone(), settings.clone());
     let within = native.lua.create_function(move |_, (name, is_entry): (BString, bool)| {
         // While a state closes, finalizers find no Lua that could hold a string for them: bytes are all there is.
         let name = OsString::from_vec(name.into());
@@ -43,11 +43,7 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
             Some(Some(visit)) => visit.reach(name),
             Some(None) => {
                 let path = env::current_dir()?.join(name);
-                if is_entry {
-                    confinement::entry_within(&settings, &path)
-                } else {
-                    confinement::within(&settings, &path)
-                }
+                if is_entry { confinement::entry_within(&host, &path) } else { confinement::within(&host, &path) }
             }
             None => Err(IN_FINALIZER.into()),
         };
@@ -57,6 +53,23 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
         })
     })?;
     native.table.raw_set("within", within)?;
+    // temporary_file(whether pages get its name) -> path of a new file in pLuaUploadFolder | nil, why there is none
+    let confining = settings.clone();
+    let temporary_file = native.lua.create_function(move |_, is_named: bool| {
+        Ok(match temporary_file(&confining, is_named) {
+            Ok(path) => (Some(BString::from(path.into_os_string().into_vec())), None),
+            Err(problem) => (None, Some(problem)),
+        })
+    })?;
+    native.table.raw_set("temporary_file", temporary_file)?;
+    // opens_files() -> whether there is a request, whose files are closed when it ends
+    let slot = native.slot.clone();
+    let opens_files = native.lua.create_function(move |_, ()| {
+        let mut visit = slot.try_lock();
+        let visit = visit.as_deref_mut().and_then(Option::as_deref_mut);
+        Ok(visit.map(|visit| visit.opens_files = true).is_some())
+    })?;
+    native.table.raw_set("opens_files", opens_files)?;
     native.add("file.exists", |_, visit, arguments| {
         Ok(access(&path(visit, &arguments, 1)?, AccessFlags::R_OK).is_ok())
     })?;
@@ -125,6 +138,20 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
             Err(_) => Ok(Value::Nil),
         }
     })
+}
+
+/// Makes an empty file that no other has the name of. Pages must be able to open it by its name if they get it.
+fn temporary_file(settings: &Settings, is_named: bool) -> Result<PathBuf, String> {
+    let mut folder = settings.upload_folder();
+    if is_named {
+        folder = confinement::within(settings, &folder)
+            .map_err(|_| "no temporary file can be named: pLuaUploadFolder is not within pLuaBaseDir")?;
+    }
+    tempfile::Builder::new()
+        .prefix("plua-")
+        .tempfile_in(&folder)
+        .and_then(|file| file.into_temp_path().keep().map_err(io::Error::from))
+        .map_err(|error| format!("no temporary file: {error}"))
 }
 
 fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {

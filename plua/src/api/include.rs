@@ -72,7 +72,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             }
         };
         visit.classify(&mut error);
-        visit.exchange.report(Report(&error));
+        visit.report(&error);
         Ok(match visit.show_errors {
             true => Value::String(lua.create_string(Report(&error).html_block()).map_err(|error| error.to_string())?),
             false => Value::Nil,

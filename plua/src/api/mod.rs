@@ -1,6 +1,7 @@
 //! The functions pages call: the one table of them, and how those written in Rust reach the request.
 
 mod arguments;
+mod command;
 mod cookie;
 mod database;
 mod digest;
@@ -485,6 +486,7 @@ pub fn native(
     cookie::install(&native)?;
     digest::install(&native)?;
     file::install(&native, settings)?;
+    command::install(&native)?;
     json::install(&native)?;
     pattern::install(&native)?;
     secret::install(&native)?;
@@ -544,6 +546,7 @@ const PARTS: [Part; 9] = [
     ("long_calls", include_str!("../long_calls.lua")),
     ("nesting", include_str!("../nesting.lua")),
     ("patterns", include_str!("../patterns.lua")),
+    ("files", include_str!("../files.lua")),
     ("libraries", include_str!("../libraries.lua")),
     ("confinement", include_str!("../confinement.lua")),
     ("sandbox", include_str!("../sandbox.lua")),

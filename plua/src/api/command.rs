@@ -1,0 +1,91 @@
+//! Commands of the system that pages run: none goes on for longer than its page may.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mlua::{BString, LuaString};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::Native;
+
+/// The processes that the calling thread has started, by number.
+const CHILDREN: &str = "/proc/thread-self/children";
+
+/// How often a command is looked at that runs for long.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    // execute(command) -> true, its status as the system puts it, "exit" or "signal", number, whether the page's time is
+    // up | false where there is no time limit to keep, or no shell
+    let slot = native.slot.clone();
+    let execute = native.lua.create_function(move |_, command: LuaString| {
+        let command = command.as_bytes().to_vec();
+        let deadline = slot.try_lock().as_deref().and_then(|visit| visit.as_ref()?.deadline);
+        let ran = deadline.and_then(|deadline| Some((run(&command, deadline).ok()?, deadline <= Instant::now())));
+        let Some((status, is_over)) = ran else { return Ok((false, 0, "", 0, false)) };
+        Ok(match status.code() {
+            Some(code) => (true, status.into_raw(), "exit", code, is_over),
+            None => (true, status.into_raw(), "signal", status.signal().unwrap_or_default(), is_over),
+        })
+    })?;
+    native.table.raw_set("execute", execute)?;
+
+    // children() -> the processes of this thread, for `end_with_page`; nil where there is no time limit to keep
+    let slot = native.slot.clone();
+    let children = native.lua.create_function(move |_, ()| {
+        let is_limited = slot
+            .try_lock()
+            .as_deref()
+            .is_some_and(|visit| visit.as_ref().is_some_and(|visit| visit.deadline.is_some()));
+        Ok(if is_limited { fs::read(CHILDREN).ok().map(BString::from) } else { None })
+    })?;
+    native.table.raw_set("children", children)?;
+
+    // end_with_page(children before) ends those that came since, when the page's time is up
+    let limit = native.limit.clone();
+    let end_with_page = native.lua.create_function(move |_, before: LuaString| {
+        let before = numbers(&before.as_bytes());
+        for number in numbers(&fs::read(CHILDREN).unwrap_or_default()) {
+            if !before.contains(&number) {
+                limit.kill_at_deadline(number);
+            }
+        }
+        Ok(())
+    })?;
+    native.table.raw_set("end_with_page", end_with_page)
+}
+
+fn numbers(list: &[u8]) -> Vec<i32> {
+    String::from_utf8_lossy(list).split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Runs a command in the shell, with all it starts itself until the deadline at most.
+fn run(command: &[u8], deadline: Instant) -> io::Result<ExitStatus> {
+    let mut child = Command::new("/bin/sh").arg("-c").arg(OsStr::from_bytes(command)).process_group(0).spawn()?;
+    let ended = wait(&mut child, deadline);
+    if !matches!(ended, Ok(Some(_))) {
+        // Not waited for yet, so that the number is still its own.
+        let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+    }
+    child.wait()
+}
+
+fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let ended = child.try_wait()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if ended.is_some() || left.is_zero() {
+            return Ok(ended);
+        }
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,164 @@
+-- Files that pages open with Lua's own functions: a request has only so many open at once, and what it leaves open is
+-- closed when it ends.
+--
+-- The chunk takes the functions written in Rust and Lua's own `pcall`, and returns the function that closes.
+local native, pcall = ...
+
+local error, next, setmetatable, type = error, next, setmetatable, type
+local gsub = string.gsub
+local collect, getupvalue = collectgarbage, debug.getupvalue
+local io, os = io, os
+local open, popen, lines, tmpfile, file_type = io.open, io.popen, io.lines, io.tmpfile, io.type
+local stdin, stdout = io.stdin, io.stdout
+local input, output, close = io.input, io.output, stdout.close
+
+local MOST = 100
+local TOO_MANY = "Too many open files"
+-- The system's number for that.
+local NUMBER = 24
+
+-- What the running request has opened and nothing has collected, and how many of them may be open, at most.
+local opened, count = setmetatable({}, { __mode = "k" }), 0
+-- The default input and output before the request chose others, by the functions that choose.
+local defaults = {}
+-- Whether the request is known to have files. What the file of pLuaInit opens stays open.
+local noted = false
+
+local function is_of_request()
+  noted = noted or native.opens_files()
+  return noted
+end
+
+local function note(file)
+  if not is_of_request() then return end
+  opened[file] = true
+  count = count + 1
+end
+
+local function recount()
+  count = 0
+  for file in next, opened do
+    if file_type(file) == "file" then count = count + 1 else opened[file] = nil end
+  end
+  return count < MOST
+end
+
+local function is_room()
+  if count < MOST or recount() then return true end
+  -- One collection closes a file that nothing refers to, the next one forgets it.
+  collect()
+  collect()
+  return recount()
+end
+
+-- What Lua says of bad arguments to a function that it does not know by name here.
+local function misuse(problem, name) return (gsub(problem, "'%?'", "'" .. name .. "'", 1)) end
+
+local function is_name(file) return type(file) == "string" or type(file) == "number" end
+
+local function too_many(file)
+  if is_name(file) then return file .. ": " .. TOO_MANY end
+  return TOO_MANY
+end
+
+local function opening(name, run)
+  return function(...)
+    if not is_room() then return nil, too_many((...)), NUMBER end
+    local ok, file, problem, number = pcall(run, ...)
+    if not ok then error(misuse(file, name), 2) end
+    if not file then return nil, problem, number end
+    note(file)
+    return file
+  end
+end
+
+io.open, io.tmpfile = opening("open", open), opening("tmpfile", tmpfile)
+
+if popen then
+  -- The command's process is found as the one that this thread has since: nothing else tells it.
+  io.popen = opening("popen", function(...)
+    local before = is_of_request() and native.children()
+    local file, problem, number = popen(...)
+    if file and before then native.end_with_page(before) end
+    return file, problem, number
+  end)
+end
+
+local execute = os.execute
+os.execute = function(command)
+  if command == nil then return execute() end
+  if is_name(command) then
+    local done, status, what, code, is_over = native.execute("" .. command)
+    -- The time limit strikes here, or will within a moment.
+    while is_over do end
+    if done then
+      -- Lua 5.1 gives the system's own number.
+      if loadstring then return status end
+      return what == "exit" and code == 0 or nil, what, code
+    end
+  end
+  return execute(command)
+end
+
+-- In a sandbox those of the whole process are out of reach, as io.stdin and io.stdout are.
+local sandboxed = native.is_sandboxed
+local function visible(file)
+  if sandboxed and (file == stdin or file == stdout) then return nil end
+  return file
+end
+
+local function choosing(name, choose)
+  return function(file)
+    if file == nil then return visible(choose()) end
+    local opens = is_name(file)
+    if opens and not is_room() then error(too_many(file), 2) end
+    local before = choose()
+    local ok, chosen = pcall(choose, file)
+    if not ok then error(misuse(chosen, name), 2) end
+    if is_of_request() and not defaults[choose] then defaults[choose] = before end
+    if opens then note(chosen) end
+    return visible(chosen)
+  end
+end
+
+io.input, io.output = choosing("input", input), choosing("output", output)
+
+local NO_STANDARD = "there is no standard input or output in a sandbox (pLuaSandbox): choose a file first"
+
+io.lines = function(...)
+  local name = ...
+  if name == nil and sandboxed and input() == stdin then error(NO_STANDARD, 2) end
+  if name ~= nil and not is_room() then error(too_many(name), 2) end
+  local ok, iterate, state, control, closing = pcall(lines, ...)
+  if not ok then error(misuse(iterate, "lines"), 2) end
+  if name ~= nil then
+    local _, file = getupvalue(iterate, 1)
+    note(file)
+  end
+  return iterate, state, control, closing
+end
+
+if sandboxed then
+  local function on_chosen(run, choose, standard)
+    return function(...)
+      if choose() == standard then error(NO_STANDARD, 2) end
+      return run(...)
+    end
+  end
+  io.read, io.write = on_chosen(io.read, input, stdin), on_chosen(io.write, output, stdout)
+end
+
+local STANDARD = { [input] = stdin, [output] = stdout }
+
+-- Closes what the request has opened. A limit may cut in: another call goes on with what is left.
+return function()
+  for choose, before in next, defaults do
+    defaults[choose] = nil
+    pcall(choose, file_type(before) == "file" and before or STANDARD[choose])
+  end
+  for file in next, opened do
+    opened[file] = nil
+    if file_type(file) == "file" then pcall(close, file) end
+  end
+  count, noted = 0, false
+end

@@ -1,0 +1,308 @@
+//! Files that pages open with Lua's own functions: how many, how long, and what they wait for.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod site;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use site::{Seen, Site};
+
+/// Files of a folder that this process has open.
+fn open_in(folder: &Path) -> usize {
+    let links = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.starts_with(folder)).count()
+}
+
+/// What a page of this code puts out; an error is its message.
+fn shown(configuration: &str, code: &str) -> String {
+    let site = Site::new(configuration, &[("page.plua", &format!("<? {code} ?>")), ("file", "one\ntwo\n")]);
+    told(&site.get("page.plua"))
+}
+
+fn told(seen: &Seen) -> String {
+    match seen.log.as_slice() {
+        [] => seen.text(),
+        log => log.join("\n"),
+    }
+}
+
+#[test]
+fn a_page_has_a_hundred_files_open_and_no_more() {
+    for globals in ["persistent", "request"] {
+        for (open, refusal) in [
+            ("io.open('file')", "file: Too many open files24"),
+            ("io.open('new', 'w')", "new: Too many open files24"),
+            ("io.tmpfile()", "Too many open files24"),
+            ("io.popen('true')", "true: Too many open files24"),
+        ] {
+            let code = format!(
+                "all = {{}} for i = 1, 1000 do \
+                 local file, problem, number = {open} if not file then echo(#all, problem, number) break end \
+                 all[i] = file end"
+            );
+            assert_eq!(shown(&format!("pLuaGlobals {globals}"), &code), format!("100{refusal}"), "{globals}: {open}");
+        }
+        for open in ["io.lines('file')", "io.input('file')", "io.output('new')"] {
+            let code = format!("all = {{}} for i = 1, 1000 do all[i] = {open} end");
+            let log = shown(&format!("pLuaGlobals {globals}"), &code);
+            assert!(log.contains(": Too many open files at /") && log.contains("page.plua:1"), "{open}: {log}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_closed_or_forgotten_make_room_for_others() {
+    for code in [
+        "for i = 1, 1000 do assert(io.open('file')) end",
+        "for i = 1, 1000 do assert(io.open('file')):close() end",
+        "local kept = {} for i = 1, 1000 do kept[i] = assert(io.open('file')) kept[i]:close() end",
+        "for i = 1, 1000 do for line in io.lines('file') do end end",
+        "for i = 1, 1000 do io.lines('file')() end",
+        "for i = 1, 1000 do io.input('file') io.output('new') end",
+        "for i = 1, 300 do assert(io.popen('true', 'r')) end",
+        "collectgarbage('stop') for i = 1, 1000 do assert(io.open('file')) end",
+        "for i = 1, 1000 do coroutine.wrap(function() assert(io.open('file')) end)() end",
+    ] {
+        assert_eq!(shown("", &format!("{code} echo('fine')")), "fine", "{code}");
+    }
+}
+
+#[test]
+fn what_a_page_leaves_open_is_closed_when_its_request_ends() {
+    let open = "for i = 1, 20 do f[i] = io.open('written' .. i, 'w') f[i]:write('text') end io.lines('file')()";
+    for configuration in ["", "pLuaGlobals request", "pLuaTimeout 0.3", "pLuaMemoryLimit 8000"] {
+        for end in ["", "exit()", "error('no')", "while true do end", "local s = 'x' while true do s = s .. s end"] {
+            if end.starts_with("while") && !configuration.starts_with("pLuaTimeout")
+                || end.starts_with("local") && !configuration.starts_with("pLuaMemory")
+            {
+                continue;
+            }
+            let site = Site::new(
+                configuration,
+                &[("file", "one\ntwo\n"), ("page.plua", &format!("<? f = {{}} {open} {end} ?>"))],
+            );
+            site.get("page.plua");
+            assert_eq!(open_in(site.folder.path()), 0, "{configuration}: {end}");
+            for i in 1..=20 {
+                assert_eq!(fs::read(site.path(&format!("written{i}"))).unwrap(), b"text", "{configuration}: {end}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_kept_in_a_global_is_closed_for_the_next_request() {
+    let site =
+        Site::new("pLuaStates 1", &[("file", ""), ("page.plua", "<? f = f or io.open('file') ?><?= f:read() ?>")]);
+    assert_eq!(site.get("page.plua").text(), "nil");
+    assert!(told(&site.get("page.plua")).contains("attempt to use a closed file"));
+}
+
+#[test]
+fn files_of_the_init_file_stay_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (init, log, other) = (folder.path().join("init.lua"), folder.path().join("log"), folder.path().join("other"));
+    fs::write(&init, format!("log = io.open('{}', 'a') io.output('{}')", log.display(), other.display())).unwrap();
+    let page = "<? io.open('file') log:write('x') log:flush() io.write('y') io.output('file') io.write('z') ?>";
+    let site = Site::new(&format!("pLuaStates 1\npLuaInit {}", init.display()), &[("page.plua", page), ("file", "")]);
+    for _ in 0..3 {
+        assert_eq!(told(&site.get("page.plua")), "");
+    }
+    assert_eq!((fs::read_to_string(log).unwrap(), open_in(folder.path())), ("xxx".to_string(), 2));
+    drop(site);
+    assert_eq!(fs::read_to_string(other).unwrap(), "yyy");
+}
+
+#[test]
+fn default_input_and_output_are_those_of_the_process_in_each_request() {
+    for configuration in ["pLuaStates 1", "pLuaStates 1\npLuaGlobals request"] {
+        let ask = "<?= io.input() == io.stdin, io.output() == io.stdout ?>";
+        let site = Site::new(
+            configuration,
+            &[
+                ("page.plua", "<? io.input('file') io.output('new') io.input():close() ?>"),
+                ("ask.plua", ask),
+                ("file", ""),
+            ],
+        );
+        for _ in 0..2 {
+            assert_eq!(told(&site.get("page.plua")), "");
+            assert_eq!(told(&site.get("ask.plua")), "truetrue");
+        }
+    }
+}
+
+#[test]
+fn files_do_what_they_do_in_lua() {
+    for (code, text) in [
+        ("for line in io.lines('file') do echo(line, ';') end", "one;two;"),
+        (
+            "local next = coroutine.wrap(function() for l in io.lines('file') do coroutine.yield(l) end end) echo(next(), next())",
+            "onetwo",
+        ),
+        (
+            "local f = io.open('file') for line in f:lines() do echo(line) end echo(io.type(f)) f:close() echo(io.type(f))",
+            "onetwofileclosed file",
+        ),
+        ("io.input('file') echo(io.read(), io.read('*a')) io.input():close()", "onetwo\n"),
+        ("io.input('file') for line in io.lines() do echo(line) end", "onetwo"),
+        ("echo(io.open('none'))", "nilnone: No such file or directory2"),
+        ("echo(select('#', io.open('file')), (pcall(io.lines, 'none')))", "1false"),
+        ("local f = io.tmpfile() f:write('x') f:seek('set') echo(f:read('*a'))", "x"),
+        ("echo(io.popen('echo hello'):read('*l'))", "hello"),
+        ("local p = io.popen('cat > new', 'w') p:write('x') p:close() echo(io.open('new'):read('*a'))", "x"),
+    ] {
+        for configuration in ["", "pLuaTimeout 20", "pLuaGlobals request"] {
+            assert_eq!(shown(configuration, code), text, "{configuration}: {code}");
+        }
+    }
+    for (code, message) in [
+        ("io.open()", "bad argument #1 to 'open' (string expected, got no value)"),
+        ("io.open({})", "bad argument #1 to 'open' (string expected, got table)"),
+        ("io.lines('none')", "none: No such file or directory"),
+        ("io.input('none')", "none"),
+    ] {
+        let log = shown("", code);
+        assert!(log.contains(message) && log.contains("page.plua:1") && !log.contains("plua:0"), "{code}: {log}");
+    }
+}
+
+/// A page that waits for what never comes: it ends soon after its time limit, and the next one works.
+fn assert_ends(code: &str) {
+    let site = Site::new(
+        "pLuaStates 1\npLuaTimeout 0.3",
+        &[("page.plua", &format!("<? {code} ?>")), ("next.plua", "<?= io.open('next.plua') and 'fine' ?>")],
+    );
+    mkfifo(&site.path("pipe"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let started = Instant::now();
+    let seen = site.get("page.plua");
+    assert!(started.elapsed() < Duration::from_secs(10), "{code}: {:?}", started.elapsed());
+    assert!(told(&seen).starts_with("Time limit: "), "{code}: {:?}", seen.log);
+    assert_eq!(site.get("next.plua").text(), "fine", "{code}");
+}
+
+#[test]
+fn a_named_pipe_without_another_end_holds_a_page_up_to_its_time_limit() {
+    for code in [
+        "io.open('pipe')",
+        "io.open('pipe', 'w')",
+        "io.lines('pipe')",
+        "io.input('pipe')",
+        "io.output('pipe')",
+        "dofile('pipe')",
+        "loadfile('pipe')",
+        "io.open('pipe', 'r+'):read('*a')",
+        "io.open('pipe', 'r+'):read(1)",
+        "for line in io.open('pipe', 'r+'):lines() do end",
+        "local f = io.open('pipe', 'r+') f:setvbuf('no') while true do f:write(('x'):rep(1e5)) end",
+        "while true do pcall(io.open, 'pipe') end",
+    ] {
+        assert_ends(code);
+    }
+}
+
+#[test]
+fn a_command_runs_no_longer_than_its_page() {
+    for code in [
+        "os.execute('sleep 30')",
+        "os.execute('sleep 30; true')",
+        "os.execute('sleep 30 & sleep 30; true')",
+        "io.popen('sleep 30'):read('*a')",
+        "io.popen('sleep 30; true'):read('*a')",
+        "io.popen('sleep 30'):close()",
+        "io.popen('sleep 30; true'):close()",
+        "io.popen('yes \"\"'):read('*n')",
+        "for line in io.popen('yes'):lines() do end",
+        "for i = 1, 10 do p = io.popen('sleep 30; true', 'w') end while true do end",
+        "p = io.popen('sleep 30; true', 'w') p:setvbuf('full', 1e6) p:write(('x'):rep(1e5)) while true do end",
+    ] {
+        assert_ends(code);
+    }
+}
+
+#[test]
+fn a_command_that_a_page_leaves_running_does_not_hold_its_answer_beyond_the_time_limit() {
+    let site = Site::new(
+        "pLuaTimeout 0.3",
+        &[("page.plua", "<? io.popen('sleep 30; true') ?>done"), ("failed.plua", "<? io.popen('sleep 30') error() ?>")],
+    );
+    let started = Instant::now();
+    assert_eq!(site.get("page.plua").text(), "done");
+    assert_eq!(site.get("failed.plua").status, 500);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_command_tells_under_a_time_limit_what_it_tells_without() {
+    for code in [
+        "echo(os.execute('exit 3'))",
+        "echo(os.execute('true'))",
+        "echo(os.execute('kill -9 $$'))",
+        "echo(os.execute())",
+        "os.execute('echo x > made') echo(io.open('made'):read('*a'))",
+        "os.execute('cat < file > made') echo(io.open('made'):read('*a'))",
+        "os.execute('sleep 0.05; echo x > made') echo(io.open('made'):read('*a'))",
+    ] {
+        let (limited, free) = (shown("pLuaTimeout 20", code), shown("", code));
+        assert_eq!(limited, free, "{code}");
+        assert!(!free.is_empty() && !free.contains("error"), "{code}: {free}");
+    }
+}
+
+#[test]
+fn temporary_files_of_confined_pages_lie_in_the_upload_folder() {
+    let (base, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(base.path().join("temporary")).unwrap();
+    let within = format!("pLuaBaseDir {0}\npLuaUploadFolder {0}/temporary", base.path().display());
+    let apart = format!("pLuaBaseDir {}\npLuaUploadFolder {}", base.path().display(), outside.path().display());
+    let gone = format!("pLuaBaseDir {0}\npLuaUploadFolder {0}/none", base.path().display());
+    let name = "local name = os.tmpname() echo(name) local f = io.open(name, 'w') f:write('x') f:close() \
+                assert(os.remove(name))";
+    let folder = base.path().join("temporary");
+    assert!(shown(&within, name).starts_with(&format!("{}/plua-", folder.display())), "{}", shown(&within, name));
+    let log = shown(&apart, name);
+    assert!(log.contains("pLuaUploadFolder is not within pLuaBaseDir") && log.contains("page.plua:1"), "{log}");
+    let file = "local f = assert(io.tmpfile()) f:write('text') f:seek('set') echo(f:read('*a'))";
+    for configuration in [&within, &apart] {
+        assert_eq!(shown(configuration, file), "text", "{configuration}");
+    }
+    assert!(shown(&gone, file).contains("no temporary file: "), "{}", shown(&gone, file));
+    assert!(fs::read_dir(&folder).unwrap().next().is_none() && fs::read_dir(outside.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn a_sandbox_has_no_standard_input_and_output() {
+    assert_eq!(
+        shown("pLuaSandbox On", "echo(io.stdin, io.stdout, io.stderr, io.input(), io.output())"),
+        "nilnilnilnilnil"
+    );
+    for code in ["io.write('x')", "io.read()", "for line in io.lines() do end"] {
+        let log = shown("pLuaSandbox On", code);
+        assert!(
+            log.contains("no standard input or output in a sandbox") && log.contains("page.plua:1"),
+            "{code}: {log}"
+        );
+    }
+    let code = "io.output('new') io.write('x', 1) io.output():close() io.input('new') echo(io.read('*a'), io.type(io.input()))";
+    let site = Site::new("pLuaSandbox On\npLuaStates 1", &[("page.plua", &format!("<? {code} ?>"))]);
+    for _ in 0..2 {
+        assert_eq!(told(&site.get("page.plua")), "x1file");
+    }
+}
+
+#[test]
+fn the_log_gets_a_hundred_reports_of_one_request() {
+    let page = "<? for i = 1, 1000 do include('broken.plua') end error('at last') ?>";
+    let site = Site::new("pLuaStates 1", &[("page.plua", page), ("broken.plua", "<? error('part') ?>")]);
+    for _ in 0..2 {
+        let log = site.get("page.plua").log;
+        assert_eq!(log.len(), 102);
+        assert!(log[99].contains("part") && log[101].contains("at last"), "{log:?}");
+        assert_eq!(log[100], "further reports of this request are not logged");
+    }
+}
