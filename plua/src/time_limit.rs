@@ -284,14 +284,15 @@ fn stop_if_expired(deadline: &Deadline) -> bool {
     let _running = deadline.state.lock();
     let expired = ends == EXPIRED && deadline.ends.load(Ordering::SeqCst) == EXPIRED
         || deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if expired && !deadline.waits.load(Ordering::SeqCst) {
+        // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
+        unsafe { libc::pthread_kill(deadline.thread.load(Ordering::Relaxed) as libc::pthread_t, stop_signal()) };
+    }
+    // After it, so that the page is stopped when the command it waits for is gone.
     if expired {
         deadline.commands.lock().drain(..).for_each(|command| {
             send(&command, libc::SIGKILL);
         });
-    }
-    if expired && !deadline.waits.load(Ordering::SeqCst) {
-        // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
-        unsafe { libc::pthread_kill(deadline.thread.load(Ordering::Relaxed) as libc::pthread_t, stop_signal()) };
     }
     true
 }

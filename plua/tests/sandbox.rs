@@ -172,8 +172,8 @@ const ESCAPES: &[&str] = &[
     // Metatables that all strings, files, arrays and handles share.
     "escaped = type(getmetatable('')) == 'table'",
     "escaped = pcall(setmetatable, '', {})",
-    "escaped = type(getmetatable(io.stdout)) == 'table'",
-    "escaped = io.stdout.__index ~= nil or io.stdout.__metatable ~= nil",
+    "escaped = type(getmetatable(io.tmpfile())) == 'table'",
+    "escaped = io.tmpfile().__index ~= nil or io.tmpfile().__metatable ~= nil",
     "escaped = type(getmetatable(json.array())) == 'table' or type(getmetatable(json.decode('[]'))) == 'table'",
     "escaped = type(getmetatable(json.null)) == 'table'",
     "escaped = type(getmetatable(dbopen('sqlite3', ':memory:'))) == 'table'",
@@ -312,7 +312,7 @@ const SURROUNDINGS: &str = r#"<? local lines, seen = {}, {}
       lines[#lines + 1] = path .. " " .. shown
     end
     note("_G", _G) note("loaded", package.loaded)
-    for name, value in pairs{ string = "", number = 1, boolean = true, call = print, file = io.stdout, array = json.array{},
+    for name, value in pairs{ string = "", number = 1, boolean = true, call = print, file = io.tmpfile(), array = json.array{},
       decoded = json.decode("[]"), null = json.null, handle = dbopen("sqlite3", ":memory:"), page = __plua,
       thread = coroutine.create(print), headers = getEnv() } do
       local metatable = getmetatable(value)
@@ -356,7 +356,7 @@ const POISONS: &[&str] = &[
     "local list = package.loaders or package.searchers for _, name in ipairs{'table.new', 'table.clear', 'string'} do \
      local ok, load = pcall(list[1], name) if type(load) == 'function' then load('session') load('evil') end end",
     "require = function() return 'evil' end package.loaded.package = nil package.require = 1",
-    "for _, value in ipairs{'', io.stdout, json.array{}, json.decode('[]'), dbopen('sqlite3', ':memory:')} do \
+    "for _, value in ipairs{'', io.tmpfile(), json.array{}, json.decode('[]'), dbopen('sqlite3', ':memory:')} do \
      pcall(function() getmetatable(value).__index = { kept = 'evil' } end) pcall(function() getmetatable(value).kept = 1 end) \
      pcall(setmetatable, value, { __index = { kept = 'evil' } }) pcall(function() value.__index.kept = 'evil' end) \
      pcall(function() value.kept = 'evil' end) pcall(function() value.__gc = print end) end",
