@@ -123,6 +123,29 @@ end
 
 io.input, io.output = choosing("input", input), choosing("output", output)
 
+-- The file of an iterator. Lua 5.1 shows nobody what a function written in C holds: there the iterator is made here.
+local function file_of(iterate)
+  local _, file = getupvalue(iterate, 1)
+  return file
+end
+if not file_of(stdout.lines(stdout)) then
+  local made, lines_of, lines_of_name = setmetatable({}, { __mode = "k" }), stdout.lines, lines
+  function file_of(iterate) return made[iterate] end
+  function lines(name)
+    if not is_name(name) then return lines_of_name(name) end
+    local file, problem = open(name)
+    if not file then error("bad argument #1 to 'lines' (" .. problem .. ")", 0) end
+    local next_line = lines_of(file)
+    local function iterate()
+      local line = next_line()
+      if line == nil then close(file) end
+      return line
+    end
+    made[iterate] = file
+    return iterate
+  end
+end
+
 local NO_STANDARD = "there is no standard input or output in a sandbox (pLuaSandbox): choose a file first"
 
 io.lines = function(...)
@@ -132,8 +155,7 @@ io.lines = function(...)
   local ok, iterate, state, control, closing = pcall(lines, ...)
   if not ok then error(misuse(iterate, "lines"), 2) end
   if name ~= nil then
-    local _, file = getupvalue(iterate, 1)
-    note(file)
+    note(file_of(iterate))
   end
   return iterate, state, control, closing
 end

@@ -164,7 +164,7 @@ fn files_do_what_they_do_in_lua() {
     for (code, message) in [
         ("io.open()", "bad argument #1 to 'open' (string expected, got no value)"),
         ("io.open({})", "bad argument #1 to 'open' (string expected, got table)"),
-        ("io.lines('none')", "none: No such file or directory"),
+        ("io.lines('none')", "No such file or directory"),
         ("io.input('none')", "none"),
     ] {
         let log = shown("", code);
