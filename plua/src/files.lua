@@ -132,6 +132,7 @@ if not file_of(stdout.lines(stdout)) then
   local made, lines_of, lines_of_name = setmetatable({}, { __mode = "k" }), stdout.lines, lines
   function file_of(iterate) return made[iterate] end
   function lines(name)
+    if name == nil then return lines_of_name() end
     if not is_name(name) then return lines_of_name(name) end
     local file, problem = open(name)
     if not file then error("bad argument #1 to 'lines' (" .. problem .. ")", 0) end
