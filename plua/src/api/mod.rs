@@ -539,7 +539,7 @@ pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Fun
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
     ("environments", include_str!("../environments.lua")),
