@@ -58,7 +58,8 @@ void plua_register_hooks(apr_pool_t *pool)
 {
     (void)pool;
     ap_hook_post_config(plua_post_config, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_child_init(plua_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    /* Before mod_dbd opens its connections: what SQLite takes is counted only if that begins before its first use. */
+    ap_hook_child_init(plua_child_init, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(plua_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }
 

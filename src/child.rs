@@ -74,12 +74,18 @@ pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_re
     let hosts = unsafe { hosts(&engine, main) }?;
     let httpd_version = httpd_version();
     let mut servers = Vec::new();
+    let mut counts_memory = false;
     for (server, host) in hosts {
         // SAFETY: no other thread looks at the record before the first request.
         let record = unsafe { &mut *server.as_ptr() };
+        counts_memory |= record.settings.limits().memory > 0;
         record.host = Some(host);
         record.httpd_version.clone_from(&httpd_version);
         servers.push(server);
+    }
+    if counts_memory {
+        // Before another module uses it. Without its driver there is nothing to count.
+        let _ = apr_dbd::load_sqlite();
     }
     // SAFETY: the caller vouches for the pool. It is a child of the configuration's, so the servers outlive it.
     unsafe { pool::put(pool, Child { engine: Some(engine), servers }) };

@@ -302,6 +302,9 @@ fn postgresql_serves_pages() {
     survives_a_restart("pgsql", &mut database);
     is_missed_by_no_request("pgsql", &mut database);
     with_mod_dbd("pgsql", &database.parameters());
+    let lock =
+        "assert(kept:run('DROP TABLE IF EXISTS locked')) assert(kept:run('CREATE TABLE locked AS SELECT 1 AS a'))";
+    ends_in_time("pgsql", &database, "SELECT pg_sleep(100)", lock);
 }
 
 #[test]
@@ -325,6 +328,45 @@ fn mariadb_serves_pages() {
     survives_a_restart("mysql", &mut database);
     is_missed_by_no_request("mysql", &mut database);
     with_mod_dbd("mysql", &database.parameters());
+    let lock =
+        "assert(kept:run('DROP TABLE IF EXISTS locked')) assert(kept:run('CREATE TABLE locked AS SELECT 1 AS a'))";
+    ends_in_time("mysql", &database, "SELECT sleep(100)", lock);
+}
+
+/// A statement that waits in the database's server ends with its page; the handle is gone then, and another one works.
+fn ends_in_time(driver: &str, database: &dyn DatabaseServer, sleep: &str, lock: &str) {
+    let parameters = database.parameters();
+    let open = format!("if not (kept and kept:active()) then kept = assert(dbopen('{driver}', '{parameters}')) end\n");
+    let lines = format!("DBDriver {driver}\nDBDParams \"{parameters}\"\npLuaStates 4\npLuaTimeout 0.5\npLuaError 1");
+    httpd().module("dbd").lines(&lines).run(|server| {
+        let pooled = "local kept = assert(dbopen('mod_dbd'))\n";
+        server.put("quick.plua", format!("<? {open} echo(kept:query('SELECT 7')[1][1]) ?>"));
+        server.put("quick_pooled.plua", format!("<? {pooled} echo(kept:query('SELECT 7')[1][1]) ?>"));
+        for (open, quick) in [(open.as_str(), "/quick.plua"), (pooled, "/quick_pooled.plua")] {
+            for code in [
+                format!("kept:query('{sleep}')"),
+                format!("for row in kept:rows('{sleep}') do end"),
+                format!("kept:prepare('{sleep}'):query()"),
+                format!("kept:begin() kept:query('{sleep}')"),
+                format!("while true do pcall(function() kept:query('{sleep}') end) end"),
+                format!(
+                    "{lock} local other = assert(dbopen('{driver}', '{parameters}')) assert(other:begin())
+                    assert(other:run('UPDATE locked SET a = 2')) assert(kept:run('UPDATE locked SET a = 3'))"
+                ),
+            ] {
+                server.put("long.plua", format!("<? {open} {code} ?>"));
+                let start = Instant::now();
+                let seen = server.get("/long.plua");
+                let took = start.elapsed();
+                assert!(seen.text().contains("Time limit"), "{driver}: {code}: {}", seen.text());
+                assert!(took < Duration::from_millis(1500), "{driver}: {code}: {took:?}");
+                for _ in 0..8 {
+                    assert_eq!(server.get(quick).text(), "7", "{driver}: after {code}");
+                }
+            }
+        }
+        assert_eq!(server.error_log().matches("exit signal").count(), 0);
+    });
 }
 
 /// A handle of mod_dbd's pool works without parameters and ends with its request.

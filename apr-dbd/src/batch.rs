@@ -55,6 +55,11 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// How many bytes it takes in memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.values.capacity() * size_of::<Option<(usize, usize)>>()
+    }
+
     /// Adds the next value of the last row.
     pub(crate) fn push(&mut self, value: Option<&[u8]>) {
         let start = self.bytes.len();

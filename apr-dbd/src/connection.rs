@@ -3,14 +3,19 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, c_void};
 use std::mem;
+use std::os::fd::OwnedFd;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::bound::c_string;
 use crate::cursor::Served;
 use crate::execution::Open;
 use crate::ffi;
 use crate::memory::{Pool, initialize};
+use crate::memory_use::{Counting, MemoryUse};
 use crate::rows::text;
+use crate::socket;
 use crate::sqlite::Sqlite;
 use crate::statement::Dialect;
 
@@ -55,6 +60,8 @@ pub struct Connection {
     pub(crate) leftovers: Vec<String>,
     /// SQLite: the database itself.
     pub(crate) sqlite: Option<Sqlite>,
+    /// What is held in memory for it is counted here.
+    pub(crate) memory_use: Option<Arc<MemoryUse>>,
     // After everything that lives in it.
     pub(crate) pool: Pool,
 }
@@ -69,6 +76,56 @@ impl Connection {
         if let Some(sqlite) = &mut self.sqlite {
             sqlite.confine(confine);
         }
+    }
+
+    /// Counts from here on what is held in memory for the connection, and keeps it within that limit: all that SQLite
+    /// takes, and rows that had to be fetched before their time.
+    pub fn count_in(&mut self, memory: &Arc<MemoryUse>) {
+        self.memory_use = Some(memory.clone());
+    }
+
+    /// Runs `body`, in which SQLite's statements end with an error at that time, waiting for a lock included.
+    pub fn until<R>(&mut self, until: Option<Instant>, body: impl FnOnce(&mut Connection) -> R) -> R {
+        let _counting = self.memory_use.as_ref().map(|memory| Counting::start(memory, until));
+        if let Some(sqlite) = &self.sqlite {
+            sqlite.end_at(until);
+        }
+        let done = body(self);
+        if let Some(sqlite) = &self.sqlite {
+            sqlite.end_at(None);
+        }
+        done
+    }
+
+    /// The socket to the database's server, in a handle of its own; none for SQLite, for other drivers, and where the
+    /// library does not tell.
+    #[must_use]
+    pub fn socket(&self) -> Option<OwnedFd> {
+        // SAFETY: driver and handle are live, see `open` and `lent`.
+        unsafe { socket::of(self.kind, self.driver(), self.handle.as_ptr()) }
+    }
+
+    /// Forgets what the server held for a connection that was cut off: nothing is sent over it any more.
+    pub fn is_cut_off(&mut self) {
+        self.transaction = Transaction::None;
+        self.served.clear();
+        self.leftovers.clear();
+        self.open.retain(|_, open| !matches!(open, Open::Cursor(_)));
+    }
+
+    /// [`Self::open`], and counts what that takes already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_counted(driver: &str, parameters: &[u8], memory: &Arc<MemoryUse>) -> Result<Connection, String> {
+        if driver == "sqlite3" {
+            // Before its first database is opened.
+            load_sqlite()?;
+        }
+        let _counting = Counting::start(memory, None);
+        let mut connection = Connection::open(driver, parameters)?;
+        connection.count_in(memory);
+        Ok(connection)
     }
 
     /// Connects, with the driver of that name and parameters as it wants them.
@@ -152,6 +209,7 @@ impl Connection {
             served: HashMap::new(),
             leftovers: Vec::new(),
             sqlite: None,
+            memory_use: None,
             pool,
         };
         if kind == Kind::Sqlite {
@@ -301,8 +359,26 @@ impl Connection {
     }
 }
 
+/// Makes SQLite ready in this process, so that nothing else is first to use it: only then is what it takes counted.
+///
+/// # Errors
+/// A sentence, when its driver is not installed.
+pub fn load_sqlite() -> Result<(), String> {
+    initialize()?;
+    let pool = Pool::new()?;
+    let mut driver = ptr::null();
+    // SAFETY: APR is initialized; drivers are loaded to stay.
+    unsafe {
+        match ffi::apr_dbd_get_driver(pool.as_ptr(), c"sqlite3".as_ptr(), &raw mut driver) {
+            OK if !driver.is_null() => Sqlite::load(driver.cast()),
+            status => Err(format!("unknown database driver 'sqlite3', or not installed ({status})")),
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
+        let _counting = self.memory_use.as_ref().map(|memory| Counting::start(memory, None));
         if self.lent {
             for served in mem::take(&mut self.served).into_values() {
                 self.deallocate(served);

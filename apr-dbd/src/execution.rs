@@ -10,6 +10,7 @@ use crate::connection::{Connection, Kind, Transaction};
 use crate::cursor::{Cursor, has_cursor};
 use crate::ffi;
 use crate::memory::Pool;
+use crate::memory_use::Held;
 use crate::rows::{Rows, text};
 use crate::sqlite::{NOT_AN_ERROR, Prepared, Text, reads};
 use crate::statement::{Statement, Value, hex_literal, number_text};
@@ -43,7 +44,14 @@ pub(crate) enum Open {
     /// On PostgreSQL's server.
     Cursor(Cursor),
     /// Fetched before their time, and how that ended.
-    Taken(VecDeque<Batch>, Option<String>),
+    Taken { batches: VecDeque<Batch>, error: Option<String>, _held: Held },
+}
+
+impl Open {
+    /// No rows, and why.
+    fn none(error: Option<String>) -> Open {
+        Open::Taken { batches: VecDeque::new(), error, _held: Held::default() }
+    }
 }
 
 impl Connection {
@@ -141,7 +149,7 @@ impl Connection {
                 if batch.is_empty() {
                     return Err(error);
                 }
-                self.open.insert(rows, Open::Taken(VecDeque::new(), Some(error)));
+                self.open.insert(rows, Open::none(Some(error)));
             }
         }
         Ok(batch)
@@ -185,7 +193,9 @@ impl Connection {
             Open::Sqlite(prepared, columns) => {
                 batch = Batch::new(*columns);
                 loop {
-                    prepared.read(&mut batch, *columns);
+                    if let Err(error) = prepared.read(&mut batch, *columns) {
+                        break Err(error);
+                    }
                     match self.sqlite.as_ref().map_or(Ok(false), |sqlite| sqlite.step(prepared)) {
                         Ok(true) if !batch.is_full() => {}
                         more => break more,
@@ -193,7 +203,7 @@ impl Connection {
                 }
             }
             Open::Cursor(cursor) => self.fill_from_cursor(cursor, &mut batch),
-            Open::Taken(batches, error) => match batches.pop_front() {
+            Open::Taken { batches, error, .. } => match batches.pop_front() {
                 Some(taken) => {
                     batch = taken;
                     Ok(!batches.is_empty() || error.is_some())
@@ -213,7 +223,7 @@ impl Connection {
                 }
             }
             Open::Cursor(cursor) => self.close_cursor(&cursor),
-            Open::Driver(_) | Open::Taken(..) => {}
+            Open::Driver(_) | Open::Taken { .. } => {}
         }
     }
 
@@ -229,10 +239,15 @@ impl Connection {
         for number in numbers {
             let Some(mut open) = self.open.remove(&number) else { continue };
             let mut batches = VecDeque::new();
+            let mut held = Held::new(self.memory_use.as_ref());
             let error = loop {
                 let (batch, more) = self.fill(&mut open);
+                let has_room = held.take(batch.memory());
                 if !batch.is_empty() {
                     batches.push_back(batch);
+                }
+                if !has_room {
+                    break Some("out of memory for the rows that a loop has not fetched yet".into());
                 }
                 match more {
                     Ok(true) => {}
@@ -241,7 +256,7 @@ impl Connection {
                 }
             };
             self.end(open);
-            self.open.insert(number, Open::Taken(batches, error));
+            self.open.insert(number, Open::Taken { batches, error, _held: held });
         }
     }
 
@@ -283,7 +298,7 @@ impl Connection {
             Ok(true) => Open::Sqlite(prepared, columns),
             _ => {
                 sqlite.keep(prepared);
-                Open::Taken(VecDeque::new(), None)
+                Open::none(None)
             }
         };
         self.note_transaction();

@@ -9,11 +9,15 @@ mod cursor;
 mod execution;
 mod ffi;
 mod memory;
+mod memory_use;
 mod rows;
+mod socket;
 mod sqlite;
 mod statement;
+mod watch;
 
 pub use batch::Batch;
-pub use connection::Connection;
+pub use connection::{Connection, load_sqlite};
 pub use execution::Found;
+pub use memory_use::MemoryUse;
 pub use statement::Value;

@@ -6,13 +6,14 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use crate::batch::Batch;
+use crate::memory_use;
 use crate::rows::text;
+use crate::socket::library;
 use crate::statement::{Statement, Value};
-
-/// How long a statement waits for another connection's lock on the file, in milliseconds.
-const PATIENCE: c_int = 5000;
+use crate::watch::{self, Watch};
 
 /// Statements a connection keeps for their next use.
 const KEPT: usize = 32;
@@ -41,41 +42,11 @@ const COUNTED: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
 /// Words that begin statements which leave rows of others alone.
 const READING: &[&str] = &["SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA", "SAVEPOINT", "RELEASE", "BEGIN", "COMMIT"];
 
-/// What SQLite asks before it compiles a statement: an action, and what it is done to.
+/// What SQLite calls between steps, for a lock, and before it compiles a statement: see `watch`.
+type Progress = unsafe extern "C" fn(*mut c_void) -> c_int;
+type Busy = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
 type Authorizer =
     unsafe extern "C" fn(*mut c_void, c_int, *const c_char, *const c_char, *const c_char, *const c_char) -> c_int;
-
-/// The actions that are looked at, and the answer that refuses one (sqlite3.h).
-const ATTACH: c_int = 24;
-const PRAGMA: c_int = 19;
-const DENY: c_int = 1;
-
-/// Settings that hold for all of a process.
-const OF_THE_PROCESS: &[&str] = &["hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory"];
-
-/// Refuses to open files by SQL, and settings of the whole process.
-unsafe extern "C" fn confined(
-    _: *mut c_void,
-    action: c_int,
-    name: *const c_char,
-    _: *const c_char,
-    _: *const c_char,
-    _: *const c_char,
-) -> c_int {
-    if name.is_null() {
-        // The name of a file that is a bound value is not known here.
-        return if action == ATTACH { DENY } else { OK };
-    }
-    // SAFETY: SQLite gives names as C strings that live as long as the call.
-    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-    let is_refused = match action {
-        // VACUUM attaches a file without a name.
-        ATTACH => !name.is_empty(),
-        PRAGMA => OF_THE_PROCESS.iter().any(|pragma| name.eq_ignore_ascii_case(pragma.as_bytes())),
-        _ => false,
-    };
-    if is_refused { DENY } else { OK }
-}
 
 macro_rules! interface {
     ($($name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
@@ -117,7 +88,7 @@ interface! {
     bind_parameter_name(*mut c_void, c_int) -> *const c_char;
     bind_text(*mut c_void, c_int, *const c_char, c_int, isize) -> c_int;
     bind_zeroblob(*mut c_void, c_int, c_int) -> c_int;
-    busy_timeout(*mut c_void, c_int) -> c_int;
+    busy_handler(*mut c_void, Option<Busy>, *mut c_void) -> c_int;
     changes(*mut c_void) -> c_int;
     clear_bindings(*mut c_void) -> c_int;
     column_blob(*mut c_void, c_int) -> *const c_void;
@@ -131,6 +102,7 @@ interface! {
     get_autocommit(*mut c_void) -> c_int;
     last_insert_rowid(*mut c_void) -> i64;
     prepare_v3(*mut c_void, *const c_char, c_int, c_uint, *mut *mut c_void, *mut *const c_char) -> c_int;
+    progress_handler(*mut c_void, c_int, Option<Progress>, *mut c_void);
     reset(*mut c_void) -> c_int;
     set_authorizer(*mut c_void, Option<Authorizer>, *mut c_void) -> c_int;
     step(*mut c_void) -> c_int;
@@ -146,24 +118,15 @@ impl Interface {
     unsafe fn of(driver: *const c_void) -> Result<&'static Interface, String> {
         static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
-            // SAFETY: the record of facts is written before it is read. Opening what is loaded already runs no code
-            // of it; names are looked up in the driver and then in the libraries it was linked with, its SQLite among
-            // them. It is never closed.
+            // SAFETY: the caller's promise.
             unsafe {
-                let mut facts: libc::Dl_info = std::mem::zeroed();
-                let mut library = ptr::null_mut();
-                if libc::dladdr(driver, &raw mut facts) != 0 && !facts.dli_fname.is_null() {
-                    library = libc::dlopen(facts.dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD);
-                }
-                if library.is_null() {
-                    // The driver is part of the program itself.
-                    library = libc::dlopen(ptr::null(), libc::RTLD_NOW);
-                }
+                let library = library(driver);
                 let interface = Interface::find(library)?;
-                match (interface.threadsafe)() {
-                    0 => Err("the library of SQLite is built for a single thread".to_owned()),
-                    _ => Ok(interface),
+                if (interface.threadsafe)() == 0 {
+                    return Err("the library of SQLite is built for a single thread".to_owned());
                 }
+                memory_use::count(library);
+                Ok(interface)
             }
         });
         found.as_ref().map_err(Clone::clone)
@@ -257,28 +220,37 @@ impl Prepared {
     }
 
     /// Adds the row it stands at to a batch.
-    pub(crate) fn read(&self, batch: &mut Batch, columns: usize) {
+    ///
+    /// # Errors
+    /// That SQLite had no memory for a value.
+    pub(crate) fn read(&self, batch: &mut Batch, columns: usize) -> Result<(), String> {
         let functions = self.raw.interface;
         for column in 0..columns {
             let column = column as c_int;
             // SAFETY: the statement stands at a row with that column; the bytes are copied before another call.
             // Whatever is no BLOB is asked for as text first, for that says how many bytes it then has.
             unsafe {
-                let start = match (functions.column_type)(self.as_ptr(), column) {
+                let (start, is_text) = match (functions.column_type)(self.as_ptr(), column) {
                     NULL => {
                         batch.push(None);
                         continue;
                     }
-                    BLOB => (functions.column_blob)(self.as_ptr(), column),
-                    _ => (functions.column_text)(self.as_ptr(), column),
+                    BLOB => ((functions.column_blob)(self.as_ptr(), column), false),
+                    _ => ((functions.column_text)(self.as_ptr(), column), true),
                 };
                 let length = (functions.column_bytes)(self.as_ptr(), column).try_into().unwrap_or(0);
                 batch.push(Some(match start.is_null() {
+                    // Only an empty BLOB is nowhere.
+                    true if is_text || length > 0 => {
+                        batch.drop_partial_row();
+                        return Err("out of memory".into());
+                    }
                     true => &[],
                     false => std::slice::from_raw_parts(start.cast::<u8>(), length),
                 }));
             }
         }
+        Ok(())
     }
 }
 
@@ -288,9 +260,34 @@ pub(crate) struct Sqlite {
     database: NonNull<c_void>,
     /// Statements for their next use, the one used last at the end.
     kept: Vec<Prepared>,
+    /// What the database's callbacks look at; it stays where it is.
+    watch: Box<Watch>,
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // SAFETY: the database is open. A server's own one goes on without what is registered here.
+        unsafe {
+            (self.interface.progress_handler)(self.database.as_ptr(), 0, None, ptr::null_mut());
+            (self.interface.set_authorizer)(self.database.as_ptr(), None, ptr::null_mut());
+            (self.interface.busy_handler)(self.database.as_ptr(), None, ptr::null_mut());
+        }
+    }
 }
 
 impl Sqlite {
+    /// Makes the library ready that the driver in whose memory `driver` lies uses.
+    ///
+    /// # Errors
+    /// A sentence, when it is none that can be used.
+    ///
+    /// # Safety
+    /// `driver` is the record of APR's driver of SQLite, loaded to stay.
+    pub(crate) unsafe fn load(driver: *const c_void) -> Result<(), String> {
+        // SAFETY: the caller's promise.
+        unsafe { Interface::of(driver) }.map(drop)
+    }
+
     /// The database that APR's driver opened.
     ///
     /// # Errors
@@ -304,18 +301,36 @@ impl Sqlite {
         // SAFETY: the caller vouches for both.
         unsafe {
             let interface = Interface::of(driver)?;
-            (interface.busy_timeout)(database.as_ptr(), PATIENCE);
-            Ok(Sqlite { interface, database, kept: Vec::new() })
+            let watch = Box::new(Watch::default());
+            watch.patience.set(watch::PATIENCE);
+            let sqlite = Sqlite { interface, database, kept: Vec::new(), watch };
+            (interface.progress_handler)(database.as_ptr(), watch::UNTIMED, Some(watch::is_over), sqlite.watched());
+            (interface.set_authorizer)(database.as_ptr(), Some(watch::is_allowed), sqlite.watched());
+            sqlite.wait_for_locks();
+            Ok(sqlite)
         }
+    }
+
+    fn watched(&self) -> *mut c_void {
+        (&raw const *self.watch).cast_mut().cast()
+    }
+
+    /// Has the database wait for locks as it is told here.
+    fn wait_for_locks(&self) {
+        // SAFETY: the database is open; what is registered stays until this is dropped.
+        unsafe { (self.interface.busy_handler)(self.database.as_ptr(), Some(watch::wait), self.watched()) };
+    }
+
+    /// When what runs from here on must have ended.
+    pub(crate) fn end_at(&self, until: Option<Instant>) {
+        self.watch.until.set(until);
     }
 
     /// Whether SQL may open no files and change nothing of the process, from here on.
     pub(crate) fn confine(&mut self, confine: bool) {
         // Statements that were compiled before were not asked about.
         self.kept.clear();
-        let authorizer = confine.then_some(confined as Authorizer);
-        // SAFETY: the database is open, and the function needs no data.
-        unsafe { (self.interface.set_authorizer)(self.database.as_ptr(), authorizer, ptr::null_mut()) };
+        self.watch.is_confined.set(confine);
     }
 
     /// A statement kept since its last use.
@@ -372,6 +387,10 @@ impl Sqlite {
             let status = prepare(database, start, length, PERSISTENT, &raw mut statement, &raw mut rest);
             (status, if rest.is_null() { sql.len() } else { rest.offset_from_unsigned(start) })
         };
+        // SQLite does what a PRAGMA says while it compiles that.
+        if self.watch.is_patience_new.take() {
+            self.wait_for_locks();
+        }
         match status {
             OK => {
                 let raw = |statement| (Raw { interface: self.interface, statement }, taken);

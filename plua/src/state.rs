@@ -39,6 +39,9 @@ const FAULT_TIME: Duration = Duration::from_secs(1);
 const CLOSING_TIME: Duration = Duration::from_millis(20);
 const CLOSING_TURNS: u32 = 100;
 
+/// Time the databases of a page that has ended have to be tidied in.
+const TIDY_TIME: Duration = Duration::from_secs(1);
+
 /// Output larger than this, in bytes, is not kept as the buffer of the next page.
 const LARGE_OUTPUT: usize = 1 << 20;
 
@@ -286,7 +289,7 @@ impl State {
         };
         // Before the answer is out: whoever has it may ask for what the page did.
         injection::panic_at("end of page");
-        visit.databases.end();
+        self.end_databases(&mut visit);
         let panicked = visit.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic));
         // A page that caught it may have ended before the watchdog came.
         let overdue = visit.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit);
@@ -332,6 +335,18 @@ impl State {
             self.limit.stop();
             closed.is_ok()
         })
+    }
+
+    /// Tidies the databases of a page that has ended. A server that does not answer has a moment for that.
+    fn end_databases(&self, visit: &mut Visit) {
+        let is_limited = !visit.limits.timeout.is_zero() && !visit.databases.is_empty();
+        if is_limited {
+            self.limit.start(TIDY_TIME);
+        }
+        visit.databases.end();
+        if is_limited {
+            self.limit.stop();
+        }
     }
 
     /// Why the page failed that ran last. `error` is what the state's own code ended with, if that failed;

@@ -16,6 +16,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -75,10 +76,15 @@ const TICK: Duration = Duration::from_millis(5);
 /// Ticks without any running state after which the watchdog sleeps until it is called.
 const IDLE_TICKS: u32 = 20;
 
+/// The time of the first call in this process.
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
 /// Nanoseconds since the first call in this process, at least 1.
 fn now() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + 1
+    start().elapsed().as_nanos() as u64 + 1
 }
 
 struct Deadline {
@@ -105,6 +111,26 @@ struct Deadline {
     commands: Mutex<Vec<OwnedFd>>,
     /// The deadline of the page that this one interrupted in its thread, if any.
     outer: AtomicPtr<Deadline>,
+    /// What the page waits for, to be shut down at the deadline.
+    socket: Mutex<Socket>,
+}
+
+/// A socket that a page waits for in a library which does not look at the deadline.
+#[derive(Default)]
+struct Socket {
+    /// It, as a handle of our own.
+    open: Option<TcpStream>,
+    was_cut: bool,
+}
+
+impl Socket {
+    fn cut(&mut self) {
+        if let Some(socket) = &self.open {
+            // Of a socket of any family. One that is closed already needs no more.
+            let _ = socket.shutdown(Shutdown::Both);
+            self.was_cut = true;
+        }
+    }
 }
 
 /// One active Lua call of a page that was stopped.
@@ -224,6 +250,7 @@ impl Watchdog {
             thread: AtomicUsize::new(0),
             commands: Mutex::default(),
             outer: AtomicPtr::default(),
+            socket: Mutex::default(),
         });
         if let Some(state) = state {
             // SAFETY: the state is alive and not running; the Deadline outlives the state's use of it, because
@@ -284,6 +311,9 @@ fn stop_if_expired(deadline: &Deadline) -> bool {
     let _running = deadline.state.lock();
     let expired = ends == EXPIRED && deadline.ends.load(Ordering::SeqCst) == EXPIRED
         || deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if expired {
+        deadline.socket.lock().cut();
+    }
     if expired && !deadline.waits.load(Ordering::SeqCst) {
         // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
         unsafe { libc::pthread_kill(deadline.thread.load(Ordering::Relaxed) as libc::pthread_t, stop_signal()) };
@@ -478,6 +508,24 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Has a socket shut down at the page's deadline, for as long as it lives.
+#[must_use]
+pub struct Cutting<'l>(&'l TimeLimitHandle);
+
+impl Cutting<'_> {
+    /// Whether that has happened.
+    #[must_use]
+    pub fn end(self) -> bool {
+        self.0.0.socket.lock().was_cut
+    }
+}
+
+impl Drop for Cutting<'_> {
+    fn drop(&mut self) {
+        *self.0.0.socket.lock() = Socket::default();
+    }
+}
+
 /// A page function's end of the time limit.
 #[derive(Clone)]
 pub struct TimeLimitHandle(Arc<Deadline>);
@@ -487,6 +535,31 @@ impl TimeLimitHandle {
     pub fn waiting(&self) -> Waiting<'_> {
         self.0.waits.store(true, Ordering::SeqCst);
         Waiting(self)
+    }
+
+    /// When the page that runs must have ended, which may be over; none without a limit and between pages.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        match self.0.ends.load(Ordering::Relaxed) {
+            NEVER => None,
+            ends => start().checked_add(Duration::from_nanos(ends)),
+        }
+    }
+
+    /// From here on, until the result is dropped, the page waits for this socket, which is shut down at its deadline:
+    /// the library that waits then ends with an error.
+    pub fn cutting(&self, socket: OwnedFd) -> Cutting<'_> {
+        *self.0.socket.lock() = Socket { open: Some(TcpStream::from(socket)), was_cut: false };
+        Cutting(self)
+    }
+
+    /// Stops the page if its time is over, without waiting for the watchdog to see that.
+    pub fn look(&self) {
+        let deadline = &*self.0;
+        let ends = deadline.ends.load(Ordering::SeqCst);
+        if ends != NEVER && now() >= ends {
+            let _ = deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 
     /// Whether the page is in such a function.

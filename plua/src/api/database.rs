@@ -2,13 +2,15 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
 
-use apr_dbd::{Batch, Connection, Found, Value};
+use apr_dbd::{Batch, Connection, Found, MemoryUse, Value};
 use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, Native, own_code, sql_files};
 use crate::confinement;
-use crate::database::{Handle, Prepared, Rows};
+use crate::database::{Handle, Prepared, Rows, allow};
+use crate::time_limit::TimeLimitHandle;
 use crate::visit::Visit;
 
 const DATABASE: &str = include_str!("../database.lua");
@@ -23,32 +25,34 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.table.raw_set("database", source)?;
 
     // Each returns its result, or nil and a message.
-    native.add("dbopen", |lua, visit, arguments| {
+    let (limit, memory) = (native.limit.clone(), Arc::new(MemoryUse::default()));
+    native.add("dbopen", move |lua, visit, arguments| {
         let driver = arguments.string(1)?.to_string_lossy();
         let opened = match driver.as_str() {
-            "mod_dbd" => lent(visit),
+            "mod_dbd" => lent(visit, &limit),
             _ => {
-                let parameters = arguments.text(2)?;
-                reach(visit, &driver, parameters)
-                    .and_then(|parameters| Connection::open(&driver, &parameters))
-                    .map(|connection| confined(visit, connection))
+                let parameters = reach(visit, &driver, arguments.text(2)?);
+                allow(&memory, visit.limits.memory);
+                parameters
+                    .and_then(|parameters| Connection::open_counted(&driver, &parameters, &memory))
+                    .map(|connection| confined(visit, connection, &limit, &memory))
             }
         };
         answer(lua, opened.map(AnyUserData::wrap))
     })?;
-    native.add("db.close", |_, _, arguments| {
-        handle(&arguments)?.close(CLOSED);
+    native.add("db.close", |_, visit, arguments| {
+        handle(visit, &arguments)?.close(CLOSED);
         Ok(())
     })?;
-    native.add("db.active", |_, _, arguments| {
-        Ok(handle(&arguments)?.with(|connection| Ok(connection.is_alive())).unwrap_or(false))
+    native.add("db.active", |_, visit, arguments| {
+        Ok(handle(visit, &arguments)?.with(|connection| Ok(connection.is_alive())).unwrap_or(false))
     })?;
-    native.add("db.escape", |lua, _, arguments| {
-        let (handle, text) = (handle(&arguments)?, arguments.text(2)?);
+    native.add("db.escape", |lua, visit, arguments| {
+        let (handle, text) = (handle(visit, &arguments)?, arguments.text(2)?);
         bytes(lua, handle.with(|connection| connection.escape(&text)).map(Some))
     })?;
-    native.add("db.prepare", |lua, _, arguments| {
-        let (handle, sql) = (handle(&arguments)?, arguments.text(2)?);
+    native.add("db.prepare", |lua, visit, arguments| {
+        let (handle, sql) = (handle(visit, &arguments)?, arguments.text(2)?);
         let prepared = handle.with(|connection| connection.prepare(&sql));
         answer(lua, prepared.map(|()| AnyUserData::wrap(Prepared { handle, sql })))
     })?;
@@ -62,13 +66,15 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         answer(lua, handle.with(|connection| connection.run(&sql, &values)))
     })?;
     native.add("db.begin", |lua, visit, arguments| {
-        let handle = handle(&arguments)?;
+        let handle = handle(visit, &arguments)?;
         visit.databases.note(&handle);
         done(lua, handle.with(Connection::begin))
     })?;
-    native.add("db.commit", |lua, _, arguments| done(lua, handle(&arguments)?.with(Connection::commit)))?;
-    native.add("db.rollback", |lua, _, arguments| done(lua, handle(&arguments)?.with(Connection::rollback)))?;
-    native.add("db.lastId", |lua, _, arguments| bytes(lua, handle(&arguments)?.with(Connection::last_id)))?;
+    native.add("db.commit", |lua, visit, arguments| done(lua, handle(visit, &arguments)?.with(Connection::commit)))?;
+    native
+        .add("db.rollback", |lua, visit, arguments| done(lua, handle(visit, &arguments)?.with(Connection::rollback)))?;
+    native
+        .add("db.lastId", |lua, visit, arguments| bytes(lua, handle(visit, &arguments)?.with(Connection::last_id)))?;
 
     // all rows, names of the columns | false for a statement that has none | nil, message
     native.add("db.query", |lua, visit, arguments| {
@@ -106,10 +112,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         (rows, names).into_lua_multi(lua).map_err(|error| error.to_string())
     })?;
     // some rows, whether they are the last | nil, message
-    native.add("db.fetch", |lua, _, arguments| {
+    native.add("db.fetch", |lua, visit, arguments| {
         let rows = arguments.value(1).as_userdata().and_then(|data| data.borrow::<Rows>().ok());
         let rows = rows.ok_or("not rows of a database")?;
         let (handle, number) = (rows.handle.clone(), rows.number);
+        handle.allow(visit.limits.memory);
         drop(rows);
         let batch = match handle.with(|connection| connection.fetch(number)) {
             Ok(batch) => batch,
@@ -124,21 +131,24 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
 }
 
 /// A connection of the server's pool, the same one throughout a request.
-fn lent(visit: &mut Visit) -> Result<Handle, String> {
+fn lent(visit: &mut Visit, limit: &TimeLimitHandle) -> Result<Handle, String> {
     if let Some(lent) = visit.databases.lent() {
         return Ok(lent);
     }
     let connection = visit.exchange.database()?;
-    let handle = confined(visit, connection);
+    // The server keeps what it holds beyond the request.
+    let handle = confined(visit, connection, limit, &Arc::default());
     visit.databases.note(&handle);
     visit.databases.lend(handle.clone());
     Ok(handle)
 }
 
 /// The connection, which a page of a host that is confined cannot use to get out of its folders.
-fn confined(visit: &Visit, mut connection: Connection) -> Handle {
+fn confined(visit: &Visit, mut connection: Connection, limit: &TimeLimitHandle, memory: &Arc<MemoryUse>) -> Handle {
     connection.confine(confinement::holds(&visit.host));
-    Handle::new(connection)
+    let handle = Handle::new(connection, limit.clone(), memory);
+    handle.allow(visit.limits.memory);
+    handle
 }
 
 /// What to connect to. The file of an SQLite database is found from the page's folder.
@@ -158,14 +168,16 @@ fn reach(visit: &Visit, driver: &str, parameters: Vec<u8>) -> Result<Vec<u8>, St
     }
 }
 
-fn handle(arguments: &Arguments) -> Result<Handle, String> {
+fn handle(visit: &Visit, arguments: &Arguments) -> Result<Handle, String> {
     let handle = arguments.value(1).as_userdata().and_then(|data| data.borrow::<Handle>().ok());
-    handle.map(|handle| handle.clone()).ok_or_else(|| "not a database handle".into())
+    let handle = handle.map(|handle| handle.clone()).ok_or("not a database handle")?;
+    handle.allow(visit.limits.memory);
+    Ok(handle)
 }
 
 /// Handle, text and values of a statement; the request will look after the handle.
 fn statement(lua: &Lua, visit: &mut Visit, arguments: &Arguments) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
-    let (handle, sql) = (handle(arguments)?, arguments.text(2)?);
+    let (handle, sql) = (handle(visit, arguments)?, arguments.text(2)?);
     let mut values = Vec::new();
     for position in 3..=arguments.count() {
         values.push(value(arguments.value(position)).ok_or_else(|| {

@@ -1,0 +1,77 @@
+//! The socket between a connection and its database's server, which no driver of APR's tells.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::OnceLock;
+
+use crate::connection::Kind;
+use crate::ffi;
+
+/// What tells the socket of a library's own connection.
+type Tell = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// A handle of its own on a connection's socket: a number of the library's may be another file's by the time it is used.
+///
+/// # Safety
+/// Driver and handle are live, and of that kind.
+pub(crate) unsafe fn of(
+    kind: Kind,
+    driver: *const ffi::apr_dbd_driver_t,
+    handle: *mut ffi::apr_dbd_t,
+) -> Option<OwnedFd> {
+    static PGSQL: OnceLock<Option<Tell>> = OnceLock::new();
+    static MYSQL: OnceLock<Option<Tell>> = OnceLock::new();
+    // SAFETY: the caller's promise; the functions are those of the library that the driver uses, and their native
+    // handles what they take. What is duplicated is ours.
+    unsafe {
+        let tell = match kind {
+            Kind::Pgsql => PGSQL.get_or_init(|| find(driver.cast(), &[c"PQsocket"])),
+            // As MariaDB's library calls it, and as MySQL's does.
+            Kind::Mysql => {
+                MYSQL.get_or_init(|| find(driver.cast(), &[c"mysql_get_socket", c"mysql_get_socket_descriptor"]))
+            }
+            _ => return None,
+        };
+        let native = ffi::apr_dbd_native_handle(driver, handle);
+        if native.is_null() {
+            return None;
+        }
+        let own = libc::fcntl((*tell)?(native), libc::F_DUPFD_CLOEXEC, 0);
+        (own >= 0).then(|| OwnedFd::from_raw_fd(own))
+    }
+}
+
+/// The first of these functions that the library of the driver in whose memory `driver` lies has.
+///
+/// # Safety
+/// `driver` is a driver's record, loaded to stay, and functions of these names have that type.
+unsafe fn find(driver: *const c_void, names: &[&CStr]) -> Option<Tell> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let library = library(driver);
+        let found = names.iter().map(|name| libc::dlsym(library, name.as_ptr())).find(|found| !found.is_null())?;
+        Some(std::mem::transmute::<*mut c_void, Tell>(found))
+    }
+}
+
+/// The library in whose memory a driver's record lies, in which names of the libraries it was linked with are found too.
+///
+/// # Safety
+/// `driver` is a driver's record, loaded to stay.
+pub(crate) unsafe fn library(driver: *const c_void) -> *mut c_void {
+    // SAFETY: the record of facts is written before it is read. Opening what is loaded already runs no code of it; it
+    // is never closed.
+    unsafe {
+        let mut facts: libc::Dl_info = std::mem::zeroed();
+        let mut library = ptr::null_mut();
+        if libc::dladdr(driver, &raw mut facts) != 0 && !facts.dli_fname.is_null() {
+            library = libc::dlopen(facts.dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD);
+        }
+        if library.is_null() {
+            // The driver is part of the program itself.
+            library = libc::dlopen(ptr::null(), libc::RTLD_NOW);
+        }
+        library
+    }
+}

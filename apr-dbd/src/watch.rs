@@ -1,0 +1,103 @@
+//! What SQLite calls back while it works for a page: whether to go on, to wait, and whether a statement is allowed.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a statement waits for another connection's lock on the file, unless the page chooses otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(5000);
+
+/// Steps of SQLite's machine between two looks at the clock.
+pub(crate) const UNTIMED: c_int = 1000;
+
+/// Milliseconds to wait for a lock before each new try; the last goes on. SQLite's own default.
+const PAUSES: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];
+
+/// What SQLite's callbacks answer.
+const OK: c_int = 0;
+const DENY: c_int = 1;
+
+/// The actions that are looked at (sqlite3.h).
+const ATTACH: c_int = 24;
+const PRAGMA: c_int = 19;
+
+/// Settings that hold for all of a process.
+const OF_THE_PROCESS: &[&str] = &["hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory"];
+
+/// What a database's callbacks look at.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// When what runs now must have ended.
+    pub(crate) until: Cell<Option<Instant>>,
+    /// Whether SQL may open no files and change nothing of the process.
+    pub(crate) is_confined: Cell<bool>,
+    /// How long a statement waits for a lock.
+    pub(crate) patience: Cell<Duration>,
+    /// Whether the page has chosen that anew, by which SQLite has put its own way to wait in place of ours.
+    pub(crate) is_patience_new: Cell<bool>,
+    /// When the wait began.
+    began: Cell<Option<Instant>>,
+}
+
+/// Whether to give up, asked between steps of a statement.
+pub(crate) unsafe extern "C" fn is_over(watch: *mut c_void) -> c_int {
+    // SAFETY: SQLite gives the Watch that was registered, which the database's owner keeps as long.
+    let watch = unsafe { &*watch.cast::<Watch>() };
+    watch.until.get().is_some_and(|until| Instant::now() >= until).into()
+}
+
+/// Waits a little for a lock; 0 to give up.
+pub(crate) unsafe extern "C" fn wait(watch: *mut c_void, tries: c_int) -> c_int {
+    // SAFETY: as in `is_over`.
+    let watch = unsafe { &*watch.cast::<Watch>() };
+    let now = Instant::now();
+    if tries == 0 {
+        watch.began.set(Some(now));
+    }
+    let waited = now.saturating_duration_since(watch.began.get().unwrap_or(now));
+    let mut left = watch.patience.get().saturating_sub(waited);
+    if let Some(until) = watch.until.get() {
+        left = left.min(until.saturating_duration_since(now));
+    }
+    if left.is_zero() {
+        return 0;
+    }
+    let pause = PAUSES[usize::try_from(tries).unwrap_or(0).min(PAUSES.len() - 1)];
+    thread::sleep(Duration::from_millis(pause).min(left));
+    1
+}
+
+/// What SQLite asks before it compiles a statement: an action, and what it is done to.
+pub(crate) unsafe extern "C" fn is_allowed(
+    watch: *mut c_void,
+    action: c_int,
+    name: *const c_char,
+    argument: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+) -> c_int {
+    if action != ATTACH && action != PRAGMA {
+        return OK;
+    }
+    // SAFETY: as in `is_over`; names are null or C strings that live as long as the call.
+    let (watch, name, argument) = unsafe {
+        let bytes = |text: *const c_char| (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes());
+        (&*watch.cast::<Watch>(), bytes(name), bytes(argument))
+    };
+    let is = |pragma: &str| name.is_some_and(|name| name.eq_ignore_ascii_case(pragma.as_bytes()));
+    let is_refused = match action {
+        // VACUUM attaches a file with an empty name. The name of a file that is a bound value is not known here.
+        ATTACH => name.is_none_or(|name| !name.is_empty()),
+        _ => OF_THE_PROCESS.iter().any(|pragma| is(pragma)),
+    };
+    if is_refused && watch.is_confined.get() {
+        return DENY;
+    }
+    if let Some(argument) = argument.filter(|_| action == PRAGMA && is("busy_timeout")) {
+        let digits = str::from_utf8(argument).ok().and_then(|text| text.trim().parse().ok());
+        watch.patience.set(Duration::from_millis(digits.unwrap_or(0)));
+        watch.is_patience_new.set(true);
+    }
+    OK
+}

@@ -1,0 +1,239 @@
+//! A page's limits hold for its SQLite databases too.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod site;
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use site::{Seen, Site};
+
+const TIMED_OUT: &str = "Time limit: The script took too long to execute (timed out)!";
+
+/// A statement that never ends.
+const ENDLESS: &str = "with recursive c(x) as (select 1 union all select x + 1 from c)";
+
+/// What becomes of a page that opens `db` and runs `code`, and how long that takes.
+fn timed(site: &Site, parameters: &str, code: &str) -> (Seen, Duration) {
+    site.write(
+        "page.plua",
+        format!("<?lua local db = assert(dbopen('sqlite3', '{parameters}'))\n{code}\necho('on') ?>"),
+    );
+    let start = Instant::now();
+    (site.get("page.plua"), start.elapsed())
+}
+
+/// A page with this code ends at its time limit of 0.3 seconds.
+fn ends_in_time(code: &str) {
+    let site = Site::new("pLuaTimeout 0.3", &[]);
+    let (seen, took) = timed(&site, "x.db", code);
+    assert!(took < Duration::from_secs(1), "{took:?}: {code}");
+    assert_eq!(seen.status, 500, "{code}: {}", seen.text());
+    assert!(seen.log.concat().contains(TIMED_OUT), "{code}: {:?}", seen.log);
+    assert_eq!(timed(&site, "x.db", "echo(db:query('select 7')[1][1])").0.text(), "7on", "{code}");
+}
+
+#[test]
+fn a_statement_that_never_ends_ends_with_its_page() {
+    for call in [
+        format!("db:query('{ENDLESS} select count(*) from c')"),
+        format!("db:rows('{ENDLESS} select count(*) from c')"),
+        format!("db:run('{ENDLESS} insert into t select x from c where x < 0')"),
+        format!("db:prepare('{ENDLESS} select count(*) from c'):query()"),
+        format!("db:run('drop table t; create table t as {ENDLESS} select x from c where x < 0')"),
+        format!("for row in db:rows('{ENDLESS} select x from c where x = 1 or x < 0') do end"),
+        format!("for row in db:rows('{ENDLESS} select x from c') do db:run('insert into t values (1)') end"),
+        format!("db:begin() db:query('{ENDLESS} select count(*) from c')"),
+    ] {
+        ends_in_time(&format!("db:run('create table if not exists t (a)') {call}"));
+        ends_in_time(&format!(
+            "db:run('create table if not exists t (a)') while true do pcall(function() {call} end) end"
+        ));
+    }
+}
+
+#[test]
+fn a_page_that_ends_right_after_a_cut_off_statement_has_still_gone_over() {
+    ends_in_time(&format!("local rows, message = db:query('{ENDLESS} select count(*) from c')"));
+}
+
+#[test]
+fn compiling_a_statement_that_grows_without_end_ends_with_its_page() {
+    let mut sql = "with c0 as (select 1 x)".to_owned();
+    for number in 0..26 {
+        sql += &format!(", c{} as (select a.x from c{number} a, c{number} b)", number + 1);
+    }
+    ends_in_time(&format!("db:query('{sql} select count(*) from c26')"));
+}
+
+#[test]
+fn waiting_for_a_lock_ends_with_its_page() {
+    for patience in
+        ["", "db:query('PRAGMA busy_timeout = 100000')", "db:run('SELECT 1 WHERE 0; PRAGMA busy_timeout = 9999')"]
+    {
+        let code = format!(
+            "local other = dbopen('sqlite3', 'x.db') other:run('create table if not exists t (a)') assert(other:begin())
+             {patience} db:run('insert into t values (1)')"
+        );
+        ends_in_time(&code);
+        ends_in_time(&format!("local first = true while true do pcall(function() {code} end) end"));
+    }
+    ends_in_time(
+        "local other = dbopen('sqlite3', 'x.db') assert(other:begin())
+         db:query('PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE') db:run('PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE')
+         db:run('SELECT 1 WHERE 0; BEGIN IMMEDIATE')",
+    );
+}
+
+#[test]
+fn a_page_chooses_how_long_it_waits_for_a_lock() {
+    let site = Site::new("", &[]);
+    let code = "local other = dbopen('sqlite3', 'x.db') assert(other:begin())
+        db:query('PRAGMA busy_timeout = 200') echo(select(2, db:begin()), ' ')";
+    let (seen, took) = timed(&site, "x.db", code);
+    assert_eq!(seen.text(), "database is locked on");
+    assert!((Duration::from_millis(190)..Duration::from_secs(2)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_kept_handle_has_the_time_of_each_page_that_uses_it() {
+    let site = Site::new("pLuaTimeout 0.5\npLuaStates 1", &[]);
+    let long = "kept = kept or dbopen('sqlite3', ':memory:')
+        echo(kept:query([[with recursive c(x) as (select 1 union all select x + 1 from c limit 20000) select count(*) from c]])[1][1])";
+    site.write("page.plua", format!("<?lua {long} ?>"));
+    assert_eq!(site.get("page.plua").text(), "20000");
+    // The first page's time is over.
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(site.get("page.plua").text(), "20000");
+}
+
+/// The memory this process has, in KB.
+fn resident() -> usize {
+    let facts = fs::read_to_string("/proc/self/status").unwrap();
+    let line = facts.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// What a page under a memory limit of 8 MB puts out.
+fn within_memory(parameters: &str, code: &str) -> String {
+    let site = Site::new("pLuaMemoryLimit 8192\npLuaTimeout 20", &[]);
+    let (seen, _) = timed(&site, parameters, code);
+    assert_eq!(seen.status, 200, "{code}: {:?}", seen.log);
+    seen.text()
+}
+
+#[test]
+fn what_sqlite_holds_for_a_page_stays_below_its_memory_limit() {
+    let before = resident();
+    let sorted = format!("{ENDLESS}, d(x) as (select * from c limit 3000000) select x from d order by -x");
+    let columns = vec!["randomblob(4000000)"; 100].join(", ");
+    let nested: String = (0..20).map(|n| format!(", c{} as (select a.x from c{n} a, c{n} b)", n + 1)).collect();
+    for (parameters, call) in [
+        (":memory:", "db:query('select zeroblob(900000000)')".to_owned()),
+        (":memory:", "db:query('select hex(randomblob(100000000))')".to_owned()),
+        ("x.db", format!("db:query('select {columns}')")),
+        (
+            ":memory:",
+            format!(
+                "db:query('{ENDLESS}, d(x) as (select x from c limit 500000) select group_concat(x || x || x) from d')"
+            ),
+        ),
+        (":memory:", format!("db:run('create table t as {ENDLESS} select x from c')")),
+        ("x.db", format!("(function() db:query('PRAGMA temp_store = MEMORY') return db:query('{sorted}') end)()")),
+        (
+            "x.db",
+            format!(
+                "(function() db:query('PRAGMA temp_store = MEMORY')
+            return db:run('create temp table t as {ENDLESS} select randomblob(100) from c') end)()"
+            ),
+        ),
+        (
+            "x.db",
+            format!(
+                "(function() db:query('PRAGMA cache_size = 100000000') db:query('PRAGMA cache_spill = OFF')
+            return db:run('create table t as {ENDLESS} select randomblob(500) from c limit 100000') end)()"
+            ),
+        ),
+        (
+            "x.db",
+            format!(
+                "(function() db:run([[ATTACH ':memory:' AS m]])
+            return db:run('create table m.t as {ENDLESS} select randomblob(100) from c') end)()"
+            ),
+        ),
+        (
+            "x.db",
+            format!(
+                "(function() for row in db:rows('{ENDLESS} select x from c') do
+            if row.x == '1' then db:run('create table t (a)') end end end)()"
+            ),
+        ),
+        (":memory:", format!("db:query('with c0 as (select 1 x){nested} select count(*) from c20')")),
+    ] {
+        let text = within_memory(
+            parameters,
+            &format!(
+                "local ok, value, message = pcall(function() return {call} end) echo(tostring(message or value), ' ')"
+            ),
+        );
+        assert!(text.contains("memory") && text.ends_with(" on"), "{call}: {text}");
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 48 * 1024, "{call}: {grown} KB");
+    }
+}
+
+#[test]
+fn many_databases_in_memory_share_one_limit() {
+    let text = within_memory(
+        ":memory:",
+        "local all = {}
+         for number = 1, 100 do
+           local one, message = dbopen('sqlite3', ':memory:')
+           if one then _, message = one:run('create table t as select randomblob(400000) as a') end
+           if message then echo(number > 10 and number < 40, ' ', message, ' ') break end
+           all[number] = one
+         end
+         for _, one in ipairs(all) do one:close() end
+         echo(dbopen('sqlite3', ':memory:'):run('create table t as select randomblob(2000000) as a'))",
+    );
+    assert!(text.starts_with("true ") && text.contains("memory") && text.ends_with(" 0on"), "{text}");
+}
+
+#[test]
+fn memory_that_databases_give_back_can_be_taken_again() {
+    let text = within_memory(
+        "x.db",
+        "db:run('create table if not exists t (a)')
+         for number = 1, 300 do
+           local one = assert(dbopen('sqlite3', ':memory:'))
+           assert(one:run('create table t as select randomblob(1500000) as a'))
+           assert(#one:query('select a from t')[1][1] == 1500000)
+           for row in one:rows('select 1 union select 2') do break end
+           one:close()
+           assert(db:run('insert into t values (?)', number)) assert(#db:query('select * from t') >= number)
+         end",
+    );
+    assert_eq!(text, "on");
+}
+
+#[test]
+fn a_database_works_on_after_it_ran_out_of_memory() {
+    let text = within_memory(
+        "x.db",
+        "assert(db:run('create table if not exists t (a)')) assert(db:begin()) assert(db:run('insert into t values (1)'))
+         echo(tostring(db:query('select zeroblob(900000000)')), ' ')
+         assert(db:run('insert into t values (2)')) assert(db:commit())
+         echo(db:query('select count(*) from t')[1][1], ' ')",
+    );
+    assert_eq!(text, "nil 2 on");
+}
+
+#[test]
+fn without_a_memory_limit_sqlite_takes_what_it_needs() {
+    let site = Site::new("", &[]);
+    let code = "assert(db:run('create table t as select randomblob(30000000) as a'))
+        echo(db:query('select length(a) from t')[1][1], ' ')";
+    assert_eq!(timed(&site, ":memory:", code).0.text(), "30000000 on");
+}
