@@ -99,10 +99,19 @@ impl Connection {
 
     /// The socket to the database's server, in a handle of its own; none for SQLite, for other drivers, and where the
     /// library does not tell.
-    #[must_use]
-    pub fn socket(&self) -> Option<OwnedFd> {
+    ///
+    /// # Errors
+    /// That MySQL's server has ended the connection: its library may make another one in the next call.
+    pub fn socket(&self) -> Result<Option<OwnedFd>, String> {
         // SAFETY: driver and handle are live, see `open` and `lent`.
-        unsafe { socket::of(self.kind, self.driver(), self.handle.as_ptr()) }
+        let found = unsafe { socket::of(self.kind, self.driver(), self.handle.as_ptr()) };
+        let is_between_answers = !self.open.values().any(|open| matches!(open, Open::Driver(_)));
+        match &found {
+            Some(socket) if self.kind == Kind::Mysql && is_between_answers && socket::has_something(socket) => {
+                Err("the connection to the database is lost".into())
+            }
+            _ => Ok(found),
+        }
     }
 
     /// Forgets what the server held for a connection that was cut off: nothing is sent over it any more.
@@ -143,7 +152,13 @@ impl Connection {
         if parameters.is_empty() {
             return Err(format!("no parameters for the database driver '{driver}'"));
         }
-        let parameters = c_string(parameters, "the parameters hold")?;
+        let mut parameters = parameters.to_vec();
+        if driver == "mysql" {
+            // A connection made anew in the middle of a transaction would commit the rest of it at once, and its socket
+            // would not be the one that `socket` has told.
+            parameters.extend_from_slice(b",reconnect=0");
+        }
+        let parameters = c_string(&parameters, "the parameters hold")?;
         let name = c_string(driver.as_bytes(), "the driver's name holds")?;
         initialize()?;
         let pool = Pool::new()?;

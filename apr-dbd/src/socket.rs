@@ -1,7 +1,7 @@
 //! The socket between a connection and its database's server, which no driver of APR's tells.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -40,6 +40,13 @@ pub(crate) unsafe fn of(
         let own = libc::fcntl((*tell)?(native), libc::F_DUPFD_CLOEXEC, 0);
         (own >= 0).then(|| OwnedFd::from_raw_fd(own))
     }
+}
+
+/// Whether something has come over a socket, or its end.
+pub(crate) fn has_something(socket: &OwnedFd) -> bool {
+    let mut state = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one record is there; the call does not wait.
+    unsafe { libc::poll(&raw mut state, 1, 0) > 0 }
 }
 
 /// The first of these functions that the library of the driver in whose memory `driver` lies has.

@@ -52,7 +52,7 @@ impl Handle {
         let Some(until) = self.limit.until() else {
             return connection.until(None, body);
         };
-        let cutting = connection.socket().map(|socket| self.limit.cutting(socket));
+        let cutting = connection.socket()?.map(|socket| self.limit.cutting(socket));
         let done = connection.until(Some(until), body);
         if cutting.is_some_and(Cutting::end) {
             connection.is_cut_off();
