@@ -1,6 +1,10 @@
 //! A page's database handle, and the handles a request must look after when its page has ended.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Instant;
 
 use apr_dbd::{Connection, MemoryUse};
 use mlua::UserData;
@@ -74,6 +78,50 @@ impl Handle {
 
     fn is_open(&self) -> bool {
         self.line.lock().is_ok()
+    }
+}
+
+/// Threads that may still try to connect for pages that could not wait for them.
+const MOST_ABANDONED: usize = 16;
+
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+
+/// Connects, until that time at most. What is held in memory for the connection is counted.
+///
+/// No library has a way to end its attempt to connect, so with a deadline it is made in a thread that the page can
+/// leave alone.
+///
+/// # Errors
+/// A sentence: what [`Connection::open`] says, or that it took too long.
+pub fn open(
+    driver: &str,
+    parameters: Vec<u8>,
+    memory: &Arc<MemoryUse>,
+    until: Option<Instant>,
+) -> Result<Connection, String> {
+    let Some(until) = until.filter(|_| !driver.starts_with("sqlite")) else {
+        return Connection::open_counted(driver, &parameters, memory);
+    };
+    if ABANDONED.load(Ordering::Relaxed) >= MOST_ABANDONED {
+        return Err("too many attempts to connect to databases still wait for an answer".into());
+    }
+    let (opened, result) = mpsc::sync_channel(0);
+    let driver = driver.to_owned();
+    let attempt = move || {
+        let connection = Connection::open(&driver, &parameters);
+        if opened.send(connection).is_err() {
+            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
+    };
+    thread::Builder::new().name("plua connect".into()).spawn(attempt).map_err(|error| error.to_string())?;
+    match result.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        Ok(connection) => connection,
+        Err(RecvTimeoutError::Disconnected) => Err("the database cannot be opened".into()),
+        Err(RecvTimeoutError::Timeout) => {
+            // Before the thread can see that nobody waits any more.
+            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            Err("the database took too long to answer".into())
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod site;
 
 use std::fs;
+use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,18 @@ fn a_kept_handle_has_the_time_of_each_page_that_uses_it() {
     // The first page's time is over.
     thread::sleep(Duration::from_millis(600));
     assert_eq!(site.get("page.plua").text(), "20000");
+}
+
+#[test]
+fn connecting_to_a_server_that_never_answers_ends_with_its_page() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    for (driver, parameters) in [
+        ("pgsql", format!("host=127.0.0.1 port={port} user=x dbname=x")),
+        ("mysql", format!("host=127.0.0.1,port={port},user=x,dbname=x")),
+    ] {
+        ends_in_time(&format!("dbopen('{driver}', '{parameters}')"));
+    }
 }
 
 /// The memory this process has, in KB.

@@ -9,7 +9,7 @@ use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, Native, own_code, sql_files};
 use crate::confinement;
-use crate::database::{Handle, Prepared, Rows, allow};
+use crate::database::{self, Handle, Prepared, Rows, allow};
 use crate::time_limit::TimeLimitHandle;
 use crate::visit::Visit;
 
@@ -33,8 +33,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             _ => {
                 let parameters = reach(visit, &driver, arguments.text(2)?);
                 allow(&memory, visit.limits.memory);
+                let until = limit.until();
                 parameters
-                    .and_then(|parameters| Connection::open_counted(&driver, &parameters, &memory))
+                    .and_then(|parameters| database::open(&driver, parameters, &memory, until))
+                    .inspect_err(|_| limit.look())
                     .map(|connection| confined(visit, connection, &limit, &memory))
             }
         };
