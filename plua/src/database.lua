@@ -81,7 +81,8 @@ function Handle.rows(handle, sql, ...)
     local row = some[position]
     if row == nil then
       if is_last then return nil end
-      local _, fetched, last = native["db.fetch"](rows)
+      local ok, fetched, last = native["db.fetch"](rows)
+      if not ok then error(fetched, 2) end
       if fetched == nil then
         is_last = true
         error(last, 2)
@@ -133,7 +134,8 @@ end
 for _, method in next, { "begin", "commit", "rollback", "lastId" } do
   local run = native["db." .. method]
   Handle[method] = function(handle)
-    local _, result, message = run(connection(handle, method))
+    local ok, result, message = run(connection(handle, method))
+    if not ok then error(result, 2) end
     if result == nil then return nil, message end
     return result
   end
