@@ -24,6 +24,9 @@ const SYNTAX: Syntax = Syntax { short_hand: true, auto_escape: false };
 /// Echoes of one run of an echo page.
 const ECHOES: u64 = 1000;
 
+/// Files that the page `includes` includes.
+const INCLUDES: u64 = 20;
+
 const ALL_LIMITS: &[(&str, &str)] = &[
     ("pLuaTimeout", "30"),
     ("pLuaMemoryLimit", "65536"),
@@ -169,5 +172,26 @@ fn echo(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, language, run, echo);
+fn includes(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("includes.plua");
+    fs::copy(Path::new(PAGES).join("includes.plua"), &path).unwrap();
+    fs::create_dir(folder.path().join("parts")).unwrap();
+    for number in 1..=INCLUDES {
+        fs::write(folder.path().join(format!("parts/{number}.plua")), "<h2>Part <?= number ?></h2>\n").unwrap();
+    }
+    let mut group = criterion.benchmark_group("includes");
+    group.throughput(Throughput::Elements(INCLUDES));
+    for (name, lines) in [
+        ("looked at each time", &[][..]),
+        ("believed for 2 seconds", &[("pLuaRevalidate", "2")]),
+        ("believed, globals of its own", &[("pLuaRevalidate", "2"), ("pLuaGlobals", "request")]),
+    ] {
+        let site = Site::new(lines, path.clone());
+        group.bench_function(name, |bench| bench.iter(|| site.serve()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, language, run, echo, includes);
 criterion_main!(benches);

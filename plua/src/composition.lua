@@ -1,9 +1,10 @@
 -- Pages made of several files: include, render, layouts and their blocks.
 --
 -- The chunk takes what it needs of the state's own code. It returns the page functions, and what runs around a page.
-local native, output, pages, page_texts, call_with_handler, described, message_of, frames, check_ending = ...
+local native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending = ...
 
-local error, next, remove, setmetatable, type = error, next, table.remove, setmetatable, type
+local error, next, remove, select, setmetatable, type = error, next, table.remove, select, setmetatable, type
+local unpack = unpack or table.unpack
 local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local slot, level, unwind, capture = output.slot, output.level, output.unwind, output.capture
@@ -38,7 +39,6 @@ local function copy_with(body, vars)
 end
 
 local function give_back(body, copy)
-  if copy == body then return end
   -- What the call was given is not kept until the next one.
   set_globals(copy, GLOBALS)
   local unused = copies[body]
@@ -52,24 +52,86 @@ end
 
 local function source_of(caller) return caller and caller.source or nil end
 
--- What native.include answers. `level` is where the including file is called; none, and its folder is not searched.
--- Which file that is takes Lua a walk and a table, so it is asked when the requested page's folder has no such file.
-local find_file = native.include
-local function find(file, once, level)
-  local ok, page, problem, already = find_file(file, nil, once)
-  if level and (not ok or not page and not already) then
-    return find_file(file, source_of(getinfo(level + 1, "S")), once)
+-- The files that requests have included, by identity, each with the number of the last one to do so. It is kept, for
+-- compiled code is slow at filling a new table.
+local included, marked = {}, 0
+local serial = 0
+
+local function mark(identity)
+  if included[identity] == nil then marked = marked + 1 end
+  included[identity] = serial
+end
+
+-- Where names led, believed for `lifetime` seconds (pLuaRevalidate): { page, identity, looked_at } by name, in a table of
+-- their own for each folder of pages and each way of reading files. `known` is that of the request, once it was asked for.
+local lifetime, find_place = native.revalidate, native.place
+local UNKNOWN = {}
+local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 256
+local places, remembered = {}, 0
+local known, now, oldest = UNKNOWN, 0, 0
+
+local function enter_place()
+  local place
+  place, now = find_place()
+  if not place then
+    known = UNKNOWN
+    return
   end
-  return ok, page, problem, already
+  known, oldest = places[place], now - lifetime
+  if known then return end
+  known = {}
+  if remembered < MOST_REMEMBERED then places[place], remembered = known, remembered + 1 end
+end
+
+local function remember(file, page, identity)
+  if known == UNKNOWN or #file > LONGEST_REMEMBERED then return end
+  local entry = known[file]
+  if entry then
+    entry.page, entry.identity, entry.looked_at = page, identity, now
+  elseif remembered < MOST_REMEMBERED then
+    known[file], remembered = { page = page, identity = identity, looked_at = now }, remembered + 1
+  end
+end
+
+-- Function, number and identity of a file that need not be looked at again; nothing for any other.
+local function recall(file)
+  if not known then enter_place() end
+  local entry = known[file]
+  if entry and entry.looked_at > oldest then
+    local page = entry.page
+    -- It is gone when its file was found changed under another name, or others took its place.
+    return pages[page], page, entry.identity
+  end
+end
+
+-- What native.include answers, with the file's identity if it is there. `level` is where the including file is called;
+-- none, and its folder is not searched. Which file that is takes Lua a walk and a table, so it is asked when the
+-- requested page's folder has no such file.
+local find_file = native.include
+local function find(file, level)
+  local ok, page, problem, detail = find_file(file)
+  if level and (not ok or not page and not problem) then
+    ok, page, problem, detail = find_file(file, source_of(getinfo(level + 1, "S")))
+  end
+  if not ok or not page then return ok, page, problem, detail end
+  local identity = identities[page]
+  if detail then remember(file, page, identity) end
+  return true, page, nil, identity
 end
 
 -- The file's function, one that sees `vars` if there are any, and its texts. Raises what is wrong, at `place`.
 local function open(name, file, vars, level, place)
-  local ok, page, problem = find(file, nil, level and level + 1)
-  if not ok then error(page, place) end
-  if problem then error(problem, 0) end
-  if not page then error(name .. ": there is no file '" .. file .. "'", place) end
-  local body = pages[page]
+  local body, page, identity = recall(file)
+  if not body then
+    local ok, problem
+    ok, page, problem, identity = find(file, level and level + 1)
+    if identity then mark(identity) end
+    if not ok then error(page, place) end
+    if problem then error(problem, 0) end
+    if not page then error(name .. ": there is no file '" .. file .. "'", place) end
+    body = pages[page]
+  end
+  mark(identity)
   return body, vars and copy_with(body, vars) or body, page_texts[page]
 end
 
@@ -78,13 +140,30 @@ local function report(message, calls)
   if shown then slot.out:put(shown) end
 end
 
-local function included(body, copy, before, at, fine, ...)
+-- A file's function takes any arguments. LuaJIT compiles no return of such a function to `xpcall`, so another one stands
+-- between, which gives the number of results and the only one, or a table of them.
+local function counted(...)
+  local count = select("#", ...)
+  if count < 2 then return count, (...) end
+  return count, { ... }
+end
+
+local function call(body, texts)
+  local count, results = counted(body(for_pages(), texts))
+  return count, results
+end
+
+local function finish(body, copy, before, at, fine, count, results)
   depth = before
   check_ending()
-  give_back(body, copy)
-  if fine then return true, ... end
+  if copy ~= body then give_back(body, copy) end
+  if fine then
+    if count == 0 then return true end
+    if count == 1 then return true, results end
+    return true, unpack(results, 1, count)
+  end
   unwind(at)
-  local problem = ...
+  local problem = count
   if type(problem) ~= "table" then problem = { message_of(problem), {} } end
   report(problem[1], problem[2])
   return false
@@ -95,15 +174,27 @@ local function including(name, once)
     if depth >= DEEPEST then error(name .. " is nested more than " .. DEEPEST .. " deep", 2) end
     if type(file) ~= "string" then expected(name, 1, "string", file) end
     if vars ~= nil and type(vars) ~= "table" then expected(name, 2, "table", vars) end
-    local ok, page, problem, already = find(file, once, 2)
-    if not ok then error(page, 2) end
-    if problem then report(nil, frames(nil, 2)) end
-    if not page then return already or false end
-    local body = pages[page]
+    local body, page, identity = recall(file)
+    if not body then
+      local ok, problem
+      ok, page, problem, identity = find(file, 2)
+      if not ok then error(page, 2) end
+      if identity then
+        if once and included[identity] == serial then return true end
+        mark(identity)
+      end
+      if problem then report(nil, frames(nil, 2)) end
+      if not page then return false end
+      body = pages[page]
+    elseif included[identity] ~= serial then
+      mark(identity)
+    elseif once then
+      return true
+    end
     local copy = vars and copy_with(body, vars) or body
     local before = depth
     depth = before + 1
-    return included(body, copy, before, level(), call_with_handler(copy, described, for_pages(), page_texts[page]))
+    return finish(body, copy, before, level(), call_with_handler(call, described, copy, page_texts[page]))
   end
 end
 
@@ -112,7 +203,7 @@ local function render(file, vars)
   if vars ~= nil and type(vars) ~= "table" then expected("render", 2, "table", vars) end
   local body, copy, texts = open("render", file, vars, 2, 3)
   local rendered = capture(copy, for_pages(), texts)
-  give_back(body, copy)
+  if copy ~= body then give_back(body, copy) end
   return rendered
 end
 
@@ -181,7 +272,13 @@ return {
   set_globals = set_globals,
   -- Files with variables of their own see these globals behind them from now on.
   use_globals = function(globals) GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals end,
-  reset = function() depth, layout, blocks, inner = 0, nil, nil, nil end,
+  reset = function()
+    depth, layout, blocks, inner = 0, nil, nil, nil
+    serial = serial + 1
+    if marked > MOST_REMEMBERED then included, marked = {}, 0 end
+    if remembered >= MOST_REMEMBERED then places, remembered = {}, 0 end
+    known = lifetime == 0 and UNKNOWN or nil
+  end,
   has_layout = function() return layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.
   run_layouts = function()
@@ -192,7 +289,7 @@ return {
       local body, copy, texts = layout[1], layout[2], layout[3]
       layout, inner = nil, output.take()
       copy(for_pages(), texts)
-      give_back(body, copy)
+      if copy ~= body then give_back(body, copy) end
     end
   end,
   -- What runs the file that a directive names.

@@ -58,13 +58,16 @@ pub struct Loader {
     pages: Table,
     /// Texts of pages too long to hold them, by number.
     texts: Table,
+    /// Which file each page was read from, by number: two of one identity are one file under two names.
+    identities: Table,
 }
 
 impl Loader {
-    /// A loader for a state whose code keeps functions in `pages` and texts in `texts`.
+    /// A loader for a state whose code keeps functions in `pages`, texts in `texts` and what [`identity`] makes in
+    /// `identities`.
     #[must_use]
-    pub fn new(cache: Arc<ChunkCache>, files: NonZeroUsize, pages: Table, texts: Table) -> Loader {
-        Loader { cache, loaded: LruCache::new(files), bytes: 0, memory: 0, next: 0, pages, texts }
+    pub fn new(cache: Arc<ChunkCache>, files: NonZeroUsize, pages: Table, texts: Table, identities: Table) -> Loader {
+        Loader { cache, loaded: LruCache::new(files), bytes: 0, memory: 0, next: 0, pages, texts, identities }
     }
 
     /// Refuses files that are larger than the memory of the next page, in kilobytes; 0 is no limit.
@@ -125,6 +128,7 @@ impl Loader {
             }
             self.texts.raw_set(number, groups)?;
         }
+        self.identities.raw_set(number, identity(&chunk.stamp))?;
         self.pages.raw_set(number, function)?;
         self.bytes += chunk.size();
         if let Some((_, old)) = self.loaded.push(path.as_os_str().as_bytes().into(), Loaded { chunk, number }) {
@@ -140,7 +144,8 @@ impl Loader {
     fn forget(&mut self, old: &Loaded) -> mlua::Result<()> {
         self.bytes -= old.chunk.size();
         self.pages.raw_set(old.number, mlua::Nil)?;
-        self.texts.raw_set(old.number, mlua::Nil)
+        self.texts.raw_set(old.number, mlua::Nil)?;
+        self.identities.raw_set(old.number, mlua::Nil)
     }
 
     fn forget_oldest(&mut self) -> mlua::Result<()> {
@@ -158,6 +163,12 @@ impl Loader {
         }
         Ok(any)
     }
+}
+
+/// What tells a file from all others, whatever its names are.
+#[must_use]
+pub fn identity(stamp: &Stamp) -> String {
+    format!("{}:{}", stamp.device, stamp.inode)
 }
 
 fn load(lua: &Lua, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Function> {

@@ -31,6 +31,7 @@ pub struct Shape {
     sandbox: bool,
     init: Option<String>,
     request_globals: bool,
+    revalidate: Duration,
 }
 
 impl From<&Settings> for Shape {
@@ -47,6 +48,7 @@ impl From<&Settings> for Shape {
             sandbox: settings.sandbox(),
             init: settings.init().map(str::to_string),
             request_globals: settings.request_globals(),
+            revalidate: settings.revalidate(),
         }
     }
 }

@@ -57,10 +57,13 @@ _G.pcall = function(...) return leave(level(), pcall(...)) end
 
 -- LuaJIT and 5.4 hand extra arguments to the function; 5.1 does not, so a closure carries them.
 local passes_arguments = select(2, xpcall(function(...) return select("#", ...) end, tostring, 1)) == 1
-local function call_with_handler(run, handler, ...)
-  if passes_arguments or select("#", ...) == 0 then return xpcall(run, handler, ...) end
-  local count, values = select("#", ...), { ... }
-  return xpcall(function() return run(unpack(values, 1, count)) end, handler)
+local call_with_handler = xpcall
+if not passes_arguments then
+  function call_with_handler(run, handler, ...)
+    if select("#", ...) == 0 then return xpcall(run, handler) end
+    local count, values = select("#", ...), { ... }
+    return xpcall(function() return run(unpack(values, 1, count)) end, handler)
+  end
 end
 
 -- A handler runs where the error is raised. For those limits that is inside the hook, where no hook stops it any
@@ -143,8 +146,8 @@ local function message_of(problem)
   return "error object is a " .. kind .. " without __tostring"
 end
 
--- Pages as compiled functions, by number, with the texts of those too long to hold them.
-local pages, page_texts = {}, {}
+-- Pages as compiled functions, by number, with the texts of those too long to hold them, and what tells their files apart.
+local pages, page_texts, identities = {}, {}, {}
 local loaded_pages, loaded_texts = pages, page_texts
 -- Where requests have globals of their own, each takes the functions with these.
 local globals = native.globals and native.globals(native, is_engine, pages, page_texts)
@@ -157,7 +160,7 @@ local function described(problem)
 end
 
 local composition = native.composition(
-  native, output, pages, page_texts, call_with_handler, described, message_of, frames, check_ending)
+  native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending)
 
 -- What a page says of the collector holds for its request.
 local collect = collectgarbage
@@ -440,6 +443,6 @@ local function limit_page(kilobytes, steps)
   limit_patterns(steps)
 end
 
-if not globals then return run, fault, close_files, output.tidy, limit_page, pages, page_texts end
+if not globals then return run, fault, close_files, output.tidy, limit_page, pages, page_texts, identities end
 return globals.around(run, composition), fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
-  loaded_texts, globals.isolate
+  loaded_texts, identities, globals.isolate

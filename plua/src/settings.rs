@@ -36,6 +36,7 @@ pub struct Settings {
     prepend: Option<String>,
     append: Option<String>,
     request_globals: Option<bool>,
+    revalidate: Option<Duration>,
 }
 
 impl Settings {
@@ -83,6 +84,7 @@ impl Settings {
             prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
             request_globals: inner.request_globals.or(self.request_globals),
+            revalidate: inner.revalidate.or(self.revalidate),
         }
     }
 
@@ -112,6 +114,12 @@ impl Settings {
                 .iter()
                 .rposition(|byte| *byte == b'.')
                 .is_some_and(|dot| self.raw.iter().any(|raw| raw.as_bytes() == &file_name[dot..]))
+    }
+
+    /// Extensions of files that are plain Lua, each with its dot, sorted.
+    #[must_use]
+    pub fn raw(&self) -> &[String] {
+        &self.raw
     }
 
     /// Libraries and functions (`os.execute`) that pages do not get, sorted, each once.
@@ -220,6 +228,12 @@ impl Settings {
     pub fn request_globals(&self) -> bool {
         self.request_globals.unwrap_or(self.sandbox())
     }
+
+    /// Time for which an included file is taken to be as it was found; zero looks at it each time.
+    #[must_use]
+    pub fn revalidate(&self) -> Duration {
+        self.revalidate.unwrap_or(Duration::ZERO)
+    }
 }
 
 /// Takes back what an outer place says of `pLuaPrepend` or `pLuaAppend`.
@@ -257,6 +271,7 @@ mod tests {
                         settings.limits(),
                         settings.request_globals(),
                         settings.sandbox(),
+                        settings.revalidate(),
                     )
                 )
             };

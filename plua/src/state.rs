@@ -30,7 +30,7 @@ use crate::working_directory;
 const PRELUDE: &str = include_str!("prelude.lua");
 
 /// What prelude.lua returns.
-type Parts = (Function, Function, Function, Function, Function, Table, Table, Option<Function>);
+type Parts = (Function, Function, Function, Function, Function, Table, Table, Table, Option<Function>);
 
 /// Time the state's own code has to describe an error.
 const FAULT_TIME: Duration = Duration::from_secs(1);
@@ -102,15 +102,16 @@ impl State {
         native.raw_set("package_path", settings.package_path())?;
         native.raw_set("package_cpath", settings.package_cpath())?;
         native.raw_set("is_sandboxed", settings.sandbox())?;
+        native.raw_set("revalidate", settings.revalidate().as_secs_f64())?;
         let ignored = lua.create_table_from(settings.ignored_libraries().iter().map(|name| (*name, true)))?;
         let messages = lua.create_table()?;
         for reason in Reason::ALL {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
-        let (run, fault, close_files, tidy, limit_page, pages, texts, isolate): Parts =
+        let (run, fault, close_files, tidy, limit_page, pages, texts, identities, isolate): Parts =
             api::own_code(&lua, "prelude", PRELUDE)?.call((native, ignored, messages))?;
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
-        *loader.lock() = Some(Loader::new(cache, files, pages, texts));
+        *loader.lock() = Some(Loader::new(cache, files, pages, texts, identities));
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
         if told != (0, 0) {

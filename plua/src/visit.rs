@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -57,8 +56,6 @@ pub struct Visit {
     pub deadline: Option<Instant>,
     /// The last file that could not be loaded for the page: what its code was told, and the whole of it.
     pub load_error: Option<(String, Error)>,
-    /// Device and inode of each file the page has included.
-    pub included: HashSet<(u64, u64)>,
     /// Database handles that must be looked after when the page has ended.
     pub databases: Databases,
     /// Whether Lua's own functions have opened files that must be closed when the page has ended.
@@ -92,7 +89,6 @@ impl Visit {
             run: 0,
             deadline: None,
             load_error: None,
-            included: HashSet::new(),
             databases: Databases::default(),
             opens_files: false,
             reports: 0,
@@ -182,7 +178,7 @@ impl Visit {
     /// What the page is told when that is outside `pLuaBaseDir`.
     pub fn reach(&self, name: impl AsRef<Path>) -> Result<PathBuf, String> {
         let path = self.folder().join(name);
-        if self.is_own_upload(&path) {
+        if !confinement::holds(&self.host) || self.is_own_upload(&path) {
             return Ok(path);
         }
         confinement::within(&self.host, &path)
@@ -200,7 +196,9 @@ impl Visit {
         confinement::entry_within(&self.host, &path)
     }
 
-    fn is_own_upload(&self, path: &Path) -> bool {
+    /// Whether this is a file that came with the request.
+    #[must_use]
+    pub fn is_own_upload(&self, path: &Path) -> bool {
         self.form.as_ref().is_some_and(|form| form.uploads.iter().any(|upload| upload.is_at(path)))
     }
 
@@ -238,6 +236,20 @@ impl Visit {
     pub fn take_load_error(&mut self, message: Option<&[u8]>) -> Option<Error> {
         let (text, error) = self.load_error.take()?;
         message.is_none_or(|message| message == text.as_bytes()).then_some(error)
+    }
+
+    /// All that decides, beside the host's settings, which file a name leads to and how that is read: no two such places
+    /// have the same text.
+    #[must_use]
+    pub fn place(&self) -> Vec<u8> {
+        let settings = &self.settings;
+        let mut place = vec![u8::from(settings.short_hand()), u8::from(settings.auto_escape())];
+        for extension in settings.raw() {
+            place.extend_from_slice(extension.as_bytes());
+        }
+        // No extension has a slash, and an absolute folder begins with one.
+        place.extend_from_slice(self.folder().as_os_str().as_bytes());
+        place
     }
 
     /// How a file becomes Lua in this directory.

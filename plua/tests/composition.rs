@@ -177,10 +177,14 @@ fn include_gives_what_the_file_returns_after_true() {
             ("text.plua", "text"),
             ("none.plua", "<?= select('#', include('none')), select('#', include('fails.lua')) ?>"),
             ("fails.lua", "showErrors(false) error('x')"),
+            ("nils.plua", "<?= include('nils.lua') ?>,<?= include('nil.lua') ?>"),
+            ("nils.lua", "return nil, 'between', nil"),
+            ("nil.lua", "return nil"),
         ],
     );
     assert_eq!(site.get("page.plua").text(), "trueAmoretexttrue");
     assert_eq!(site.get("none.plua").text(), "11");
+    assert_eq!(site.get("nils.plua").text(), "truenilbetweennil,truenil");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use mlua::{Lua, LuaString, Value};
 use parking_lot::Mutex;
@@ -16,18 +17,17 @@ use parking_lot::Mutex;
 use super::{IN_FINALIZER, NO_REQUEST, Native};
 use crate::chunk::Stamp;
 use crate::fault;
-use crate::loader::{LoadError, Loader};
+use crate::loader::{LoadError, Loader, identity};
 use crate::report::Report;
 use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
     let (slot, loading, limit) = (native.slot.clone(), loader.clone(), native.limit.clone());
-    // include(file, including, once) -> true, number | true, nil, what is wrong with the file | true, nil, nil, whether
-    // it is left out because it was included before | false, message. Without `including` a relative path is looked up
-    // in the requested page's folder only.
-    type Arguments = (LuaString, Option<LuaString>, Option<bool>);
-    let include = native.lua.create_function(move |lua, (file, including, once): Arguments| {
-        let refused = |message: &str| Ok((false, Value::String(lua.create_string(message)?), Value::Nil, false));
+    // include(file, including) -> true, number, nil, whether the name may be believed to lead there again | true, nil,
+    // what is wrong with the file, its identity | true | false, message. Without `including` a relative path is looked
+    // up in the requested page's folder only.
+    let include = native.lua.create_function(move |lua, (file, including): (LuaString, Option<LuaString>)| {
+        let refused = |message: &str| Ok((false, Value::String(lua.create_string(message)?), Value::Nil, Value::Nil));
         let Some(mut visit) = slot.try_lock() else { return refused(IN_FINALIZER) };
         let Some(visit) = visit.as_mut() else { return refused(NO_REQUEST) };
         let _waiting = limit.waiting();
@@ -35,18 +35,19 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         let found = find(visit, Path::new(OsStr::from_bytes(&file.as_bytes())), including.as_deref());
         let (path, stamp) = match found {
             Ok(Ok(found)) => found,
-            Ok(Err((path, error))) => return failed(lua, visit, &path, LoadError::Io(error)),
+            Ok(Err((path, error))) => return failed(lua, visit, &path, None, LoadError::Io(error)),
             Err(refusal) => return refused(&refusal),
         };
-        if !visit.included.insert((stamp.device, stamp.inode)) && once == Some(true) {
-            return Ok((true, Value::Nil, Value::Nil, true));
-        }
         let language = visit.language(&path);
         let Some(mut loader) = loading.try_lock() else { return refused(IN_FINALIZER) };
-        let Some(loader) = loader.as_mut() else { return Ok((true, Value::Nil, Value::Nil, false)) };
+        let Some(loader) = loader.as_mut() else { return Ok((true, Value::Nil, Value::Nil, Value::Nil)) };
         match loader.load(lua, &path, Some(stamp), language) {
-            Ok(number) => Ok((true, Value::Integer(number.into()), Value::Nil, false)),
-            Err(error) => failed(lua, visit, &path, error),
+            Ok(number) => {
+                // The next request may have another file there, or none that it may open.
+                let lasting = including.is_none() && !visit.is_own_upload(&path);
+                Ok((true, Value::Integer(number.into()), Value::Nil, Value::Boolean(lasting)))
+            }
+            Err(error) => failed(lua, visit, &path, Some(stamp), error),
         }
     })?;
     native.table.raw_set("include", include)?;
@@ -79,6 +80,15 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         })
     })?;
 
+    // place() -> what decides where names lead, and the time in seconds; nothing between requests
+    let (slot, started) = (native.slot.clone(), Instant::now());
+    let place = native.lua.create_function(move |lua, ()| {
+        let visit = slot.try_lock();
+        let Some(visit) = visit.as_ref().and_then(|visit| visit.as_ref()) else { return Ok((Value::Nil, 0.0)) };
+        Ok((Value::String(lua.create_string(visit.place())?), started.elapsed().as_secs_f64()))
+    })?;
+    native.table.raw_set("place", place)?;
+
     // folder() -> the folder of the page asked for, nil between requests
     let slot = native.slot.clone();
     let folder = native.lua.create_function(move |lua, ()| {
@@ -97,9 +107,19 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
 }
 
 /// A file that is not there is none; one that is there and of no use is kept to be reported.
-fn failed(lua: &Lua, visit: &mut Visit, path: &Path, error: LoadError) -> mlua::Result<(bool, Value, Value, bool)> {
+fn failed(
+    lua: &Lua,
+    visit: &mut Visit,
+    path: &Path,
+    stamp: Option<Stamp>,
+    error: LoadError,
+) -> mlua::Result<(bool, Value, Value, Value)> {
+    let identity = match stamp {
+        Some(stamp) => Value::String(lua.create_string(identity(&stamp))?),
+        None => Value::Nil,
+    };
     if matches!(&error, LoadError::Io(error) if matches!(error.kind(), NotFound | InvalidInput)) {
-        return Ok((true, Value::Nil, Value::Nil, false));
+        return Ok((true, Value::Nil, Value::Nil, identity));
     }
     let error = error.into_error(path);
     let text = match &error.place {
@@ -108,7 +128,7 @@ fn failed(lua: &Lua, visit: &mut Visit, path: &Path, error: LoadError) -> mlua::
     };
     let told = lua.create_string(&text)?;
     visit.load_error = Some((text, error));
-    Ok((true, Value::Nil, Value::String(told), false))
+    Ok((true, Value::Nil, Value::String(told), identity))
 }
 
 /// What a name leads to, or the path that was tried and what the system said.

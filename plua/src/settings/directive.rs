@@ -268,6 +268,14 @@ pub const DIRECTIVES: &[Directive] = &[
         help: c"persistent keeps globals and modules as long as their state; request gives each request its own",
         set: |settings, value| put(&mut settings.request_globals, globals(value)),
     },
+    Directive {
+        name: c"pLuaRevalidate",
+        scope: Scope::Host,
+        list: false,
+        default: "0",
+        help: c"Seconds for which an included file is taken to be unchanged, fractions allowed; 0 looks each time",
+        set: |settings, value| put(&mut settings.revalidate, seconds(value)),
+    },
 ];
 
 fn put<T>(place: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {

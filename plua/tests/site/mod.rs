@@ -42,13 +42,7 @@ pub struct Site {
 impl Site {
     /// A site with these lines of configuration.
     pub fn new(configuration: &str, pages: &[(&str, &str)]) -> Site {
-        let mut settings = Settings::default();
-        for line in configuration.lines().filter(|line| !line.trim().is_empty()) {
-            let mut words = line.split_whitespace();
-            let name = words.next().unwrap();
-            let row = DIRECTIVES.iter().find(|row| row.name.to_str() == Ok(name)).unwrap();
-            row.set(&mut settings, &words.collect::<Vec<_>>()).unwrap();
-        }
+        let settings = given(configuration);
         let site = Site {
             folder: tempfile::tempdir().unwrap(),
             kept: Vec::new(),
@@ -114,8 +108,11 @@ impl Site {
             client_gone: false,
         };
         let path = self.path(name);
-        let answer =
-            self.host.serve(PageFile { path: &path, stamp: None, settings: &self.settings }, Box::new(exchange));
+        let settings = match sent.directory {
+            "" => self.settings.clone(),
+            configuration => Arc::new(self.settings.narrowed(&given(configuration))),
+        };
+        let answer = self.host.serve(PageFile { path: &path, stamp: None, settings: &settings }, Box::new(exchange));
         let mut seen = seen.lock().clone();
         match answer {
             Answer::Sent => {}
@@ -131,6 +128,17 @@ impl Site {
     }
 }
 
+fn given(configuration: &str) -> Settings {
+    let mut settings = Settings::default();
+    for line in configuration.lines().filter(|line| !line.trim().is_empty()) {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap();
+        let row = DIRECTIVES.iter().find(|row| row.name.to_str() == Ok(name)).unwrap();
+        row.set(&mut settings, &words.collect::<Vec<_>>()).unwrap();
+    }
+    settings
+}
+
 /// What a page of this text answers.
 pub fn page(text: &str) -> Seen {
     Site::new("", &[("page.plua", text)]).get("page.plua")
@@ -142,11 +150,13 @@ pub struct Sent<'a> {
     pub content_type: Option<&'a str>,
     pub body: Box<dyn Read + Send>,
     pub headers: Vec<(String, String)>,
+    /// Lines of configuration for the directory of the page asked for.
+    pub directory: &'a str,
 }
 
 impl Default for Sent<'_> {
     fn default() -> Self {
-        Sent { method: "GET", content_type: None, body: Box::new(io::empty()), headers: Vec::new() }
+        Sent { method: "GET", content_type: None, body: Box::new(io::empty()), headers: Vec::new(), directory: "" }
     }
 }
 
