@@ -109,11 +109,8 @@ impl Settings {
     /// Whether a file of this name is plain Lua: its last extension, compared exactly, was given to `pLuaRaw`.
     #[must_use]
     pub fn is_raw(&self, file_name: &[u8]) -> bool {
-        !self.raw.is_empty()
-            && file_name
-                .iter()
-                .rposition(|byte| *byte == b'.')
-                .is_some_and(|dot| self.raw.iter().any(|raw| raw.as_bytes() == &file_name[dot..]))
+        let dot = file_name.iter().rposition(|byte| *byte == b'.');
+        dot.is_some_and(|dot| self.raw.iter().any(|raw| raw.as_bytes() == &file_name[dot..]))
     }
 
     /// Extensions of files that are plain Lua, each with its dot, sorted.

@@ -36,6 +36,8 @@ pub struct Visit {
     pub exchange: Box<dyn Exchange>,
     /// The page asked for.
     pub path: PathBuf,
+    /// How many bytes of that are its folder.
+    folder_length: usize,
     /// Settings of the page's directory.
     pub settings: Arc<Settings>,
     /// Settings of the host.
@@ -78,6 +80,7 @@ impl Visit {
     pub fn new(exchange: Box<dyn Exchange>, path: PathBuf, settings: Arc<Settings>, host: Arc<Settings>) -> Visit {
         Visit {
             exchange,
+            folder_length: path.parent().map_or(0, |folder| folder.as_os_str().len()),
             path,
             show_errors: settings.show_errors(),
             limits: host.limits_in(&settings),
@@ -169,7 +172,10 @@ impl Visit {
     /// The folder of the page asked for.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("/"))
+        match &self.path.as_os_str().as_bytes()[..self.folder_length] {
+            [] => Path::new("/"),
+            folder => Path::new(OsStr::from_bytes(folder)),
+        }
     }
 
     /// The path that a name of the page's leads to, from its folder.
@@ -177,7 +183,10 @@ impl Visit {
     /// # Errors
     /// What the page is told when that is outside `pLuaBaseDir`.
     pub fn reach(&self, name: impl AsRef<Path>) -> Result<PathBuf, String> {
-        let path = self.folder().join(name);
+        let (folder, name) = (self.folder(), name.as_ref());
+        let mut path = PathBuf::with_capacity(folder.as_os_str().len() + name.as_os_str().len() + 1);
+        path.push(folder);
+        path.push(name);
         if !confinement::holds(&self.host) || self.is_own_upload(&path) {
             return Ok(path);
         }
@@ -262,7 +271,7 @@ impl Visit {
 /// How a file becomes Lua under these settings.
 #[must_use]
 pub fn language(settings: &Settings, path: &Path) -> Language {
-    if settings.is_raw(path.file_name().map_or(&[], OsStr::as_bytes)) {
+    if !settings.raw().is_empty() && settings.is_raw(path.file_name().map_or(&[], OsStr::as_bytes)) {
         Language::Raw
     } else {
         Language::Page(Syntax { short_hand: settings.short_hand(), auto_escape: settings.auto_escape() })
