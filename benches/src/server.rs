@@ -20,7 +20,7 @@ pub const CONNECTIONS: u32 = 16;
 pub enum Kind {
     /// One call of httpd's with bytes that are already there.
     Bare,
-    /// Our module with the configuration it is installed with.
+    /// Our module with the configuration it is installed with, and included files believed for as long as mod_php does.
     Plua,
     /// The same with every other limit beside the time limit.
     PluaLimits,
@@ -111,7 +111,8 @@ impl Server {
             // wrk keeps its connections, which httpd would close after 100 requests. Distributions look for no .htaccess
             // above the sites; by itself httpd does.
             .body("MaxKeepAliveRequests 0\n<Directory />\nAllowOverride None\n</Directory>");
-        let plua = include_str!("../../apache-conf/plua.conf");
+        // What opcache.revalidate_freq is by itself.
+        let plua = concat!(include_str!("../../apache-conf/plua.conf"), "pLuaRevalidate 2\n");
         let configuration = match kind {
             Kind::Bare => base.module_file("bare", &built.bare).body(bare_locations(docroot, pages)),
             Kind::Plua => base.module_file("plua", &built.plua).body(plua),
