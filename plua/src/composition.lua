@@ -122,16 +122,13 @@ end
 -- The file's function, one that sees `vars` if there are any, and its texts. Raises what is wrong, at `place`.
 local function open(name, file, vars, level, place)
   local body, page, identity = recall(file)
-  if not body then
-    local ok, problem
-    ok, page, problem, identity = find(file, level and level + 1)
-    if identity then mark(identity) end
-    if not ok then error(page, place) end
-    if problem then error(problem, 0) end
-    if not page then error(name .. ": there is no file '" .. file .. "'", place) end
-    body = pages[page]
-  end
-  mark(identity)
+  local ok, problem = true, nil
+  if not body then ok, page, problem, identity = find(file, level and level + 1) end
+  if identity then mark(identity) end
+  if not ok then error(page, place) end
+  if problem then error(problem, 0) end
+  if not page then error(name .. ": there is no file '" .. file .. "'", place) end
+  body = body or pages[page]
   return body, vars and copy_with(body, vars) or body, page_texts[page]
 end
 

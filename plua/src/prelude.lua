@@ -156,7 +156,9 @@ if globals then pages, page_texts = globals.files, globals.texts end
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
 local function described(problem)
   if ending or stops[problem] then return problem end
-  return { message_of(problem), frames(nil, 3) }
+  local message = message_of(problem)
+  -- A file or a captured function that lays its error to its caller, with level 2, names a line of the engine's.
+  return { match(message, "^plua:%d+: (.*)$") or message, frames(nil, 3) }
 end
 
 local composition = native.composition(

@@ -144,6 +144,22 @@ fn a_failed_include_is_reported_in_place_with_its_chain_and_the_outer_page_goes_
 }
 
 #[test]
+fn an_error_that_a_file_lays_to_whatever_called_it_names_no_line_of_the_engine() {
+    let site = Site::new(
+        "",
+        &[
+            ("page.plua", "\n<? include('part.plua') ?>"),
+            ("part.plua", "<? error('needs\\na name', 2) ?>"),
+            ("capture.plua", "<? capture(function() error('broken', 2) end) ?>"),
+        ],
+    );
+    let log = logged(&site, "page.plua");
+    assert!(log.starts_with("Run-time error: needs\na name at /part.plua:1 "), "{log}");
+    let log = logged(&site, "capture.plua");
+    assert!(log.starts_with("Run-time error: broken at /capture.plua:1 "), "{log}");
+}
+
+#[test]
 fn include_finds_files_beside_the_page_then_beside_the_including_file_and_says_false_for_none() {
     let site = Site::new(
         "pLuaRaw .lua",
