@@ -136,7 +136,7 @@ fn measure(servers: &[Server], pages: &[Page], arguments: &Arguments) -> Result<
             let page = &pages[series.page];
             server.check(page)?;
             let seconds = if round == 0 { 1 } else { arguments.seconds };
-            let figure = wrk::requests_per_second(&server.url(page), seconds)?;
+            let figure = wrk::requests_per_second(&server.url(page), seconds, page.form.as_deref())?;
             if round > 0 {
                 series.rounds.push(figure);
             }

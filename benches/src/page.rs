@@ -19,19 +19,22 @@ pub struct Page {
     pub about: &'static str,
     /// What follows the path in a request: empty, or `?` and the fields.
     pub query: String,
+    /// The urlencoded fields that are posted; none for a page that is fetched.
+    pub form: Option<String>,
     /// The body that counts as an answer.
     pub body: Vec<u8>,
 }
 
 /// All pages, in the order of the report.
 pub fn all() -> Vec<Page> {
-    let page = |name, about, body: String| Page { name, about, query: String::new(), body: body.into_bytes() };
+    let page = |name, about, body: String| Page { name, about, query: String::new(), form: None, body: body.into_bytes() };
     vec![
         page("hello", "51 bytes, one echo", "<!doctype html>\n<title>Hi</title>\n<p>Hello, me</p>\n".into()),
         page("table", "1000 rows of 9 pieces, 72,872 bytes", table()),
         page("cpu", "fib(22) by recursion, 200 numbers sorted", cpu()),
         page("includes", "20 included parts", includes()),
         Page { query: query(), ..page("query", "20 fields of the query, escaped", fields()) },
+        Page { form: Some(form()), ..page("form", "20 fields posted, names and values escaped", posted()) },
         Page {
             query: "?customer=123".into(),
             ..page("sqlite", "20 rows of 10,000 by a key, in an SQLite file", orders())
@@ -108,6 +111,24 @@ fn query() -> String {
 
 fn fields() -> String {
     let rows: String = (1..=20).map(|i| format!("<li>f{i}: a &lt;b&gt; &amp; &quot;c&quot; {i}</li>\n")).collect();
+    format!("<ul>\n{rows}</ul>\n")
+}
+
+/// Values as people type them into forms: how they are sent, and how they are shown.
+const TYPED: [(&str, &str); 4] = [
+    ("Ada+Lovelace", "Ada Lovelace"),
+    ("ada%40example.org", "ada@example.org"),
+    ("K%C3%B6ln+%26+Bonn", "K\u{f6}ln &amp; Bonn"),
+    ("%3Cb%3Eno%3C%2Fb%3E%2C+%22thanks%22", "&lt;b&gt;no&lt;/b&gt;, &quot;thanks&quot;"),
+];
+
+fn form() -> String {
+    let fields: Vec<String> = (1..=20).map(|i| format!("f{i}%3E={}+{i}", TYPED[i % 4].0)).collect();
+    fields.join("&")
+}
+
+fn posted() -> String {
+    let rows: String = (1..=20).map(|i| format!("<li>f{i}&gt;: {} {i}</li>\n", TYPED[i % 4].1)).collect();
     format!("<ul>\n{rows}</ul>\n")
 }
 

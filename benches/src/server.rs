@@ -11,6 +11,7 @@ use private_httpd::{Configuration, Httpd, Installation, Mpm};
 
 use crate::nginx::Nginx;
 use crate::page::Page;
+use crate::wrk::FORM_TYPE;
 
 /// Connections that ask at the same time; a prefork httpd needs a process for each.
 pub const CONNECTIONS: u32 = 16;
@@ -161,12 +162,12 @@ impl Server {
         }
     }
 
-    /// Fetches a page once and compares it, for a fast wrong answer is none.
+    /// Asks for a page once and compares it, for a fast wrong answer is none.
     ///
     /// # Errors
     /// A sentence when the answer is not 200 with the page's bytes.
     pub fn check(&self, page: &Page) -> Result<(), String> {
-        let answer = self.get(&self.path(page)).map_err(|error| format!("{}: {error}", self.url(page)))?;
+        let answer = self.get(&self.path(page), page.form.as_deref()).map_err(|error| format!("{}: {error}", self.url(page)))?;
         let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| &answer[at + 4..]);
         if answer.starts_with(b"HTTP/1.1 200 ") && body == Some(&page.body) {
             return Ok(());
@@ -186,7 +187,7 @@ impl Server {
     pub fn php_version(&self, docroot: &Path) -> Result<String, String> {
         let script = "<?= PHP_VERSION, function_exists('opcache_get_status') && opcache_get_status() ? ' on' : ' off';";
         fs::write(docroot.join("version.php"), script).map_err(|error| error.to_string())?;
-        let answer = self.get("/version.php").map_err(|error| error.to_string())?;
+        let answer = self.get("/version.php", None).map_err(|error| error.to_string())?;
         let answer = String::from_utf8_lossy(&answer);
         match answer.lines().last().and_then(|line| line.strip_suffix(" on")) {
             Some(version) => Ok(version.to_owned()),
@@ -198,11 +199,18 @@ impl Server {
         format!("/{}.{}{}", page.name, self.kind.extension(), page.query)
     }
 
-    /// An HTTP/1.0 request: its answer comes in one piece, without chunks.
-    fn get(&self, path: &str) -> std::io::Result<Vec<u8>> {
+    /// An HTTP/1.0 request, a POST if there is a form: its answer comes in one piece, without chunks.
+    fn get(&self, path: &str, form: Option<&str>) -> std::io::Result<Vec<u8>> {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port()))?;
         connection.set_read_timeout(Some(Duration::from_secs(20)))?;
-        connection.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+        let request = match form {
+            None => format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"),
+            Some(form) => format!(
+                "POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {FORM_TYPE}\r\nContent-Length: {}\r\n\r\n{form}",
+                form.len()
+            ),
+        };
+        connection.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer)?;
         Ok(answer)

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::server::CONNECTIONS;
 
+/// The type of a form's fields in a request's body.
+pub const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+
 /// What wrk saw.
 pub struct Load {
     /// Answers in a second.
@@ -16,12 +19,15 @@ pub struct Load {
     pub p99: Duration,
 }
 
-/// Requests per second that a server answers for so many seconds.
+/// Requests per second that a server answers for so many seconds; each posts `form`, urlencoded, if there is one.
 ///
 /// # Errors
 /// As [`load`].
-pub fn requests_per_second(url: &str, seconds: u32) -> Result<f64, String> {
-    load(url, seconds, CONNECTIONS, None).map(|load| load.requests_per_second)
+pub fn requests_per_second(url: &str, seconds: u32, form: Option<&str>) -> Result<f64, String> {
+    let script = form.map(|form| {
+        format!("wrk.method, wrk.body = \"POST\", {form:?}\nwrk.headers[\"Content-Type\"] = {FORM_TYPE:?}\n")
+    });
+    load(url, seconds, CONNECTIONS, script.as_deref()).map(|load| load.requests_per_second)
 }
 
 /// Loads a server for so many seconds from so many connections, with the requests that `script`, in wrk's Lua, makes.
