@@ -13,6 +13,7 @@ mod database;
 pub mod emit;
 pub mod engine;
 pub mod error;
+mod escape;
 pub mod exchange;
 mod fault;
 mod form;

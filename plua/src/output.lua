@@ -95,27 +95,29 @@ local function text(...)
   return unpack(values, 1, count)
 end
 
--- LuaJIT compiles searches for plain text and leaves its compiled code for a pattern.
-local function is_special(value) return find(value, "[&<>\"']") end
+-- Puts out a value escaped, and what follows it.
+local put_html
 if has_buffer then
-  function is_special(value)
-    return find(value, "&", 1, true) or find(value, "<", 1, true) or find(value, ">", 1, true)
-      or find(value, '"', 1, true) or find(value, "'", 1, true)
+  local cast = require("ffi").cast
+  local escaped_size = cast("double (*)(const char *, size_t)", native.escaped_html_size)
+  local write = cast("void (*)(const char *, size_t, uint8_t *)", native.write_escaped_html)
+  function put_html(out, value, following)
+    if type(value) == "string" then
+      local length = #value
+      local size = escaped_size(value, length)
+      if size ~= length then
+        write(value, length, (out:reserve(size)))
+        out:commit(size):put(following)
+        return
+      end
+    end
+    out:put(value, following)
   end
-end
-
-local function html_of(value)
-  value = describe(value)
-  if type(value) == "string" and is_special(value) then return native.escape_html(value) end
-  return value
-end
-
-local function html(...)
-  local count = select("#", ...)
-  if count == 1 then return html_of((...)) end
-  local values = { ... }
-  for i = 1, count do values[i] = html_of(values[i]) end
-  return unpack(values, 1, count)
+else
+  function put_html(out, value, following)
+    if type(value) == "string" and find(value, "[&<>\"']") then value = native.escape_html(value) end
+    out:put(value, following)
+  end
 end
 
 -- The text that follows an echo in the page comes with it: one call, and Lua allows a loop only so many.
@@ -136,11 +138,14 @@ function slot.echo(following, ...)
 end
 
 function slot.escape(following, ...)
-  if select("#", ...) == 1 then
-    local value = html_of((...))
-    slot.out:put(value, following)
+  local count = select("#", ...)
+  if count == 1 then
+    local value = describe((...))
+    put_html(slot.out, value, following)
   else
-    slot.out:put(html(...))
+    local values = { ... }
+    for i = 1, count do values[i] = describe(values[i]) end
+    for i = 1, count do put_html(slot.out, values[i], "") end
     slot.out:put(following)
   end
 end

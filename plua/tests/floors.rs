@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The engine's modules, the ground floor first.
 const FLOORS: &[&[&str]] = &[
     // The page language and what is said of it: bytes in, text out.
-    &["page", "emit", "lexer", "query", "error", "report", "pattern"],
+    &["page", "emit", "lexer", "query", "error", "report", "pattern", "escape"],
     // What one request, one file or one state needs.
     &[
         "settings",
@@ -58,6 +58,7 @@ const UNSAFE: &[&str] = &[
     "apr-dbd/src/",
     "plua/src/c_modules.rs",
     "plua/src/c_stack.rs",
+    "plua/src/escape.rs",
     "plua/src/memory_limit.rs",
     "plua/src/output.rs",
     "plua/src/state.rs",

@@ -13,6 +13,15 @@ fn a_page_puts_out_its_text_and_what_its_code_echoes() {
 }
 
 #[test]
+fn values_are_escaped_alike_in_compiled_loops() {
+    let values = "local values = { 'plain', '<b>', 5, '\\'', true, '', 'K\u{f6}ln & \\255', 0.5 }";
+    let shown = ["plain", "&lt;b&gt;", "5", "&#x27;", "true", "", "K\u{f6}ln &amp; \u{fffd}", "0.5"];
+    let source = format!("<? {values} for i = 0, 799 do ?><?& values[i % 8 + 1] ?>,<? end ?>");
+    let seen = page(&source);
+    assert_eq!(String::from_utf8_lossy(&seen.body), (shown.join(",") + ",").repeat(100));
+}
+
+#[test]
 fn echo_shows_every_kind_of_value() {
     for (code, shown) in [
         (r#"echo("a\0b", 1, 1.5, -1, 0.1, 1/3, true, nil, false)"#, "a\0b11.5-10.10.33333333333333truenilfalse"),

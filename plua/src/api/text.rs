@@ -3,28 +3,25 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXLOWER_PERMISSIVE};
-use html_escape::encode_quoted_attribute;
 use memchr::memmem;
-use mlua::{Lua, Table, Value};
+use mlua::{LightUserData, Lua, LuaString, Table, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::{Arguments, Native};
+use crate::escape::{escape_html, escaped_html_size, write_escaped_html};
 
 /// All but the characters that mean the same everywhere in a URL (RFC 3986, section 2.3).
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Bytes of a text that is large.
-const LARGE_TEXT: usize = 100_000;
-
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    let limit = native.limit.clone();
-    let escape = native.lua.create_function(move |lua, text: mlua::LuaString| {
-        let escaped = escape_html(&text.as_bytes());
-        // A large string could be refused by the memory limit, but not while the page waits for Rust.
-        let _waiting = (escaped.len() > LARGE_TEXT).then(|| limit.waiting());
-        lua.create_string(escaped)
-    })?;
-    native.table.raw_set("escape_html", escape)?;
+    if cfg!(feature = "luajit") {
+        let address = |function: *const ()| LightUserData(function.cast_mut().cast());
+        native.table.raw_set("escaped_html_size", address(escaped_html_size as *const ()))?;
+        native.table.raw_set("write_escaped_html", address(write_escaped_html as *const ()))?;
+    } else {
+        let escape = |lua: &Lua, text: LuaString| lua.create_string(escape_html(&text.as_bytes()));
+        native.table.raw_set("escape_html", native.lua.create_function(escape)?)?;
+    }
     native.add("escapeHtml", |lua, _, arguments| string(lua, escape_html(&arguments.text(1)?)))?;
     native.add("escapeUrl", |_, _, arguments| Ok(percent_encode(&arguments.text(1)?, RESERVED).to_string()))?;
     native.add("unescapeUrl", |lua, _, arguments| {
@@ -51,16 +48,6 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let date = std::str::from_utf8(&text).ok().and_then(|text| httpdate::parse_http_date(text.trim()).ok());
         Ok(date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs()))
     })
-}
-
-/// Text safe in HTML and in quoted attributes. Bytes that are no UTF-8 stay as they are.
-fn escape_html(text: &[u8]) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(text.len() + text.len() / 4);
-    for piece in text.utf8_chunks() {
-        escaped.extend_from_slice(encode_quoted_attribute(piece.valid()).as_bytes());
-        escaped.extend_from_slice(piece.invalid());
-    }
-    escaped
 }
 
 /// The first argument decoded, or nil. Spaces, line breaks and padding do not matter.
@@ -114,17 +101,4 @@ pub fn date(seconds: f64) -> Option<String> {
 
 fn string(lua: &Lua, bytes: impl AsRef<[u8]>) -> Result<Value, String> {
     lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_character_special_in_html_is_escaped_and_other_bytes_stay() {
-        assert_eq!(
-            escape_html(b"<a b=\"c\" d='e'>&\xff</a>"),
-            b"&lt;a b=&quot;c&quot; d=&#x27;e&#x27;&gt;&amp;\xff&lt;/a&gt;"
-        );
-    }
 }
