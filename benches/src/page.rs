@@ -27,7 +27,8 @@ pub struct Page {
 
 /// All pages, in the order of the report.
 pub fn all() -> Vec<Page> {
-    let page = |name, about, body: String| Page { name, about, query: String::new(), form: None, body: body.into_bytes() };
+    let page =
+        |name, about, body: String| Page { name, about, query: String::new(), form: None, body: body.into_bytes() };
     vec![
         page("hello", "51 bytes, one echo", "<!doctype html>\n<title>Hi</title>\n<p>Hello, me</p>\n".into()),
         page("table", "1000 rows of 9 pieces, 72,872 bytes", table()),

@@ -167,7 +167,8 @@ impl Server {
     /// # Errors
     /// A sentence when the answer is not 200 with the page's bytes.
     pub fn check(&self, page: &Page) -> Result<(), String> {
-        let answer = self.get(&self.path(page), page.form.as_deref()).map_err(|error| format!("{}: {error}", self.url(page)))?;
+        let answer =
+            self.get(&self.path(page), page.form.as_deref()).map_err(|error| format!("{}: {error}", self.url(page)))?;
         let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| &answer[at + 4..]);
         if answer.starts_with(b"HTTP/1.1 200 ") && body == Some(&page.body) {
             return Ok(());

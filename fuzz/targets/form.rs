@@ -41,9 +41,9 @@ fn post(content_type: &[u8], body: &[u8]) -> Result<Fields, ErrorKind> {
             return Err(kind);
         }
     };
-    assert!(form.fields.len() <= 50 && form.uploads.len() <= 5);
-    let mut fields = Vec::new();
-    for (name, value) in std::mem::take(&mut form.fields) {
+    assert!(form.fields.count() + form.parts.len() <= 50 && form.uploads.len() <= 5);
+    let mut fields: Fields = form.fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    for (name, value) in std::mem::take(&mut form.parts) {
         let value = match value {
             Value::Text(text) => text,
             Value::File(number) => {

@@ -4,8 +4,10 @@
 
 use fuzz::fields;
 use libfuzzer_sys::fuzz_target;
-use plua::fuzzing::query_pairs;
+use plua::fuzzing::Fields;
 
 fuzz_target!(|query: &[u8]| {
-    assert!(query_pairs(query).eq(fields(query)));
+    let expected = fields(query);
+    let decoded = Fields::decode(query, expected.len()).unwrap();
+    assert!(decoded.iter().eq(expected.iter().map(|(name, value)| (&**name, &**value))));
 });

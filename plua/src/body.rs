@@ -1,5 +1,6 @@
 //! A request's body, read once and kept until the request ends: a small one in memory, a large one on disk.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
@@ -11,8 +12,8 @@ use crate::exchange::Exchange;
 /// Largest body kept in memory, in bytes: forms and most JSON fit, and a thousand requests at once take 256 MB.
 pub const IN_MEMORY: usize = 256 * 1024;
 
-/// Bytes asked of the server at a time; httpd gives 8,000 of them.
-const PIECE: usize = 16 * 1024;
+/// Bytes asked of the server at a time; httpd gives 8,000 of them at most.
+const PIECE: usize = 8 * 1024;
 
 /// A body that has come in whole.
 pub struct Body {
@@ -85,10 +86,16 @@ impl Body {
     ///
     /// # Errors
     /// The file system's.
-    pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
-        self.reader()?.read_to_end(&mut bytes)?;
-        Ok(bytes)
+    pub fn bytes(&mut self) -> io::Result<Cow<'_, [u8]>> {
+        match &mut self.kept {
+            Kept::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+            Kept::File(file) => {
+                let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or(0));
+                file.rewind()?;
+                file.read_to_end(&mut bytes)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
     }
 
     /// Copies it to a file; only a piece at a time is in memory, or none where the system copies from file to file.

@@ -10,19 +10,21 @@ use tempfile::{NamedTempFile, TempPath};
 use crate::body::{Body, unwritable};
 use crate::error::{Error, ErrorKind};
 use crate::multipart::{self, Multipart};
-use crate::query;
+use crate::query::Fields;
 use crate::settings::Limits;
 
 /// What a form holds.
 #[derive(Default)]
 pub struct Form {
-    /// Names and values in the order sent.
-    pub fields: Vec<(Vec<u8>, Value)>,
+    /// Names and values of an urlencoded form.
+    pub fields: Fields,
+    /// Names and values of a form in parts, in the order sent.
+    pub parts: Vec<(Vec<u8>, Value)>,
     /// Its files in the order sent.
     pub uploads: Vec<Upload>,
 }
 
-/// The value of a field.
+/// The value of a part.
 pub enum Value {
     /// What was typed.
     Text(Vec<u8>),
@@ -79,7 +81,7 @@ impl Form {
         let mut parts = parts.map_err(|error| broken(&error))?;
         let mut text_size = 0;
         while let Some(part) = parts.next_part().map_err(|error| broken(&error))? {
-            if form.fields.len() == limits.fields {
+            if form.parts.len() == limits.fields {
                 return Err(too_many_fields("form", limits));
             }
             let value = match part.file_name {
@@ -96,7 +98,7 @@ impl Form {
                     Value::File(form.uploads.len() - 1)
                 }
             };
-            form.fields.push((part.name, value));
+            form.parts.push((part.name, value));
         }
         Ok(form)
     }
@@ -141,14 +143,8 @@ const TEXT: &str = "the form's fields without its files are";
 fn urlencoded(body: &mut Body, limits: &Limits) -> Result<Form, Error> {
     check_size(body.size(), TEXT, limits)?;
     let bytes = body.bytes().map_err(|error| broken(&error))?;
-    let mut form = Form::default();
-    for (name, value) in query::pairs(&bytes) {
-        if form.fields.len() == limits.fields {
-            return Err(too_many_fields("form", limits));
-        }
-        form.fields.push((name, Value::Text(value)));
-    }
-    Ok(form)
+    let fields = Fields::decode(&bytes, limits.fields).ok_or_else(|| too_many_fields("form", limits))?;
+    Ok(Form { fields, ..Form::default() })
 }
 
 /// The content of a part that is no file; `total` counts that of all of them.

@@ -1,26 +1,87 @@
 //! Fields of a query string or form body (`application/x-www-form-urlencoded`, WHATWG URL section 5).
 
-use percent_encoding::percent_decode;
-
-/// The name and value of each field, decoded, in order. Bytes that are no valid encoding stay as they are.
-pub fn pairs(encoded: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
-    encoded.split(|byte| *byte == b'&').filter(|field| !field.is_empty()).map(|field| {
-        let (name, value) = match field.iter().position(|byte| *byte == b'=') {
-            Some(equals) => (&field[..equals], &field[equals + 1..]),
-            None => (field, &[][..]),
-        };
-        (decoded(name), decoded(value))
-    })
+/// Names and values, decoded, in order. They stand in one text, so that many fields cost no more allocations than one.
+#[derive(Default)]
+pub struct Fields {
+    text: Vec<u8>,
+    /// Where each name and each value ends in the text.
+    ends: Vec<(usize, usize)>,
 }
 
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    percent_decode(&spaced).collect()
+impl Fields {
+    /// Decodes all fields; none if there are more than `most`. Bytes that are no valid encoding stay as they are.
+    #[must_use]
+    pub fn decode(encoded: &[u8], most: usize) -> Option<Fields> {
+        // Decoding makes nothing longer.
+        let (mut text, mut end, mut ends) = (vec![0; encoded.len()], 0, Vec::new());
+        for field in encoded.split(|byte| *byte == b'&').filter(|field| !field.is_empty()) {
+            if ends.len() == most {
+                return None;
+            }
+            let (name, value) = match field.iter().position(|byte| *byte == b'=') {
+                Some(equals) => (&field[..equals], &field[equals + 1..]),
+                None => (field, &[][..]),
+            };
+            let name_end = end + decode_into(&mut text[end..], name);
+            end = name_end + decode_into(&mut text[name_end..], value);
+            ends.push((name_end, end));
+        }
+        Some(Fields { text, ends })
+    }
+
+    /// How many there are; names that are repeated count each time.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The name and value of each field.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |(name_end, end)| {
+            let pair = (&self.text[start..*name_end], &self.text[*name_end..*end]);
+            start = *end;
+            pair
+        })
+    }
+}
+
+/// Writes what is decoded, and returns its size.
+fn decode_into(text: &mut [u8], encoded: &[u8]) -> usize {
+    let (mut at, mut size) = (0, 0);
+    while let (Some(byte), Some(place)) = (encoded.get(at), text.get_mut(size)) {
+        at += 1;
+        size += 1;
+        *place = match byte {
+            b'+' => b' ',
+            b'%' => match escaped(&encoded[at..]) {
+                Some(byte) => {
+                    at += 2;
+                    byte
+                }
+                None => b'%',
+            },
+            byte => *byte,
+        };
+    }
+    size
+}
+
+/// The byte of two hexadecimal digits.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    Some((digit(0)? * 16 + digit(1)?) as u8)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decoded(query: &[u8]) -> String {
+        let fields = Fields::decode(query, usize::MAX).unwrap();
+        let shown = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        fields.iter().map(|(name, value)| format!("{}={};", shown(name), shown(value))).collect()
+    }
 
     #[test]
     fn names_and_values_are_decoded_and_broken_encodings_stay() {
@@ -30,14 +91,19 @@ mod tests {
             ("a==b&c=d==", "a==b;c=d==;"),
             ("&a=1&&b", "a=1;b=;"),
             ("a=%zz&b=%&c=%4&d=%2B%2f", "a=%zz;b=%;c=%4;d=+/;"),
+            ("a=%%41%2&b=%4%41", "a=%A%2;b=%4A;"),
             ("a=x%00y", "a=x\0y;"),
             ("=v", "=v;"),
             ("", ""),
         ] {
-            let shown: String = pairs(query.as_bytes())
-                .map(|(name, value)| format!("{}={};", String::from_utf8_lossy(&name), String::from_utf8_lossy(&value)))
-                .collect();
-            assert_eq!(shown, expected, "{query}");
+            assert_eq!(decoded(query.as_bytes()), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn as_many_fields_as_are_allowed_are_decoded_and_one_more_is_refused() {
+        assert_eq!(Fields::decode(b"a=1&&b=2&", 2).map(|fields| fields.count()), Some(2));
+        assert!(Fields::decode(b"a=1&&b=2&c", 2).is_none());
+        assert!(Fields::decode(b"&", 0).is_some());
     }
 }

@@ -56,6 +56,7 @@ const NOT_ON_THE_GROUND: &[&str] = &[
 const UNSAFE: &[&str] = &[
     "src/",
     "apr-dbd/src/",
+    "plua/src/api/fields.rs",
     "plua/src/c_modules.rs",
     "plua/src/c_stack.rs",
     "plua/src/escape.rs",

@@ -75,6 +75,20 @@ fn more_than_50_values_of_one_name_are_all_there() {
 }
 
 #[test]
+fn a_form_of_many_names_has_them_all_or_goes_over_the_memory_limit() {
+    let body = (1..=100_000).map(|n| format!("name{n}={n}")).collect::<Vec<_>>().join("&");
+    let page = "<? local f, n = parsePost(), 0 for _ in pairs(f) do n = n + 1 end echo(n, ' ', f.name77777) ?>";
+    let site = Site::new("pLuaFields 100000", &[("page.plua", page)]);
+    assert_eq!(site.post("page.plua", URLENCODED, &body).text(), "100000 77777");
+
+    let site = Site::new("pLuaFields 100000\npLuaMemoryLimit 2000", &[("page.plua", page)]);
+    let seen = site.post("page.plua", URLENCODED, &body);
+    assert_eq!(seen.status, 500);
+    assert!(seen.log.concat().starts_with("Memory limit"), "{:?}", seen.log);
+    assert_eq!(site.post("page.plua", URLENCODED, "name77777=a").text(), "1 a");
+}
+
+#[test]
 fn what_is_no_posted_form_is_an_empty_table_and_leaves_the_body() {
     let page = "<? echo(next(parsePost()), ' ', (getRequestBody())) ?>";
     let site = Site::new("", &[("page.plua", page)]);

@@ -1,14 +1,15 @@
 //! Page functions for the request's body: as it is, as JSON, as a form, and as uploaded files.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use mlua::{Lua, LuaString, Table, Value};
 
-use super::{Arguments, Native, json};
+use super::{Arguments, Native, fields, json};
 use crate::form::{self, Upload};
 use crate::memory_limit::Room;
-use crate::query;
+use crate::query::Fields;
 use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
@@ -38,27 +39,28 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         body => json::value_or_problem(lua, Room::new(lua, &limit), body),
     })?;
     native.add("parsePost", |lua, visit, _| {
-        let fields = lua.create_table().map_err(|error| error.to_string())?;
         if &*visit.exchange.request().method != b"POST" {
-            return Ok(fields);
+            return fields::table(lua, &Fields::default()).map_err(|error| error.to_string());
         }
         let form = match visit.form() {
             Ok(form) => form,
             Err(error) => return Err(visit.refuse(error)),
         };
         // They are handed out once.
-        for (name, value) in std::mem::take(&mut form.fields) {
+        let typed = std::mem::take(&mut form.fields);
+        let table = fields::table(lua, &typed).map_err(|error| error.to_string())?;
+        for (name, value) in std::mem::take(&mut form.parts) {
             match value {
-                form::Value::Text(text) => add(lua, &fields, &name, &[&text]),
+                form::Value::Text(text) => add(lua, &table, &name, &[&text]),
                 form::Value::File(number) => {
                     let Some(upload) = form.uploads.get_mut(number) else { continue };
                     let content = upload.read().map_err(|error| format!("an uploaded file cannot be read: {error}"))?;
-                    add(lua, &fields, &name, &[&upload.file_name, &content])
+                    add(lua, &table, &name, &[&upload.file_name, &content])
                 }
             }
             .map_err(|error| error.to_string())?;
         }
-        Ok(fields)
+        Ok(table)
     })?;
     // uploads() -> array of { field=, name=, type=, size=, path= }
     native.add("uploads", |lua, visit, _| {
@@ -100,11 +102,11 @@ fn string(lua: &Lua, bytes: &[u8]) -> Result<Value, String> {
     lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string())
 }
 
-/// Puts the values of a field into a table; a name that is repeated, or a file, has an array of them in order.
+/// Puts the values of a part into a table; a name that is repeated, or a file, has an array of them in order.
 ///
 /// # Errors
 /// Lua's, when memory runs out.
-pub fn add(lua: &Lua, fields: &Table, name: &[u8], values: &[&[u8]]) -> mlua::Result<()> {
+fn add(lua: &Lua, fields: &Table, name: &[u8], values: &[&[u8]]) -> mlua::Result<()> {
     let name = lua.create_string(name)?;
     let values: Vec<LuaString> = values.iter().map(|value| lua.create_string(value)).collect::<mlua::Result<_>>()?;
     match (fields.raw_get::<Value>(&name)?, values.as_slice()) {
@@ -153,16 +155,14 @@ fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
 /// # Errors
 /// The message for a page whose query has too many.
 pub fn query_fields(lua: &Lua, visit: &mut Visit) -> Result<Table, String> {
-    let fields = lua.create_table().map_err(|error| error.to_string())?;
-    let query = visit.exchange.request().query.map(|query| query.into_owned()).unwrap_or_default();
-    for (count, (name, value)) in query::pairs(&query).enumerate() {
-        if count == visit.limits.fields {
+    let request = visit.exchange.request();
+    match Fields::decode(request.query.as_deref().unwrap_or_default(), visit.limits.fields) {
+        Some(fields) => fields::table(lua, &fields).map_err(|error| error.to_string()),
+        None => {
             let error = form::too_many_fields("query", &visit.limits);
-            return Err(visit.refuse(error));
+            Err(visit.refuse(error))
         }
-        add(lua, &fields, &name, &[&value]).map_err(|error| error.to_string())?;
     }
-    Ok(fields)
 }
 
 /// The body in memory, as far as `pLuaUploadSize` allows it.
@@ -175,5 +175,5 @@ fn whole_body(visit: &mut Visit) -> Result<Vec<u8>, String> {
     if let Err(error) = form::check_size(body.size(), "a body taken whole is", &limits) {
         return Err(visit.refuse(error));
     }
-    body.bytes().map_err(|error| error.to_string())
+    body.bytes().map(Cow::into_owned).map_err(|error| error.to_string())
 }

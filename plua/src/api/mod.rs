@@ -5,6 +5,7 @@ mod command;
 mod cookie;
 mod database;
 mod digest;
+mod fields;
 mod file;
 mod form;
 mod include;
