@@ -21,6 +21,8 @@ local NUMBER = 24
 local opened, count = setmetatable({}, { __mode = "k" }), 0
 -- The default input and output before the request chose others, by the functions that choose.
 local defaults = {}
+-- The processes of this thread before the request's first command.
+local processes
 -- Whether the request is known to have files. What the file of pLuaInit opens stays open.
 local noted = false
 
@@ -78,6 +80,7 @@ if popen then
   -- The command's process is found as the one that this thread has since: nothing else tells it.
   io.popen = opening("popen", function(...)
     local before = is_of_request() and native.children()
+    processes = processes or before
     local file, problem, number = popen(...)
     if file and before then native.end_with_page(before) end
     return file, problem, number
@@ -175,6 +178,8 @@ local STANDARD = { [input] = stdin, [output] = stdout }
 
 -- Closes what the request has opened. A limit may cut in: another call goes on with what is left.
 return function()
+  -- A limit may have cut in between a command and its noting; closing would wait for its end.
+  if processes then native.end_with_page(processes) end
   for choose, before in next, defaults do
     defaults[choose] = nil
     pcall(choose, file_type(before) == "file" and before or STANDARD[choose])
@@ -183,5 +188,5 @@ return function()
     opened[file] = nil
     if file_type(file) == "file" then pcall(close, file) end
   end
-  count, noted = 0, false
+  count, noted, processes = 0, false, nil
 end
