@@ -144,11 +144,8 @@ impl Exchange for ApExchange {
 
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
         self.take_head(head);
-        if self.has_body {
-            // SAFETY: promised to `new`.
-            unsafe { ffi::ap_set_content_length(self.r.as_ptr(), body.len() as ffi::apr_off_t) };
-        }
-        // A HEAD request takes this way too: httpd drops the body itself, after the filters that change the length.
+        // httpd's own filter sees the end with the body, and so sets Content-Length. A HEAD request takes this way too:
+        // httpd drops the body itself, after the filters that change the length.
         self.pass(body, ffi::PLUA_END)
     }
 

@@ -205,6 +205,9 @@ impl Databases {
 
     /// Rolls back what was left open and takes the server's connection away.
     pub fn end(&mut self) {
+        if self.used.is_empty() && self.lent.is_none() {
+            return;
+        }
         for handle in self.used.drain(..) {
             // What takes back a page's work is not to fail for want of memory.
             handle.memory.allow(None);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use nix::sched::sched_getcpu;
 use parking_lot::{Condvar, Mutex};
 
 use crate::cache::{ChunkCache, MOST_BYTES};
@@ -65,13 +66,26 @@ pub struct HostPool {
 
 #[derive(Default)]
 struct States {
-    /// The one used last is lent first: its compiled traces and its memory are warm.
-    #[allow(clippy::vec_box, reason = "a state is large, and moves between threads with each request")]
-    free: Vec<Box<State>>,
+    /// Each with the processor it ran on last. Of those the one used last is lent first: its memory is in the caches.
+    free: Vec<(usize, Box<State>)>,
     /// States that exist or are being made.
     made: u32,
     /// Requests waiting, first come first served.
     waiting: VecDeque<Arc<Waiter>>,
+}
+
+impl States {
+    fn take_free(&mut self) -> Option<Box<State>> {
+        let here = processor();
+        let warm = self.free.iter().rposition(|(processor, _)| *processor == here);
+        let at = warm.or(self.free.len().checked_sub(1))?;
+        Some(self.free.remove(at).1)
+    }
+}
+
+/// The processor this thread runs on now.
+fn processor() -> usize {
+    sched_getcpu().unwrap_or(0)
 }
 
 #[derive(Default)]
@@ -133,7 +147,7 @@ impl HostPool {
     fn turn(&self, most: u32, wait: Option<Duration>) -> Result<Turn, Error> {
         let (waiter, wait) = {
             let mut states = self.states.lock();
-            if let Some(state) = states.free.pop() {
+            if let Some(state) = states.take_free() {
                 return Ok(Turn::Take(state));
             }
             let wait = match wait {
@@ -202,7 +216,7 @@ impl HostPool {
                 waiter.arrived.notify_one();
             }
             None => match state {
-                Some(state) => states.free.push(state),
+                Some(state) => states.free.push((processor(), state)),
                 None => states.made -= 1,
             },
         }

@@ -56,6 +56,9 @@ impl Settings {
     /// The limits of a host of these settings, in a directory of those.
     #[must_use]
     pub fn limits_in(&self, directory: &Settings) -> Limits {
+        if directory.limits == limits::Given::default() {
+            return self.limits.limits();
+        }
         self.limits.tightened(&directory.limits).limits()
     }
 

@@ -80,7 +80,7 @@ impl Visit {
     pub fn new(exchange: Box<dyn Exchange>, path: PathBuf, settings: Arc<Settings>, host: Arc<Settings>) -> Visit {
         Visit {
             exchange,
-            folder_length: path.parent().map_or(0, |folder| folder.as_os_str().len()),
+            folder_length: path.as_os_str().as_bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0),
             path,
             show_errors: settings.show_errors(),
             limits: host.limits_in(&settings),
