@@ -134,7 +134,7 @@ end
 
 local function report(message, calls)
   local _, shown = native.include_failed(message, calls)
-  if shown then slot.out:put(shown) end
+  if shown then output.put(shown) end
 end
 
 -- A file's function takes any arguments. LuaJIT compiles no return of such a function to `xpcall`, so another one stands

@@ -26,6 +26,7 @@ mod output;
 pub mod page;
 pub mod pattern;
 mod pool;
+mod put;
 mod query;
 pub mod report;
 pub mod settings;

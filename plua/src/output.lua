@@ -3,62 +3,13 @@
 -- The chunk takes the functions written in Rust and returns the parts that the state's own code needs.
 local native = ...
 
-local error, pcall, rawget, select, setmetatable, tostring, type =
-  error, pcall, rawget, select, setmetatable, tostring, type
-local unpack = unpack or table.unpack
-local find, gsub = string.find, string.gsub
-local concat = table.concat
+local error, rawget, select, tostring, type = error, rawget, select, tostring, type
+local gsub = string.gsub
 local metatable_of = debug.getmetatable
 
--- LuaJIT's own buffer lets echo stay inside compiled code; elsewhere a table does.
-local new_buffer, contents_of, text_of, size_of
--- A number as `put` takes it fastest.
-local number_for_put = function(number) return number end
-local has_buffer, string_buffer = pcall(require, "string.buffer")
-if has_buffer then
-  local ffi = require("ffi")
-  local cast, address = ffi.cast, ffi.typeof("uintptr_t")
-  local tonumber = tonumber
-  local tobit = require("bit").tobit
-  -- Compiled code knows of `i * i` only that it is a number, and formats that as slowly as a fraction.
-  function number_for_put(number)
-    local whole = tobit(number)
-    if whole == number and (whole ~= 0 or 1 / number > 0) then return whole end
-    return number
-  end
-  new_buffer = string_buffer.new
-  local reference = new_buffer().ref
-  function contents_of(buffer)
-    local pointer, length = reference(buffer)
-    return tonumber(cast(address, pointer)), length
-  end
-  function text_of(buffer) return buffer:tostring() end
-  function size_of(buffer) return #buffer end
-else
-  local buffer = {}
-  buffer.__index = buffer
-  function new_buffer() return setmetatable({ n = 0 }, buffer) end
-  function buffer:put(...)
-    local n = self.n
-    for i = 1, select("#", ...) do
-      n = n + 1
-      self[n] = (select(i, ...))
-    end
-    self.n = n
-  end
-  function buffer:reset()
-    for i = self.n, 1, -1 do self[i] = nil end
-    self.n, self.counted, self.bytes = 0, 0, 0
-  end
-  function size_of(self)
-    local bytes = self.bytes or 0
-    for i = (self.counted or 0) + 1, self.n do bytes = bytes + #tostring(self[i]) end
-    self.counted, self.bytes = self.n, bytes
-    return bytes
-  end
-  function contents_of(self) return concat(self, "", 1, self.n) end
-  text_of = contents_of
-end
+local buffer = native.buffer(native)
+local new_buffer, put_text, put_number, put_html = buffer.new, buffer.put_text, buffer.put_number, buffer.put_html
+local size_of, text_of, contents_of = buffer.size_of, buffer.text_of, buffer.contents_of
 
 -- The buffers above the page's own, which is number 0, each with what opened it: OB, CAPTURE, or a block's
 -- { name, source, line }. Only the topmost is written to.
@@ -67,8 +18,6 @@ local buffers, openers, level = { [0] = new_buffer() }, {}, 0
 
 -- Where text goes, and what `<?= ?>` and `<?& ?>` do with values.
 local slot = { out = buffers[0] }
-
-function slot.put(text) slot.out:put(text) end
 
 -- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
 local function describe(value)
@@ -81,73 +30,50 @@ local function describe(value)
   return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))
 end
 
-local function text(...)
-  local count = select("#", ...)
-  if count == 1 then
-    local value = ...
-    local kind = type(value)
-    if kind == "string" then return value end
-    if kind == "number" then return number_for_put(value) end
-    return describe(value)
+local function put_value(value)
+  local kind = type(value)
+  if kind == "string" then
+    put_text(slot.out, value)
+  elseif kind == "number" then
+    put_number(slot.out, value)
+  else
+    -- It may put out something itself, or open another buffer.
+    local shown = describe(value)
+    put_text(slot.out, shown)
   end
+end
+
+local function put_escaped(value)
+  value = describe(value)
+  if type(value) == "string" then put_html(slot.out, value) else put_number(slot.out, value) end
+end
+
+slot.put = put_value
+
+-- Values are described before the first of them is put out.
+local function put_values(...)
+  local count = select("#", ...)
+  if count == 1 then return put_value((...)) end
   local values = { ... }
   for i = 1, count do values[i] = describe(values[i]) end
-  return unpack(values, 1, count)
+  for i = 1, count do put_value(values[i]) end
 end
-
--- Puts out a value escaped, and what follows it.
-local put_html
-if has_buffer then
-  local cast = require("ffi").cast
-  local escaped_size = cast("double (*)(const char *, size_t)", native.escaped_html_size)
-  local write = cast("void (*)(const char *, size_t, uint8_t *)", native.write_escaped_html)
-  function put_html(out, value, following)
-    if type(value) == "string" then
-      local length = #value
-      local size = escaped_size(value, length)
-      if size ~= length then
-        write(value, length, (out:reserve(size)))
-        out:commit(size):put(following)
-        return
-      end
-    end
-    out:put(value, following)
-  end
-else
-  function put_html(out, value, following)
-    if type(value) == "string" and find(value, "[&<>\"']") then value = native.escape_html(value) end
-    out:put(value, following)
-  end
-end
-
 -- The text that follows an echo in the page comes with it: one call, and Lua allows a loop only so many.
 function slot.echo(following, ...)
-  if select("#", ...) == 1 then
-    local value = ...
-    local kind = type(value)
-    if kind == "number" then
-      value = number_for_put(value)
-    elseif kind ~= "string" then
-      value = describe(value)
-    end
-    slot.out:put(value, following)
-  else
-    slot.out:put(text(...))
-    slot.out:put(following)
-  end
+  if select("#", ...) == 1 then put_value((...)) else put_values(...) end
+  put_value(following)
 end
 
 function slot.escape(following, ...)
   local count = select("#", ...)
   if count == 1 then
-    local value = describe((...))
-    put_html(slot.out, value, following)
+    put_escaped((...))
   else
     local values = { ... }
     for i = 1, count do values[i] = describe(values[i]) end
-    for i = 1, count do put_html(slot.out, values[i], "") end
-    slot.out:put(following)
+    for i = 1, count do put_escaped(values[i]) end
   end
+  put_value(following)
 end
 
 -- Bytes each open buffer may hold, where output is limited: what is put out already and what lies below count.
@@ -196,7 +122,7 @@ end
 
 -- Moves the output above `to` down into it, in order.
 local function settle(to)
-  for i = level, to + 1, -1 do buffers[i - 1]:put(text_of(buffers[i])) end
+  for i = level, to + 1, -1 do put_text(buffers[i - 1], text_of(buffers[i])) end
   drop(to)
 end
 
@@ -259,7 +185,7 @@ function ob.ob_get_level() return level - innermost() end
 -- Empties the page's own buffer. A large page's memory is not kept for the small ones that follow.
 local LARGEST_KEPT = 1048576
 local function clear()
-  if has_buffer and #buffers[0] > LARGEST_KEPT then
+  if buffer.has_memory and size_of(buffers[0]) > LARGEST_KEPT then
     buffers[0] = new_buffer()
   else
     buffers[0]:reset()
@@ -278,7 +204,8 @@ return {
   for_pages = function() return for_pages end,
   -- Forgets what pages made of that table.
   renew = renew,
-  text = text,
+  -- Puts out values as `echo` shows them.
+  put = put_values,
   capture = capture,
   open_block = open_block,
   close_block = close_block,

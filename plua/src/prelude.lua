@@ -275,13 +275,13 @@ local function flush()
   if not sent then end_page("client gone") end
 end
 
-local text = output.text
-local function echo(...) slot.out:put(text(...)) end
+local put = output.put
+local function echo(...) put(...) end
 
 local function send_file(path)
   local ok, bytes = native["file.send"](path, level() > 0)
   if ok and bytes then
-    slot.out:put(bytes)
+    put(bytes)
     return #bytes
   end
   if ok and bytes == nil then
@@ -435,7 +435,7 @@ local limited_echo
 local function limit_page(kilobytes, steps)
   if kilobytes > 0 and not limited_echo then
     function limited_echo(...)
-      slot.out:put(text(...))
+      put(...)
       output.check()
     end
     if _G.echo == echo then _G.echo = limited_echo end

@@ -540,7 +540,8 @@ pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Fun
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
+    ("buffer", include_str!("../buffer.lua")),
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
     ("environments", include_str!("../environments.lua")),

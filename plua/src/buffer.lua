@@ -1,0 +1,140 @@
+-- Buffers that output is collected in: memory that compiled code writes into where there is LuaJIT, else a table of pieces.
+--
+-- The chunk takes the functions written in Rust and returns what makes, fills and reads buffers. Texts are strings.
+local native = ...
+
+local pcall, select, setmetatable, tostring, type = pcall, select, setmetatable, tostring, type
+local find = string.find
+local concat = table.concat
+local escape_html = native.escape_html
+
+local buffer = {}
+buffer.__index = buffer
+
+local has_memory, string_buffer = pcall(require, "string.buffer")
+if not has_memory then
+  local function put(self, value)
+    local n = self.n + 1
+    self[n], self.n = value, n
+  end
+  function buffer:reset()
+    for i = self.n, 1, -1 do self[i] = nil end
+    self.n, self.counted, self.bytes = 0, 0, 0
+  end
+  local function contents_of(self) return concat(self, "", 1, self.n) end
+  return {
+    new = function() return setmetatable({ n = 0 }, buffer) end,
+    put_text = put,
+    put_number = put,
+    put_html = function(self, text)
+      if find(text, "[&<>\"']") then text = escape_html(text) end
+      put(self, text)
+    end,
+    size_of = function(self)
+      local bytes = self.bytes or 0
+      for i = (self.counted or 0) + 1, self.n do bytes = bytes + #tostring(self[i]) end
+      self.counted, self.bytes = self.n, bytes
+      return bytes
+    end,
+    text_of = contents_of,
+    contents_of = contents_of,
+  }
+end
+
+-- LuaJIT's own buffer holds the memory, but each of its calls costs as much as ten short texts that are copied in place.
+-- `at` bytes are written where `bytes` points, of `room` there; `before` are handed to LuaJIT's buffer already. `turn`
+-- counts how often the memory may have moved.
+local ffi, tobit = require("ffi"), require("bit").tobit
+local cast, copy, tonumber = ffi.cast, ffi.copy, tonumber
+local address, nowhere = ffi.typeof("uintptr_t"), cast("uint8_t *", 0)
+local longest_entity, longest_integer = native.longest_entity, native.longest_integer
+local write_escaped = cast("double (*)(const char *, size_t, uint8_t *)", native.write_escaped_html)
+local write_integer = cast("int32_t (*)(int32_t, uint8_t *)", native.write_integer)
+local new_memory = string_buffer.new
+local methods = new_memory()
+local commit, reference, reserve, reset, text_in =
+  methods.commit, methods.ref, methods.reserve, methods.reset, methods.tostring
+
+-- Texts up to here are escaped in place, where room for the longest outcome is taken.
+local LONG = 4096
+
+local function settle(self)
+  local at = self.at
+  self.at, self.room = 0, 0
+  if at > 0 then
+    self.before = self.before + at
+    commit(self.memory, at)
+  end
+end
+
+-- Taking memory can collect garbage, and so run a finalizer that puts something out and moves the memory again. No loop
+-- looks for that here, nor below: LuaJIT compiles a page's loop only if there is none inside.
+local function grow(self, more)
+  settle(self)
+  local turn = self.turn + 1
+  self.turn = turn
+  local bytes, room = reserve(self.memory, more)
+  if self.turn ~= turn then return grow(self, more) end
+  self.bytes, self.room = bytes, room
+  if self.before == 0 then self.start, self.whole, self.start_turn = bytes, room, turn end
+end
+
+-- Where so many bytes may be written, and how many are written before them. They count once `at` says so.
+local function place(self, length)
+  if self.at + length > self.room then grow(self, length) end
+  local at, turn = self.at, self.turn
+  local to = self.bytes + at
+  -- What a finalizer puts out while the pointer is made comes first.
+  if self.at ~= at or self.turn ~= turn then return place(self, length) end
+  return to, at
+end
+
+local function put_text(self, text)
+  local length = #text
+  local to, at = place(self, length)
+  copy(to, text, length)
+  self.at = at + length
+end
+
+local function contents_of(self)
+  settle(self)
+  local pointer, length = reference(self.memory)
+  return tonumber(cast(address, pointer)), length
+end
+
+-- What was there before it is empty may be written again.
+function buffer:reset()
+  reset(self.memory)
+  self.at, self.before, self.room = 0, 0, 0
+  if self.start_turn == self.turn then self.bytes, self.room = self.start, self.whole end
+end
+
+return {
+  has_memory = true,
+  new = function()
+    local made = { memory = new_memory(), bytes = nowhere, at = 0, room = 0, before = 0, turn = 0, start_turn = -1 }
+    return setmetatable(made, buffer)
+  end,
+  put_text = put_text,
+  put_number = function(self, number)
+    local whole = tobit(number)
+    if whole == number and (whole ~= 0 or 1 / number > 0) then
+      local to, at = place(self, longest_integer)
+      self.at = at + write_integer(whole, to)
+    else
+      put_text(self, tostring(number))
+    end
+  end,
+  put_html = function(self, text)
+    local length = #text
+    if length > LONG then return put_text(self, escape_html(text)) end
+    local to, at = place(self, longest_entity * length)
+    self.at = at + write_escaped(text, length, to)
+  end,
+  size_of = function(self) return self.before + self.at end,
+  text_of = function(self)
+    settle(self)
+    return text_in(self.memory)
+  end,
+  contents_of = contents_of,
+}

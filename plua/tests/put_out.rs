@@ -1,0 +1,117 @@
+//! What pages put out arrives byte for byte, whatever it is made of and however long it gets.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+mod site;
+
+use site::Site;
+
+fn shown(code: &str) -> String {
+    Site::new("", &[("page.plua", code)]).get("page.plua").text()
+}
+
+#[test]
+fn numbers_read_as_tostring_makes_them() {
+    for number in [
+        "0",
+        "-0.0",
+        "7",
+        "-1",
+        "10",
+        "99",
+        "100",
+        "12345",
+        "2147483647",
+        "-2147483648",
+        "2147483648",
+        "-2147483649",
+        "2^53",
+        "-2^53",
+        "2^63",
+        "1e15",
+        "1e16",
+        "1e100",
+        "0.1",
+        "-0.5",
+        "1/3",
+        "1/0",
+        "-1/0",
+        "0/0",
+        "3.0",
+    ] {
+        let page =
+            format!("<? local n = {number} ?><?= n ?>|<?= tostring(n) ?>|<?& n ?>|<? echo(n) ?>|<? echo(n, n) ?>");
+        let text = shown(&page);
+        let parts: Vec<&str> = text.split('|').collect();
+        let twice = parts[1].repeat(2);
+        assert_eq!(parts, [parts[1], parts[1], parts[1], parts[1], &twice], "{number}");
+    }
+}
+
+#[test]
+fn long_outputs_of_small_and_large_pieces_are_whole() {
+    let page = "<? local part = ('x'):rep(70000) for i = 1, 3000 do ?>[<?= i * i ?>|<?& '<' .. i ?>]<? \
+                if i % 1000 == 0 then echo(part) end end ?>";
+    let mut wanted = String::new();
+    for i in 1..=3000 {
+        wanted += &format!("[{}|&lt;{i}]", i * i);
+        if i % 1000 == 0 {
+            wanted += &"x".repeat(70_000);
+        }
+    }
+    let site = Site::new("", &[("page.plua", page), ("small.plua", "small <?= 1 ?>")]);
+    for _ in 0..5 {
+        assert!(site.get("page.plua").text() == wanted);
+        assert_eq!(site.get("small.plua").text(), "small 1");
+    }
+}
+
+#[test]
+fn escaped_texts_of_every_length_are_whole() {
+    let page = "<? for _, n in ipairs { 0, 1, 7, 4095, 4096, 4097, 100000 } do \
+                local text = ('<'):rep(n) ?><?& text ?><?= '\\n' ?><? end ?>";
+    let wanted: String = [0, 1, 7, 4095, 4096, 4097, 100_000].iter().map(|n| "&lt;".repeat(*n) + "\n").collect();
+    assert!(shown(page) == wanted);
+}
+
+#[test]
+fn what_is_put_out_while_a_value_is_described_comes_before_it() {
+    let page = "<? local object = setmetatable({}, { __tostring = function() echo('first ') return 'object' end }) ?>\
+                <?= object ?>, <? echo('then ', object) ?>";
+    assert_eq!(shown(page), "first object, first then object");
+}
+
+#[test]
+fn captured_output_of_every_size_comes_back_whole_and_leaves_the_outer_one_as_it_was() {
+    let page = "<? for i = 1, 200 do ?><?= i ?>:<? local n = #capture(function() for k = 1, i * 50 do echo(k % 10) end end) \
+                echo(n) ?> <? end ?>";
+    let wanted: String = (1..=200).map(|i| format!("{i}:{} ", i * 50)).collect();
+    assert_eq!(shown(page), wanted);
+}
+
+/// Only LuaJIT has finalizers that pages can make, with `ffi`.
+#[cfg(feature = "luajit")]
+#[test]
+fn a_finalizer_that_puts_something_out_loses_nothing_of_the_page() {
+    let page = "<? local ffi = require('ffi') collectgarbage('setpause', 10) collectgarbage('setstepmul', 10000)\n\
+                local made, gone = 0, 0\n\
+                local long = ('y'):rep(5000)\n\
+                for i = 1, 3000 do\n\
+                  made = made + 1\n\
+                  ffi.gc(ffi.new('int[4]'), function() gone = gone + 1 echo(long) end)\n\
+                  echo('x', i * 1.5, 'x')\n\
+                end\n\
+                local _ = collectgarbage() ?>|<?= gone ?>";
+    let text = shown(page);
+    let (body, gone) = text.rsplit_once('|').unwrap();
+    let gone: usize = gone.parse().unwrap();
+    assert!(gone > 100, "{gone}");
+    assert_eq!(body.matches('y').count(), gone * 5000);
+    let rest = body.replace('y', "");
+    let mut wanted = String::new();
+    for i in 1..=3000 {
+        let number = if i % 2 == 0 { format!("{}", i * 3 / 2) } else { format!("{}.5", i * 3 / 2) };
+        wanted += &format!("x{number}x");
+    }
+    assert_eq!(rest, wanted);
+}
