@@ -336,6 +336,14 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_is_given_twice_is_kept_once() {
+        assert_eq!(
+            given("pLuaBaseDir", &["/usr", "/", "/usr"]).unwrap().base_folders(),
+            [PathBuf::from("/usr"), PathBuf::from("/")]
+        );
+    }
+
+    #[test]
     fn a_sandbox_implies_globals_of_each_requests_own_unless_they_are_chosen() {
         let sandbox = given("pLuaSandbox", &["On"]).unwrap();
         assert!(sandbox.request_globals());

@@ -362,7 +362,9 @@ fn add_base_folder(settings: &mut Settings, value: &str) -> Result<(), String> {
     let folder = PathBuf::from(absolute(value)?);
     match folder.metadata() {
         Ok(found) if found.is_dir() => {
-            settings.base_folders.push(folder);
+            if !settings.base_folders.contains(&folder) {
+                settings.base_folders.push(folder);
+            }
             Ok(())
         }
         Ok(_) => Err(format!("'{value}' is not a folder")),
