@@ -77,6 +77,9 @@ pub fn functions() -> impl Iterator<Item = &'static str> {
     [COMMON].into_iter().chain(more).flatten().copied()
 }
 
+/// Characters by which a name may differ from the one that was meant.
+const FARTHEST: usize = 2;
+
 /// The table's own copy of a name.
 ///
 /// # Errors
@@ -90,7 +93,10 @@ pub fn known(name: &str) -> Result<&'static str, String> {
     let meant = all()
         .find(|known| known.eq_ignore_ascii_case(name))
         .or_else(|| all().find(|known| last(known) == last(name)))
-        .or_else(|| all().min_by_key(|known| distance(known, name)).filter(|known| distance(known, name) <= 2));
+        .or_else(|| {
+            let near = all().filter(|known| known.len().abs_diff(name.len()) <= FARTHEST);
+            near.min_by_key(|known| distance(known, name)).filter(|known| distance(known, name) <= FARTHEST)
+        });
     Err(match meant {
         Some(meant) => {
             format!("'{name}' is no library or function of Lua that can be left out: did you mean '{meant}'?")
