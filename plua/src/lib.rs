@@ -41,6 +41,7 @@ pub mod fuzzing {
     pub use crate::api::{JSON_ARRAY, decode_json, encode_json, received_cookies};
     pub use crate::body::Body;
     pub use crate::form::{Form, Value};
+    pub use crate::memory_limit::Room;
     pub use crate::query::Fields;
     pub use crate::visit::Visit;
 }
