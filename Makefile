@@ -96,10 +96,13 @@ bench-engine: ## Measure the parts of the engine
 	scripts/deps build
 	$(CARGO) bench -p plua --bench engine
 
-check: ## Check formatting and lints
+# Nothing is linked, so libFuzzer need not be there.
+check: ## Check formatting and lints, and that the fuzz targets compile
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a RUSTFLAGS="--cfg fuzzing -D warnings" \
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir "$(abspath $(TARGET))/fuzzing"
 
 # Built before, by the user: root often has no cargo.
 install: ## Install the module, its configuration and the plua command (after make build, as root)
