@@ -63,7 +63,14 @@ impl ErrorKind {
     /// Whether the state the page ran in must not run another.
     #[must_use]
     pub fn spoils_state(self) -> bool {
-        matches!(self, ErrorKind::TimeLimit | ErrorKind::MemoryLimit | ErrorKind::OutputLimit | ErrorKind::Internal)
+        matches!(
+            self,
+            ErrorKind::TimeLimit
+                | ErrorKind::MemoryLimit
+                | ErrorKind::OutputLimit
+                | ErrorKind::PatternLimit
+                | ErrorKind::Internal
+        )
     }
 }
 
