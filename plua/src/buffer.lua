@@ -38,14 +38,19 @@ if not has_memory then
     end,
     text_of = contents_of,
     contents_of = contents_of,
+    allow = function() end,
   }
 end
 
 -- LuaJIT's own buffer holds the memory, but each of its calls costs as much as ten short texts that are copied in place.
 -- `at` bytes are written where `bytes` points, of `room` there; `before` are handed to LuaJIT's buffer already. `turn`
--- counts how often the memory may have moved.
+-- counts how often the memory may have moved. `most` is what the buffer may hold: looked at when memory is taken, so that
+-- a limit of the output costs nothing where text is put. What goes over it by less than a long text's entities is found
+-- when memory is taken next, or when the page ends.
 local ffi, tobit = require("ffi"), require("bit").tobit
 local cast, copy, tonumber = ffi.cast, ffi.copy, tonumber
+local huge, max, min = math.huge, math.max, math.min
+local go_over_output = native.go_over_output
 local address, nowhere = ffi.typeof("uintptr_t"), cast("uint8_t *", 0)
 local longest_entity, longest_integer = native.longest_entity, native.longest_integer
 local write_escaped = cast("double (*)(const char *, size_t, uint8_t *)", native.write_escaped_html)
@@ -57,6 +62,7 @@ local commit, reference, reserve, reset, text_in =
 
 -- Texts up to here are escaped in place, where room for the longest outcome is taken.
 local LONG = 4096
+local SLACK = longest_entity * LONG
 
 local function settle(self)
   local at = self.at
@@ -71,11 +77,17 @@ end
 -- looks for that here, nor below: LuaJIT compiles a page's loop only if there is none inside.
 local function grow(self, more)
   settle(self)
+  local left = self.most - self.before
+  if left < 0 or more - left > SLACK then
+    go_over_output()
+    -- It strikes here.
+    while true do end
+  end
   local turn = self.turn + 1
   self.turn = turn
   local bytes, room = reserve(self.memory, more)
   if self.turn ~= turn then return grow(self, more) end
-  self.bytes, self.room = bytes, room
+  self.bytes, self.room = bytes, min(room, max(left, more))
   if self.before == 0 then self.start, self.whole, self.start_turn = bytes, room, turn end
 end
 
@@ -106,14 +118,21 @@ end
 function buffer:reset()
   reset(self.memory)
   self.at, self.before, self.room = 0, 0, 0
-  if self.start_turn == self.turn then self.bytes, self.room = self.start, self.whole end
+  if self.start_turn == self.turn then self.bytes, self.room = self.start, min(self.whole, self.most) end
 end
 
 return {
   has_memory = true,
-  new = function()
-    local made = { memory = new_memory(), bytes = nowhere, at = 0, room = 0, before = 0, turn = 0, start_turn = -1 }
+  new = function(most)
+    local made = {
+      memory = new_memory(), bytes = nowhere, at = 0, room = 0, before = 0, turn = 0, start_turn = -1, most = most or huge,
+    }
     return setmetatable(made, buffer)
+  end,
+  -- From here on the buffer may hold so many bytes; nil is no limit.
+  allow = function(self, most)
+    settle(self)
+    self.most = most or huge
   end,
   put_text = put_text,
   put_number = function(self, number)

@@ -9,7 +9,7 @@ local metatable_of = debug.getmetatable
 
 local buffer = native.buffer(native)
 local new_buffer, put_text, put_number, put_html = buffer.new, buffer.put_text, buffer.put_number, buffer.put_html
-local size_of, text_of, contents_of = buffer.size_of, buffer.text_of, buffer.contents_of
+local size_of, text_of, contents_of, allow = buffer.size_of, buffer.text_of, buffer.contents_of, buffer.allow
 
 -- The buffers above the page's own, which is number 0, each with what opened it: OB, CAPTURE, or a block's
 -- { name, source, line }. Only the topmost is written to.
@@ -80,6 +80,7 @@ end
 local limit, rooms = 0, {}
 local room = 0
 
+-- Memory looks by itself whether a buffer has become too large; after a put into a table of pieces, this does.
 local function check()
   if limit > 0 and size_of(slot.out) > room then
     native.go_over_output()
@@ -108,7 +109,7 @@ local function open(opener)
     rooms[level + 1] = room
   end
   level = level + 1
-  local buffer = new_buffer()
+  local buffer = new_buffer(limit > 0 and rooms[level] or nil)
   buffers[level], openers[level], slot.out = buffer, opener, buffer
   return buffer
 end
@@ -186,7 +187,7 @@ function ob.ob_get_level() return level - innermost() end
 local LARGEST_KEPT = 1048576
 local function clear()
   if buffer.has_memory and size_of(buffers[0]) > LARGEST_KEPT then
-    buffers[0] = new_buffer()
+    buffers[0] = new_buffer(rooms[0])
   else
     buffers[0]:reset()
   end
@@ -211,12 +212,13 @@ return {
   close_block = close_block,
   ob = ob,
   level = function() return level end,
-  check = check,
+  check = not buffer.has_memory and check or nil,
   -- So many bytes may be put out by each page from here on; 0 is no limit.
   limit = function(bytes)
     limit, room = bytes, bytes
-    rooms[0] = bytes
-    if bytes > 0 then
+    rooms[0] = bytes > 0 and bytes or nil
+    allow(buffers[0], rooms[0])
+    if bytes > 0 and not buffer.has_memory then
       slot.put, slot.echo, slot.escape = checked_put, checked_echo, checked_escape
     else
       slot.put, slot.echo, slot.escape = put, echo, escape
@@ -256,13 +258,18 @@ return {
     if limit > 0 and not kept then
       rooms[0] = rooms[0] - size_of(buffers[0]) - (more or 0)
       if level == 0 then room = rooms[0] end
+      allow(buffers[0], rooms[0])
     end
     if not kept then clear() end
     slot.out = buffers[level]
   end,
   reset = function()
     if level > 0 then drop(0) end
-    if limit > 0 then rooms[0], room = limit, limit end
+    if limit > 0 and rooms[0] ~= limit then
+      rooms[0] = limit
+      allow(buffers[0], limit)
+    end
+    room = limit
     spare:reset()
     clear()
     slot.out = buffers[0]

@@ -433,7 +433,7 @@ _G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case })
 local limited_echo
 -- Limits of the pages from here on: kilobytes of output, steps of a pattern; 0 is none.
 local function limit_page(kilobytes, steps)
-  if kilobytes > 0 and not limited_echo then
+  if kilobytes > 0 and output.check and not limited_echo then
     function limited_echo(...)
       put(...)
       output.check()

@@ -89,6 +89,39 @@ fn captured_output_of_every_size_comes_back_whole_and_leaves_the_outer_one_as_it
     assert_eq!(shown(page), wanted);
 }
 
+#[test]
+fn what_is_over_the_output_limit_is_stopped_and_what_is_within_is_whole_however_it_is_put_out() {
+    let over = [
+        "for i = 1, 2000 do ?>0123456789<? end",
+        "echo(('x'):rep(11000))",
+        "for i = 1, 11 do ?><?& ('<'):rep(300) ?><? end",
+        "echo(('x'):rep(10000)) echo(capture(function() echo(('y'):rep(300)) end))",
+        "ob_start() for i = 1, 1100 do echo(1234567890) end",
+        "echo(('x'):rep(9000)) flush() echo(('x'):rep(2000))",
+    ];
+    let within = [
+        ("for i = 1, 1000 do ?>0123456789<? end", 10_000),
+        ("echo(('x'):rep(10240))", 10_240),
+        ("for i = 1, 8 do ?><?& ('<'):rep(300) ?><? end", 9_600),
+        ("echo(('x'):rep(5000)) local t = capture(function() echo(('y'):rep(5000)) end) echo(t)", 10_000),
+        ("ob_start() for i = 1, 1000 do echo(1234567890) end ob_end_flush()", 10_000),
+        ("echo(('x'):rep(9000)) flush() echo(('x'):rep(1000))", 10_000),
+    ];
+    for code in over {
+        let site = Site::new("pLuaOutputLimit 10", &[("page.plua", &format!("<? {code} ?>")), ("next.plua", "fine")]);
+        let seen = site.get("page.plua");
+        assert!(seen.log.concat().contains("Output limit: "), "{code}: {} {:?}", seen.status, seen.log);
+        assert_eq!(site.get("next.plua").text(), "fine", "{code}");
+    }
+    for (code, length) in within {
+        let site = Site::new("pLuaOutputLimit 10", &[("page.plua", &format!("<? {code} ?>"))]);
+        for _ in 0..3 {
+            let seen = site.get("page.plua");
+            assert_eq!((seen.status, seen.text().len()), (200, length), "{code}: {:?}", seen.log);
+        }
+    }
+}
+
 /// Only LuaJIT has finalizers that pages can make, with `ffi`.
 #[cfg(feature = "luajit")]
 #[test]
