@@ -232,6 +232,7 @@ fn a_command_runs_no_longer_than_its_page() {
     for code in [
         "os.execute('sleep 30')",
         "os.execute('sleep 30; true')",
+        "os.execute('sleep 30\\0')",
         "os.execute('sleep 30 & sleep 30; true')",
         "io.popen('sleep 30'):read('*a')",
         "io.popen('sleep 30; true'):read('*a')",
@@ -264,6 +265,7 @@ fn a_command_tells_under_a_time_limit_what_it_tells_without() {
         "echo(os.execute('exit 3'))",
         "echo(os.execute('true'))",
         "echo(os.execute('kill -9 $$'))",
+        "echo(os.execute('exit 3\\0; exit 4'))",
         "echo(os.execute())",
         "os.execute('echo x > made') echo(io.open('made'):read('*a'))",
         "os.execute('cat < file > made') echo(io.open('made'):read('*a'))",

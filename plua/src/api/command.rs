@@ -26,7 +26,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // up | false where there is no time limit to keep, or no shell
     let slot = native.slot.clone();
     let execute = native.lua.create_function(move |_, command: LuaString| {
-        let command = command.as_bytes().to_vec();
+        // As far as the system would read it.
+        let command: Vec<u8> = command.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
         let deadline = slot.try_lock().as_deref().and_then(|visit| visit.as_ref()?.deadline);
         let ran = deadline.and_then(|deadline| Some((run(&command, deadline).ok()?, deadline <= Instant::now())));
         let Some((status, is_over)) = ran else { return Ok((false, 0, "", 0, false)) };
