@@ -232,6 +232,15 @@ fn memory_that_databases_give_back_can_be_taken_again() {
 }
 
 #[test]
+fn sqlite_works_in_the_thread_of_its_page_where_its_memory_is_counted() {
+    let text = within_memory(
+        "x.db",
+        "db:query('PRAGMA threads = 8') db:run('PRAGMA main.THREADS(4)') echo(db:query('PRAGMA threads')[1][1], ' ')",
+    );
+    assert_eq!(text, "0 on");
+}
+
+#[test]
 fn a_database_works_on_after_it_ran_out_of_memory() {
     let text = within_memory(
         "x.db",
