@@ -25,6 +25,9 @@ local function describe(value)
   if kind == "string" or kind == "number" then return value end
   local shown = tostring(value)
   if kind == "nil" or kind == "boolean" then return shown end
+  local kind_shown = type(shown)
+  -- Lua 5.1 and LuaJIT take anything, which could then be put out in yet another way, and unescaped.
+  if kind_shown ~= "string" and kind_shown ~= "number" then error("'__tostring' must return a string", 3) end
   local metatable = metatable_of(value)
   if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then return shown end
   return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))

@@ -77,6 +77,10 @@ fn every_kind_of_error_object_is_an_error_with_a_place() {
         ("error('plain', 0)", "plain"),
         ("error('MOD_PLUA_EXIT')", "MOD_PLUA_EXIT"),
         ("echo(setmetatable({}, {__tostring = function() error('inside') end}))", "inside"),
+        (
+            "local t = setmetatable({}, {__tostring = function() return io.stdout end}) ?><?& t ?><?",
+            "'__tostring' must return a string",
+        ),
         // 5.1 does not get that far: it cannot yield out of a protected call.
         ("coroutine.yield()", "attempt to yield"),
         ("require('nowhere')", "module 'nowhere' not found"),
