@@ -513,10 +513,10 @@ impl Drop for Waiting<'_> {
 pub struct Cutting<'l>(&'l TimeLimitHandle);
 
 impl Cutting<'_> {
-    /// Whether that has happened.
+    /// Whether that has happened; it happens no more.
     #[must_use]
     pub fn end(self) -> bool {
-        self.0.0.socket.lock().was_cut
+        mem::take(&mut *self.0.0.socket.lock()).was_cut
     }
 }
 
