@@ -53,8 +53,8 @@ local function is_room()
   return recount()
 end
 
--- What Lua says of bad arguments to a function that it does not know by name here.
-local function misuse(problem, name) return (gsub(problem, "'%?'", "'" .. name .. "'", 1)) end
+-- What Lua says of bad arguments to a function that it does not know by name here, or that is called by one of these.
+local function misuse(problem, name) return (gsub(gsub(problem, "^plua:%d+: ", ""), "'%?'", "'" .. name .. "'", 1)) end
 
 local function is_name(file) return type(file) == "string" or type(file) == "number" end
 

@@ -38,7 +38,7 @@ end
 
 local function insert_at(list, position, value, ...)
   local at, length = far(list, position)
-  if not at then
+  if not at or select("#", ...) > 0 then
     at = tonumber(position)
     -- Lua's own takes some of these for the least integer, and NaN too.
     if at and loadstring and not (at >= LEAST and at <= MOST) then

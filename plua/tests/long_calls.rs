@@ -121,6 +121,7 @@ const CALLS: &str = r##"
         show(pcall(table.remove, t, #t + 1)) show(listed(t)) show(table.remove({}))
         show(#table.concat(numbers(n), ";"))
     end
+    show(pcall(table.insert, numbers(150000), 1, 2, 3))
     show(pcall(table.remove, { 1 }, 7)) show(pcall(table.remove, { 1 }, "x"))
     show(pcall(string.rep, "", 5)) show(pcall(string.rep, "ab", 3)) show(pcall(string.rep, "", "x"))
     show(pcall(table.concat, { 1, {}, 3 })) show(pcall(table.concat, { 1, 2, 3 }, "-", 2, 3)) show(pcall(table.concat, 1))

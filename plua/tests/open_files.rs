@@ -164,6 +164,8 @@ fn files_do_what_they_do_in_lua() {
     for (code, message) in [
         ("io.open()", "bad argument #1 to 'open' (string expected, got no value)"),
         ("io.open({})", "bad argument #1 to 'open' (string expected, got table)"),
+        ("io.popen()", "Run-time error: bad argument #1 to 'popen' (string expected, got no value)"),
+        ("io.popen({})", "Run-time error: bad argument #1 to 'popen' (string expected, got table)"),
         ("io.lines('none')", "No such file or directory"),
         ("io.input('none')", "none"),
     ] {
