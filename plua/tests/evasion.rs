@@ -378,3 +378,23 @@ fn one_call_of_a_c_function_does_not_hold_a_page_long() {
         assert!(seen.status == 500 && seen.log.concat().contains("page.plua"), "{code}: {:?}", seen.log);
     }
 }
+
+#[test]
+fn a_path_of_megabytes_is_refused_where_memory_is_limited() {
+    for open in
+        ["io.open(s)", "io.lines(s)", "io.output(s)", "os.remove(s)", "os.rename('page.plua', s)", "loadfile(s)"]
+    {
+        for limits in ["pLuaSandbox On\npLuaMemoryLimit 8192", "pLuaSandbox On"] {
+            let code = format!(
+                "local s = ('\\255'):rep(4000000) local fine, file, why = pcall(function() return {open} end) \
+                 echo(fine and tostring(file) or 'nil', ' ', tostring(why or file):sub(-40))"
+            );
+            let seen = Site::new(limits, &[("page.plua", &format!("<? {code} ?>"))]).get("page.plua");
+            assert!(
+                seen.text().starts_with("nil ") && seen.text().ends_with("File name too long"),
+                "{open}: {:?}",
+                seen.log
+            );
+        }
+    }
+}

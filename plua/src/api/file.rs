@@ -26,6 +26,9 @@ const LARGEST_BUFFERED: u64 = 1 << 20;
 /// Bytes of a streamed file that are in memory at once.
 const CHUNK: usize = 64 << 10;
 
+/// Longest path that the system takes, in bytes.
+const LONGEST_PATH: usize = libc::PATH_MAX as usize;
+
 /// Largest file, in bytes, that becomes part of an output that cannot be streamed.
 const LARGEST_CAPTURED: u64 = 256 << 20;
 
@@ -39,6 +42,8 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
         let name = OsString::from_vec(name.into());
         let reached = match slot.try_lock().as_deref() {
             _ if name.as_bytes().contains(&0) => Err("a path holds no NUL".into()),
+            // The refusal would repeat it, and a string of megabytes can itself be refused here, where nothing catches that.
+            _ if name.len() > LONGEST_PATH => Err("File name too long".into()),
             Some(Some(visit)) if is_entry => visit.reach_entry(name),
             Some(Some(visit)) => visit.reach(name),
             Some(None) => {
