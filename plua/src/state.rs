@@ -275,9 +275,11 @@ impl State {
         }
         if opens_files {
             has_closed = has_closed || self.close_rest();
-            self.limit.forget_commands();
         }
         let was_stopped = stopped.is_some() || !has_closed;
+        if opens_files {
+            self.limit.end_commands(was_stopped);
+        }
         // A page that caught it may have ended before it was stopped.
         let too_much = matches!(stopped, Some((Reason::Output, _)));
         let failed = match &ran {

@@ -8,7 +8,8 @@
 //! of them. The signal is repeated until the page is out, because even a handler may cut into such a change.
 //!
 //! PUC Lua keeps hooks per coroutine, so there each state carries a counting hook from its start that looks at the
-//! deadline. The signal is sent there too: it ends the system call in which a function of Lua's waits. Either way the hook raises again and again until the page is out: no `pcall` keeps a page alive.
+//! deadline. The signal is sent there too: it ends the system call in which a function of Lua's waits. Either way the
+//! hook raises again and again until the page is out: no `pcall` keeps a page alive.
 //!
 //! `unsafe` here for signals and raw Lua states: no safe interface reaches a state that is running.
 #![allow(unsafe_code)]
@@ -459,9 +460,13 @@ impl TimeLimit {
         }
     }
 
-    /// Lets the processes go on that would have ended with the page.
-    pub fn forget_commands(&self) {
-        self.deadline.commands.lock().clear();
+    /// Kills the processes that run no longer than the page, or lets them go on. A file whose page was stopped before it
+    /// had it is closed with the state, and that would wait for its process.
+    pub fn end_commands(&self, kill: bool) {
+        let commands = mem::take(&mut *self.deadline.commands.lock());
+        commands.iter().filter(|_| kill).for_each(|command| {
+            send(command, libc::SIGKILL);
+        });
     }
 
     /// For the page functions of the state.

@@ -250,6 +250,19 @@ fn a_command_runs_no_longer_than_its_page() {
 }
 
 #[test]
+fn a_command_that_was_just_begun_when_the_time_was_over_ends_with_its_page() {
+    for milliseconds in 30..45 {
+        let configuration = format!("pLuaStates 1\npLuaTimeout 0.0{milliseconds}");
+        let page = "<? for i = 1, 90 do io.popen('sleep 30; true', 'w') end while true do end ?>";
+        let site = Site::new(&configuration, &[("page.plua", page)]);
+        let started = Instant::now();
+        assert_eq!(site.get("page.plua").status, 500);
+        drop(site);
+        assert!(started.elapsed() < Duration::from_secs(10), "{milliseconds}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
 fn a_command_that_a_page_leaves_running_does_not_hold_its_answer_beyond_the_time_limit() {
     let site = Site::new(
         "pLuaTimeout 0.3",
