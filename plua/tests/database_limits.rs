@@ -30,7 +30,8 @@ fn timed(site: &Site, parameters: &str, code: &str) -> (Seen, Duration) {
 fn ends_in_time(code: &str) {
     let site = Site::new("pLuaTimeout 0.3", &[]);
     let (seen, took) = timed(&site, "x.db", code);
-    assert!(took < Duration::from_secs(1), "{took:?}: {code}");
+    // Waiting for a lock alone takes 5 seconds.
+    assert!(took < Duration::from_secs(4), "{took:?}: {code}");
     assert_eq!(seen.status, 500, "{code}: {}", seen.text());
     assert!(seen.log.concat().contains(TIMED_OUT), "{code}: {:?}", seen.log);
     assert_eq!(timed(&site, "x.db", "echo(db:query('select 7')[1][1])").0.text(), "7on", "{code}");
