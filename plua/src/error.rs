@@ -20,6 +20,8 @@ pub enum ErrorKind {
     OutputLimit,
     /// A call of a pattern function took more steps than `pLuaPatternLimit`.
     PatternLimit,
+    /// Calls, callbacks, coroutines, includes or layouts were nested too deep.
+    DepthLimit,
     /// The request is larger than a directive allows.
     TooLarge,
     /// The request's body is broken or not whole.
@@ -42,6 +44,7 @@ impl ErrorKind {
             ErrorKind::MemoryLimit => "Memory limit",
             ErrorKind::OutputLimit => "Output limit",
             ErrorKind::PatternLimit => "Pattern limit",
+            ErrorKind::DepthLimit => "Depth limit",
             ErrorKind::TooLarge => "Request too large",
             ErrorKind::BadRequest => "Bad request",
             ErrorKind::NoState => "No free state",
@@ -69,6 +72,7 @@ impl ErrorKind {
                 | ErrorKind::MemoryLimit
                 | ErrorKind::OutputLimit
                 | ErrorKind::PatternLimit
+                | ErrorKind::DepthLimit
                 | ErrorKind::Internal
         )
     }

@@ -167,6 +167,11 @@ impl Visit {
         if error.kind == ErrorKind::Runtime && error.message.ends_with("(pLuaPatternLimit)") {
             error.kind = ErrorKind::PatternLimit;
         }
+        // Lua's words, nesting.lua's and composition.lua's.
+        let too_deep = ["stack overflow", "nested more than"];
+        if error.kind == ErrorKind::Runtime && too_deep.iter().any(|words| error.message.contains(words)) {
+            error.kind = ErrorKind::DepthLimit;
+        }
     }
 
     /// The folder of the page asked for.

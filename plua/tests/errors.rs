@@ -98,7 +98,7 @@ fn a_stack_overflow_names_the_page() {
     let site =
         Site::new("", &[("page.plua", "<? local function f() return 1 + f() end f() ?>"), ("next.plua", "fine")]);
     let log = logged(&site, "page.plua");
-    assert!(log.starts_with("Run-time error: ") && log.contains("stack overflow"), "{log}");
+    assert!(log.starts_with("Depth limit: ") && log.contains("stack overflow"), "{log}");
     assert!(log.contains("/page.plua") && log.len() < 500, "{log}");
     assert_eq!(site.get("next.plua").text(), "fine");
 }
@@ -188,7 +188,7 @@ fn include_finds_files_beside_the_page_then_beside_the_including_file_and_says_f
     site.write("abs.plua", format!("<? include('{}') ?>", absolute.display()));
     assert_eq!(site.get("abs.plua").text(), "b(sub)");
     let looped = site.get("loop.plua");
-    assert_eq!(looped.status, 200);
+    assert_eq!(looped.status, 500);
     assert!(
         looped.log[0].contains("include is nested more than 100 deep") || looped.log[0].contains("stack overflow"),
         "{:?}",
