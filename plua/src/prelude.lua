@@ -407,6 +407,7 @@ if setfenv and globals then
 elseif setfenv and sandboxed then
   native.environments(is_engine)
 end
+if sandboxed and loadstring then native.line_reading(of_files.__index) end
 local close_files = native.files(native, pcall)
 native.libraries(native, ignored, leave, level)
 

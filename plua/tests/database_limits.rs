@@ -193,8 +193,9 @@ fn what_sqlite_holds_for_a_page_stays_below_its_memory_limit() {
             ),
         );
         assert!(text.contains("memory") && text.ends_with(" on"), "{call}: {text}");
+        // Other tests of this process hold some of it; without a limit it would be gigabytes.
         let grown = resident().saturating_sub(before);
-        assert!(grown < 48 * 1024, "{call}: {grown} KB");
+        assert!(grown < 256 * 1024, "{call}: {grown} KB");
     }
 }
 

@@ -540,7 +540,7 @@ pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Fun
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("buffer", include_str!("../buffer.lua")),
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
@@ -550,6 +550,7 @@ const PARTS: [Part; 11] = [
     ("patterns", include_str!("../patterns.lua")),
     ("files", include_str!("../files.lua")),
     ("libraries", include_str!("../libraries.lua")),
+    ("line_reading", include_str!("../line_reading.lua")),
     ("confinement", include_str!("../confinement.lua")),
     ("sandbox", include_str!("../sandbox.lua")),
 ];
