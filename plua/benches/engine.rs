@@ -1,4 +1,4 @@
-//! What the parts of the engine take: splitting, translating, compiling and loading a page, running it, echo.
+//! What the parts of the engine take: splitting, translating, compiling and loading a page, running it, echo, threads.
 
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot start says why by panicking")]
@@ -8,6 +8,8 @@ use std::hint::black_box;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mlua::Lua;
@@ -193,5 +195,32 @@ fn includes(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, language, run, echo, includes);
+/// Threads that share a host's pool and do nothing else but run its smallest page. While no lock holds them up, a page
+/// takes the time it takes one thread, divided by the processors.
+fn pool(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pool");
+    let site = Site::new(&[], Path::new(PAGES).join("hello.plua"));
+    for threads in [1, 2, 10, 50] {
+        group.bench_function(format!("{threads} threads"), |bench| {
+            bench.iter_custom(|pages| {
+                let started = Instant::now();
+                thread::scope(|scope| {
+                    for number in 0..threads {
+                        let share = pages / threads + u64::from(number < pages % threads);
+                        let site = &site;
+                        scope.spawn(move || {
+                            for _ in 0..share {
+                                site.serve();
+                            }
+                        });
+                    }
+                });
+                started.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, language, run, echo, includes, pool);
 criterion_main!(benches);
