@@ -6,6 +6,7 @@ mod site;
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
@@ -29,6 +30,13 @@ fn told(seen: &Seen) -> String {
         [] => seen.text(),
         log => log.join("\n"),
     }
+}
+
+/// Held by tests that time commands, and by those that read for long: before it runs a command the C library locks every
+/// file of the process in turn, so that it waits for whoever reads one.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
@@ -192,6 +200,7 @@ fn assert_ends(code: &str) {
 
 #[test]
 fn a_named_pipe_without_another_end_holds_a_page_up_to_its_time_limit() {
+    let _alone = alone();
     for code in [
         "io.open('pipe')",
         "io.open('pipe', 'w')",
@@ -212,6 +221,7 @@ fn a_named_pipe_without_another_end_holds_a_page_up_to_its_time_limit() {
 
 #[test]
 fn a_read_without_end_is_over_at_the_memory_limit() {
+    let _alone = alone();
     for code in [
         "io.open('/dev/zero'):read('*a')",
         "io.open('/dev/urandom'):read('*a')",
@@ -231,6 +241,7 @@ fn a_read_without_end_is_over_at_the_memory_limit() {
 
 #[test]
 fn a_command_runs_no_longer_than_its_page() {
+    let _alone = alone();
     for code in [
         "os.execute('sleep 30')",
         "os.execute('sleep 30; true')",
@@ -251,6 +262,7 @@ fn a_command_runs_no_longer_than_its_page() {
 
 #[test]
 fn a_command_that_was_just_begun_when_the_time_was_over_ends_with_its_page() {
+    let _alone = alone();
     for milliseconds in 30..45 {
         let configuration = format!("pLuaStates 1\npLuaTimeout 0.0{milliseconds}");
         let page = "<? for i = 1, 90 do io.popen('sleep 30; true', 'w') end while true do end ?>";
@@ -264,6 +276,7 @@ fn a_command_that_was_just_begun_when_the_time_was_over_ends_with_its_page() {
 
 #[test]
 fn a_command_that_a_page_leaves_running_does_not_hold_its_answer_beyond_the_time_limit() {
+    let _alone = alone();
     let site = Site::new(
         "pLuaTimeout 0.3",
         &[("page.plua", "<? io.popen('sleep 30; true') ?>done"), ("failed.plua", "<? io.popen('sleep 30') error() ?>")],
@@ -276,6 +289,7 @@ fn a_command_that_a_page_leaves_running_does_not_hold_its_answer_beyond_the_time
 
 #[test]
 fn a_command_tells_under_a_time_limit_what_it_tells_without() {
+    let _alone = alone();
     for code in [
         "echo(os.execute('exit 3'))",
         "echo(os.execute('true'))",
