@@ -22,7 +22,7 @@ const PLACE: &str = "<? local stat = io.open('/proc/self/stat') local pid = stat
     visits = visits + 1 ?><?= pid, ' ', made_in, ' ', getEnv()['Lua-State'], ' ', visits ?>";
 
 fn states_belong_to_their_process(mpm: Mpm, processes: u32, threads: u32) {
-    let lines = "pLuaInit ${DOCROOT}/init.lua\npLuaTimeout 0.5\npLuaError 0\nMaxConnectionsPerChild 60\nKeepAlive Off";
+    let lines = "pLuaInit ${DOCROOT}/init.lua\npLuaTimeout 2\npLuaError 0\nMaxConnectionsPerChild 60\nKeepAlive Off";
     let setup = httpd().mpm(mpm).children(processes, threads).lines(lines).pages(&[
         ("init.lua", INIT),
         ("place.plua", PLACE),
