@@ -64,8 +64,8 @@ test-restarts: ## Restart httpd every second for a minute under load
 # httpd itself is not built with the sanitizer, so its runtime is loaded before all else: gcc's, which the C shim is built
 # for. LuaJIT keeps marks in its pointers: to a search for leaks all it holds would look lost. The test of plua serve is
 # left out, for the plua command has the runtime in itself, that of clocks, which loads a library of its own, and that of
-# wrong configurations, which calls httpd by itself. Freed
-# memory is kept back only for a while, or tests of memory would count it.
+# wrong configurations, which calls httpd by itself. Freed memory is kept back only for a while, or tests of memory would
+# count it.
 test-asan: ## Test the module in a real httpd, built with AddressSanitizer (TEST=all)
 	scripts/deps test
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address PLUA_PRELOAD="$$(gcc -print-file-name=libasan.so)" \

@@ -1,21 +1,36 @@
 -- Buffers that output is collected in: memory that compiled code writes into where there is LuaJIT, else a table of pieces.
 --
--- The chunk takes the functions written in Rust and returns what makes, fills and reads buffers. Texts are strings.
+-- The chunk takes the functions written in Rust and returns what makes, fills and reads buffers. Texts are strings. Each
+-- buffer may hold `most` bytes: a page that puts out more is stopped.
 local native = ...
 
-local pcall, select, setmetatable, tostring, type = pcall, select, setmetatable, tostring, type
+local pcall, setmetatable, tostring = pcall, setmetatable, tostring
 local find = string.find
 local concat = table.concat
-local escape_html = native.escape_html
+local huge = math.huge
+local escape_html, go_over_output = native.escape_html, native.go_over_output
+
+local function stop()
+  go_over_output()
+  -- It strikes here, or in a moment.
+  while true do end
+end
 
 local buffer = {}
 buffer.__index = buffer
 
 local has_memory, string_buffer = pcall(require, "string.buffer")
 if not has_memory then
+  local function size_of(self)
+    local bytes = self.bytes
+    for i = self.counted + 1, self.n do bytes = bytes + #tostring(self[i]) end
+    self.counted, self.bytes = self.n, bytes
+    return bytes
+  end
   local function put(self, value)
     local n = self.n + 1
     self[n], self.n = value, n
+    if self.most < huge and size_of(self) > self.most then stop() end
   end
   function buffer:reset()
     for i = self.n, 1, -1 do self[i] = nil end
@@ -23,34 +38,29 @@ if not has_memory then
   end
   local function contents_of(self) return concat(self, "", 1, self.n) end
   return {
-    new = function() return setmetatable({ n = 0 }, buffer) end,
+    new = function(most) return setmetatable({ n = 0, counted = 0, bytes = 0, most = most }, buffer) end,
+    allow = function(self, most) self.most = most end,
+    left_in = function(self) return self.most < huge and self.most - size_of(self) or huge end,
     put_text = put,
     put_number = put,
     put_html = function(self, text)
       if find(text, "[&<>\"']") then text = escape_html(text) end
       put(self, text)
     end,
-    size_of = function(self)
-      local bytes = self.bytes or 0
-      for i = (self.counted or 0) + 1, self.n do bytes = bytes + #tostring(self[i]) end
-      self.counted, self.bytes = self.n, bytes
-      return bytes
-    end,
+    is_larger = function() return false end,
     text_of = contents_of,
     contents_of = contents_of,
-    allow = function() end,
   }
 end
 
 -- LuaJIT's own buffer holds the memory, but each of its calls costs as much as ten short texts that are copied in place.
 -- `at` bytes are written where `bytes` points, of `room` there; `before` are handed to LuaJIT's buffer already. `turn`
--- counts how often the memory may have moved. `most` is what the buffer may hold: looked at when memory is taken, so that
--- a limit of the output costs nothing where text is put. What goes over it by less than a long text's entities is found
--- when memory is taken next, or when the page ends.
+-- counts how often the memory may have moved. `most` is looked at when memory is taken, so that a limit of the output
+-- costs nothing where text is put. What goes over it by less than a long text's entities is found when memory is taken
+-- next, or when the page ends.
 local ffi, tobit = require("ffi"), require("bit").tobit
 local cast, copy, tonumber = ffi.cast, ffi.copy, tonumber
-local huge, max, min = math.huge, math.max, math.min
-local go_over_output = native.go_over_output
+local max, min = math.max, math.min
 local address, nowhere = ffi.typeof("uintptr_t"), cast("uint8_t *", 0)
 local longest_entity, longest_integer = native.longest_entity, native.longest_integer
 local write_escaped = cast("double (*)(const char *, size_t, uint8_t *)", native.write_escaped_html)
@@ -78,11 +88,7 @@ end
 local function grow(self, more)
   settle(self)
   local left = self.most - self.before
-  if left < 0 or more - left > SLACK then
-    go_over_output()
-    -- It strikes here.
-    while true do end
-  end
+  if left < 0 or more - left > SLACK then stop() end
   local turn = self.turn + 1
   self.turn = turn
   local bytes, room = reserve(self.memory, more)
@@ -122,18 +128,20 @@ function buffer:reset()
 end
 
 return {
-  has_memory = true,
   new = function(most)
     local made = {
-      memory = new_memory(), bytes = nowhere, at = 0, room = 0, before = 0, turn = 0, start_turn = -1, most = most or huge,
+      memory = new_memory(), bytes = nowhere, at = 0, room = 0, before = 0, turn = 0, start_turn = -1, most = most,
     }
     return setmetatable(made, buffer)
   end,
-  -- From here on the buffer may hold so many bytes; nil is no limit.
+  -- From here on the buffer may hold so many bytes.
   allow = function(self, most)
     settle(self)
-    self.most = most or huge
+    self.most = most
   end,
+  left_in = function(self) return self.most - self.before - self.at end,
+  -- Whether it holds more bytes than that in memory which is kept for what comes next.
+  is_larger = function(self, size) return self.before + self.at > size end,
   put_text = put_text,
   put_number = function(self, number)
     local whole = tobit(number)
@@ -150,7 +158,6 @@ return {
     local to, at = place(self, longest_entity * length)
     self.at = at + write_escaped(text, length, to)
   end,
-  size_of = function(self) return self.before + self.at end,
   text_of = function(self)
     settle(self)
     return text_in(self.memory)

@@ -7,7 +7,7 @@ local error, next, remove, select, setmetatable, type = error, next, table.remov
 local find_in, unpack = string.find, unpack or table.unpack
 local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
-local slot, level, unwind, capture = output.slot, output.level, output.unwind, output.capture
+local level, unwind, capture = output.level, output.unwind, output.capture
 local for_pages = output.for_pages
 
 local DEEPEST = 100

@@ -4,20 +4,23 @@
 local native = ...
 
 local error, rawget, select, tostring, type = error, rawget, select, tostring, type
-local gsub = string.gsub
+local gsub, huge = string.gsub, math.huge
 local metatable_of = debug.getmetatable
 
 local buffer = native.buffer(native)
 local new_buffer, put_text, put_number, put_html = buffer.new, buffer.put_text, buffer.put_number, buffer.put_html
-local size_of, text_of, contents_of, allow = buffer.size_of, buffer.text_of, buffer.contents_of, buffer.allow
+local text_of, contents_of, left_in, allow = buffer.text_of, buffer.contents_of, buffer.left_in, buffer.allow
 
 -- The buffers above the page's own, which is number 0, each with what opened it: OB, CAPTURE, or a block's
 -- { name, source, line }. Only the topmost is written to.
 local OB, CAPTURE = {}, {}
-local buffers, openers, level = { [0] = new_buffer() }, {}, 0
+local buffers, openers, level = { [0] = new_buffer(huge) }, {}, 0
 
--- Where text goes, and what `<?= ?>` and `<?& ?>` do with values.
-local slot = { out = buffers[0] }
+-- Bytes a page may put out: what is sent already and what lies below an open buffer count.
+local limit = huge
+
+-- Where text goes.
+local out = buffers[0]
 
 -- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
 local function describe(value)
@@ -36,92 +39,56 @@ end
 local function put_value(value)
   local kind = type(value)
   if kind == "string" then
-    put_text(slot.out, value)
+    put_text(out, value)
   elseif kind == "number" then
-    put_number(slot.out, value)
+    put_number(out, value)
   else
     -- It may put out something itself, or open another buffer.
     local shown = describe(value)
-    put_text(slot.out, shown)
+    put_text(out, shown)
   end
 end
 
 local function put_escaped(value)
   value = describe(value)
-  if type(value) == "string" then put_html(slot.out, value) else put_number(slot.out, value) end
+  if type(value) == "string" then put_html(out, value) else put_number(out, value) end
 end
 
-slot.put = put_value
-
--- Values are described before the first of them is put out.
-local function put_values(...)
-  local count = select("#", ...)
-  if count == 1 then return put_value((...)) end
-  local values = { ... }
+-- Several values are described before the first of them is put out.
+local function put_each(put, ...)
+  local count, values = select("#", ...), { ... }
   for i = 1, count do values[i] = describe(values[i]) end
-  for i = 1, count do put_value(values[i]) end
+  for i = 1, count do put(values[i]) end
 end
--- The text that follows an echo in the page comes with it: one call, and Lua allows a loop only so many.
-function slot.echo(following, ...)
-  if select("#", ...) == 1 then put_value((...)) else put_values(...) end
+
+local function put_values(...)
+  if select("#", ...) == 1 then return put_value((...)) end
+  put_each(put_value, ...)
+end
+
+-- What `<?= ?>` and `<?& ?>` do with values. The text that follows one in the page comes with it: one call, and Lua allows
+-- a loop only so many.
+local function echo(following, ...)
+  if select("#", ...) == 1 then put_value((...)) else put_each(put_value, ...) end
   put_value(following)
 end
 
-function slot.escape(following, ...)
-  local count = select("#", ...)
-  if count == 1 then
-    put_escaped((...))
-  else
-    local values = { ... }
-    for i = 1, count do values[i] = describe(values[i]) end
-    for i = 1, count do put_escaped(values[i]) end
-  end
+local function escape(following, ...)
+  if select("#", ...) == 1 then put_escaped((...)) else put_each(put_escaped, ...) end
   put_value(following)
-end
-
--- Bytes each open buffer may hold, where output is limited: what is put out already and what lies below count.
-local limit, rooms = 0, {}
-local room = 0
-
--- Memory looks by itself whether a buffer has become too large; after a put into a table of pieces, this does.
-local function check()
-  if limit > 0 and size_of(slot.out) > room then
-    native.go_over_output()
-    -- It strikes here, or in a moment.
-    while true do end
-  end
-end
-
-local put, echo, escape = slot.put, slot.echo, slot.escape
-local function checked_put(text)
-  put(text)
-  if size_of(slot.out) > room then check() end
-end
-local function checked_echo(following, ...)
-  echo(following, ...)
-  if size_of(slot.out) > room then check() end
-end
-local function checked_escape(following, ...)
-  escape(following, ...)
-  if size_of(slot.out) > room then check() end
 end
 
 local function open(opener)
-  if limit > 0 then
-    room = room - size_of(slot.out)
-    rooms[level + 1] = room
-  end
   level = level + 1
-  local buffer = new_buffer(limit > 0 and rooms[level] or nil)
-  buffers[level], openers[level], slot.out = buffer, opener, buffer
+  local buffer = new_buffer(left_in(out))
+  buffers[level], openers[level], out = buffer, opener, buffer
   return buffer
 end
 
 -- Drops the buffers above `to`.
 local function drop(to)
   for i = level, to + 1, -1 do buffers[i], openers[i] = nil, nil end
-  level, slot.out = to, buffers[to]
-  if limit > 0 then room = rooms[to] end
+  level, out = to, buffers[to]
 end
 
 -- Moves the output above `to` down into it, in order.
@@ -189,22 +156,21 @@ function ob.ob_get_level() return level - innermost() end
 -- Empties the page's own buffer. A large page's memory is not kept for the small ones that follow.
 local LARGEST_KEPT = 1048576
 local function clear()
-  if buffer.has_memory and size_of(buffers[0]) > LARGEST_KEPT then
-    buffers[0] = new_buffer(rooms[0])
+  if buffer.is_larger(buffers[0], LARGEST_KEPT) then
+    buffers[0] = new_buffer(buffers[0].most)
   else
     buffers[0]:reset()
   end
 end
 
-local spare = new_buffer()
+local spare = new_buffer(huge)
 
 -- What compiled pages know as `__plua`: a page could change the table, so the way to the output itself is not in it.
 local for_pages
-local function renew() for_pages = { put = slot.put, echo = slot.echo, escape = slot.escape } end
+local function renew() for_pages = { put = put_value, echo = echo, escape = escape } end
 renew()
 
 return {
-  slot = slot,
   for_pages = function() return for_pages end,
   -- Forgets what pages made of that table.
   renew = renew,
@@ -215,19 +181,10 @@ return {
   close_block = close_block,
   ob = ob,
   level = function() return level end,
-  check = not buffer.has_memory and check or nil,
   -- So many bytes may be put out by each page from here on; 0 is no limit.
   limit = function(bytes)
-    limit, room = bytes, bytes
-    rooms[0] = bytes > 0 and bytes or nil
-    allow(buffers[0], rooms[0])
-    if bytes > 0 and not buffer.has_memory then
-      slot.put, slot.echo, slot.escape = checked_put, checked_echo, checked_escape
-    else
-      slot.put, slot.echo, slot.escape = put, echo, escape
-    end
-    -- Not set in the old one, whose metatable may be a page's.
-    renew()
+    limit = bytes > 0 and bytes or huge
+    allow(buffers[0], limit)
   end,
   -- An error was caught where `at` buffers were open: what was being captured then has no use any more.
   unwind = function(at)
@@ -244,7 +201,7 @@ return {
   -- What the page's own buffer holds, for Rust. Until `sent` or `reset` all output goes elsewhere: taking the address
   -- may collect garbage, and a finalizer that echoes would move what the address names.
   contents = function()
-    slot.out = spare
+    out = spare
     return contents_of(buffers[0])
   end,
   -- Moves everything into the page's own buffer.
@@ -258,27 +215,21 @@ return {
   end,
   -- Rust is done with the contents; `kept` when they have not been sent, `more` bytes were beside them.
   sent = function(kept, more)
-    if limit > 0 and not kept then
-      rooms[0] = rooms[0] - size_of(buffers[0]) - (more or 0)
-      if level == 0 then room = rooms[0] end
-      allow(buffers[0], rooms[0])
+    if not kept then
+      allow(buffers[0], left_in(buffers[0]) - (more or 0))
+      clear()
     end
-    if not kept then clear() end
-    slot.out = buffers[level]
+    out = buffers[level]
   end,
   reset = function()
     if level > 0 then drop(0) end
-    if limit > 0 and rooms[0] ~= limit then
-      rooms[0] = limit
-      allow(buffers[0], limit)
-    end
-    room = limit
+    if buffers[0].most ~= limit then allow(buffers[0], limit) end
     spare:reset()
     clear()
-    slot.out = buffers[0]
+    out = buffers[0]
   end,
   tidy = function()
     clear()
-    slot.out = buffers[0]
+    out = buffers[0]
   end,
 }

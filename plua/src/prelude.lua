@@ -19,7 +19,7 @@ local ending
 local ENDING = setmetatable({}, { __metatable = false, __tostring = function() return "the page has ended" end })
 
 local output = native.output(native)
-local slot, level, unwind, for_pages = output.slot, output.level, output.unwind, output.for_pages
+local put, level, unwind, for_pages = output.put, output.level, output.unwind, output.for_pages
 local sandboxed = native.is_sandboxed
 
 -- Whether code is written in C or the engine's own, by what getinfo says of its source.
@@ -275,9 +275,6 @@ local function flush()
   if not sent then end_page("client gone") end
 end
 
-local put = output.put
-local function echo(...) put(...) end
-
 local function send_file(path)
   local ok, bytes = native["file.send"](path, level() > 0)
   if ok and bytes then
@@ -421,7 +418,7 @@ for name, results in next, native.results do
   end
   place[field or name] = page_functions[results](native[name])
 end
-_G.echo, _G.print, _G.exit, _G.flush, _G.sleep = echo, echo, exit, flush, sleep
+_G.echo, _G.print, _G.exit, _G.flush, _G.sleep = put, put, exit, flush, sleep
 for _, functions in next, { output.ob, composition.functions } do
   for name, run in next, functions do _G[name] = run end
 end
@@ -431,17 +428,8 @@ _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson")
 _G.dbopen = native.database(native, pcall, metatable_of)
 _G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case }) end
 
-local limited_echo
 -- Limits of the pages from here on: kilobytes of output, steps of a pattern; 0 is none.
 local function limit_page(kilobytes, steps)
-  if kilobytes > 0 and output.check and not limited_echo then
-    function limited_echo(...)
-      put(...)
-      output.check()
-    end
-    if _G.echo == echo then _G.echo = limited_echo end
-    if _G.print == echo then _G.print = limited_echo end
-  end
   output.limit(kilobytes * 1024)
   limit_patterns(steps)
 end
