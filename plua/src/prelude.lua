@@ -75,6 +75,7 @@ _G.xpcall = function(run, handler, ...)
   end, ...))
 end
 
+local begin_in_folder = native.working_directory(native)
 native.long_calls(native)
 native.nesting(native, leave, level, co_resume)
 
@@ -243,6 +244,7 @@ local function run(number, prepend, append)
   end
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
+  begin_in_folder()
   output.reset()
   if sandboxed or globals then output.renew() end
   composition.reset()

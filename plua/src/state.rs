@@ -255,7 +255,6 @@ impl State {
                 return answer;
             }
         };
-        working_directory::enter(visit.folder());
         if let Err(error) = self.set_limits(&limits) {
             return conclude(&mut visit, Outcome::Failed(error));
         }

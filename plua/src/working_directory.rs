@@ -2,7 +2,7 @@
 //!
 //! On Linux a thread may leave the directory it shares with the others, for good and without privileges. Where
 //! that is refused, as in some containers, pages keep the server's directory; page functions take relative
-//! paths from the page's folder either way.
+//! paths from the page's folder either way. `working_directory.lua` decides when a request needs to be there.
 
 use std::cell::RefCell;
 use std::path::Path;

@@ -315,8 +315,61 @@ fn a_page_over_64_mb_is_refused_with_a_sentence() {
 
 #[test]
 fn pages_run_in_their_own_folder() {
-    let site = Site::new("", &[("a/page.plua", "<?= io.open('note.txt'):read('*a') ?>"), ("a/note.txt", "found")]);
-    assert_eq!(site.get("a/page.plua").text(), "found");
+    let first = "<?= io.open('note'):read('*a') ?>";
+    let files = [
+        ("a/page.plua", first),
+        ("a/note", "of a"),
+        ("a/code.lua", "return 'of a'"),
+        ("b/page.plua", ""),
+        ("b/note", "of b"),
+        ("b/code.lua", "return 'of b'"),
+    ];
+    let calls = [
+        "echo(io.open('note'):read('*a'))",
+        "echo(io.lines('note')())",
+        "echo(io.input('note'):read('*a'))",
+        "io.output('made') io.close(io.output()) echo(file.exists('made') and 'of b')",
+        "echo(io.popen('cat note'):read('*a'))",
+        "os.execute('cp note copy') echo(file.exists('copy') and 'of b')",
+        "os.remove('copy') echo(file.exists('copy') or 'of b')",
+        "os.rename('made', 'named') echo(file.exists('named') and 'of b')",
+        "echo(loadfile('code.lua')())",
+        "echo(dofile('code.lua'))",
+        "echo((require('code')))",
+        "echo(package.searchpath and not package.searchpath('named', './?') or 'of b')",
+        "echo(io.open(require('lfs').currentdir() .. '/note'):read('*a'))",
+        // The state has code in C now, which may go where it likes whenever it is called.
+        "require('lfs').chdir('/') echo('of b')",
+        "echo(io.open(require('lfs').currentdir() .. '/note'):read('*a'))",
+    ];
+    for configuration in ["pLuaStates 1", "pLuaStates 1\npLuaTimeout 20"] {
+        let site = Site::new(configuration, &files);
+        for code in calls {
+            site.write("b/page.plua", format!("<? package.loaded.code = nil {code} ?>"));
+            // The one thread of both goes there first.
+            assert_eq!(site.get("a/page.plua").text(), "of a");
+            assert_eq!(site.get("b/page.plua").text(), "of b", "{configuration}: {code}");
+        }
+    }
+}
+
+#[test]
+#[cfg(feature = "luajit")]
+fn what_is_called_by_ffi_finds_itself_in_the_pages_folder_too() {
+    let declare = "<? local ffi = require('ffi') ffi.cdef('char *getcwd(char *, size_t)') \
+                   function here() return ffi.string(ffi.C.getcwd(ffi.new('char[4096]'), 4096)):match('[^/]*$') end ?>";
+    for globals in ["persistent", "request"] {
+        let configuration = format!("pLuaStates 1\npLuaGlobals {globals}");
+        let here = format!("{}<?= here() ?>", if globals == "persistent" { "" } else { declare });
+        let pages = [("a/page.plua", "<?= io.open('page.plua') and 'a' ?>"), ("b/declare.plua", declare)];
+        let site = Site::new(&configuration, &pages);
+        assert_eq!(site.get("a/page.plua").text(), "a");
+        assert_eq!(site.get("b/declare.plua").status, 200);
+        for folder in ["b", "c"] {
+            site.write(&format!("{folder}/page.plua"), &here);
+            assert_eq!(site.get(&format!("{folder}/page.plua")).text(), folder);
+        }
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::fault;
 use crate::loader::{LoadError, Loader, identity};
 use crate::report::Report;
 use crate::visit::Visit;
+use crate::working_directory;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
     let (slot, loading, limit) = (native.slot.clone(), loader.clone(), native.limit.clone());
@@ -97,6 +98,16 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         visit.map(|visit| lua.create_string(visit.folder().as_os_str().as_bytes())).transpose()
     })?;
     native.table.raw_set("folder", folder)?;
+
+    // enter_folder() makes it the thread's working directory; between requests that is for Rust to choose
+    let slot = native.slot.clone();
+    let enter_folder = native.lua.create_function(move |_, ()| {
+        if let Some(visit) = slot.try_lock().as_ref().and_then(|visit| visit.as_ref()) {
+            working_directory::enter(visit.folder());
+        }
+        Ok(())
+    })?;
+    native.table.raw_set("enter_folder", enter_folder)?;
 
     // is_pipe(path) -> whether opening it would wait for its other end, for `require`, which opens what it looks for
     let is_pipe = native.lua.create_function(|_, path: mlua::LuaString| {

@@ -540,7 +540,7 @@ pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Fun
 }
 
 /// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("buffer", include_str!("../buffer.lua")),
     ("output", include_str!("../output.lua")),
     ("composition", include_str!("../composition.lua")),
@@ -549,6 +549,7 @@ const PARTS: [Part; 12] = [
     ("nesting", include_str!("../nesting.lua")),
     ("patterns", include_str!("../patterns.lua")),
     ("files", include_str!("../files.lua")),
+    ("working_directory", include_str!("../working_directory.lua")),
     ("libraries", include_str!("../libraries.lua")),
     ("line_reading", include_str!("../line_reading.lua")),
     ("confinement", include_str!("../confinement.lua")),
