@@ -5,8 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::sched_getcpu;
@@ -55,38 +57,29 @@ impl From<&Settings> for Shape {
 }
 
 /// The states of one host and the compiled files they share. States are made when first needed.
+///
+/// A request takes a state from its processor's shelf and puts it back there, so that requests on different processors
+/// write to no memory in common; the queue is for what a shelf cannot settle.
 pub struct HostPool {
     number: u64,
     settings: Settings,
     cache: Arc<ChunkCache>,
     watchdog: Arc<OnceLock<Watchdog>>,
     first_state: OnceLock<u64>,
-    states: Mutex<States>,
+    shelves: OnceLock<Box<[Shelf]>>,
+    /// States that exist or are being made. Changed only by who holds the queue.
+    made: AtomicU32,
+    /// The length of the queue, for who does not hold it.
+    waiting: AtomicUsize,
+    queue: Mutex<VecDeque<Arc<Waiter>>>,
 }
 
+/// Free states that a processor ran last. The one used last is lent first: its memory is in the caches. Each shelf has
+/// lines of the caches to itself.
 #[derive(Default)]
-struct States {
-    /// Each with the processor it ran on last. Of those the one used last is lent first: its memory is in the caches.
-    free: Vec<(usize, Box<State>)>,
-    /// States that exist or are being made.
-    made: u32,
-    /// Requests waiting, first come first served.
-    waiting: VecDeque<Arc<Waiter>>,
-}
-
-impl States {
-    fn take_free(&mut self) -> Option<Box<State>> {
-        let here = processor();
-        let warm = self.free.iter().rposition(|(processor, _)| *processor == here);
-        let at = warm.or(self.free.len().checked_sub(1))?;
-        Some(self.free.remove(at).1)
-    }
-}
-
-/// The processor this thread runs on now.
-fn processor() -> usize {
-    sched_getcpu().unwrap_or(0)
-}
+#[repr(align(128))]
+#[expect(clippy::vec_box, reason = "a state is large, and goes from hand to hand with each request")]
+struct Shelf(Mutex<Vec<Box<State>>>);
 
 #[derive(Default)]
 struct Waiter {
@@ -106,7 +99,7 @@ thread_local! {
 
 fn next_number() -> u64 {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
-    NUMBER.fetch_add(1, Ordering::Relaxed)
+    NUMBER.fetch_add(1, Relaxed)
 }
 
 impl HostPool {
@@ -120,7 +113,10 @@ impl HostPool {
             cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
             watchdog,
             first_state: OnceLock::new(),
-            states: Mutex::default(),
+            shelves: OnceLock::new(),
+            made: AtomicU32::new(0),
+            waiting: AtomicUsize::new(0),
+            queue: Mutex::default(),
         }
     }
 
@@ -145,20 +141,32 @@ impl HostPool {
     }
 
     fn turn(&self, most: u32, wait: Option<Duration>) -> Result<Turn, Error> {
+        // Who waits already comes first.
+        if self.waiting.load(Relaxed) == 0
+            && let Some(state) = self.shelf().0.lock().pop()
+        {
+            return Ok(Turn::Take(state));
+        }
         let (waiter, wait) = {
-            let mut states = self.states.lock();
-            if let Some(state) = states.take_free() {
+            let mut queue = self.queue.lock();
+            if queue.is_empty()
+                && let Some(state) = self.take_free()
+            {
                 return Ok(Turn::Take(state));
             }
+            let made = self.made.load(Relaxed);
             let wait = match wait {
-                Some(wait) if states.made >= most => wait,
+                Some(wait) if made >= most => wait,
                 _ => {
-                    states.made += 1;
+                    self.made.store(made + 1, Relaxed);
                     return Ok(Turn::Make);
                 }
             };
             let waiter = Arc::new(Waiter::default());
-            states.waiting.push_back(waiter.clone());
+            queue.push_back(waiter.clone());
+            self.waiting.store(queue.len(), Relaxed);
+            // A state may have come back since, to a shelf whose user saw nobody wait.
+            self.hand_over(&mut queue);
             (waiter, wait)
         };
         let until = Instant::now() + wait;
@@ -166,12 +174,53 @@ impl HostPool {
         while turn.is_none() && !waiter.arrived.wait_until(&mut turn, until).timed_out() {}
         drop(turn);
         // Nobody hands over to a waiter that is no longer in the queue, so this settles the race with a late turn.
-        self.states.lock().waiting.retain(|other| !Arc::ptr_eq(other, &waiter));
+        let mut queue = self.queue.lock();
+        queue.retain(|other| !Arc::ptr_eq(other, &waiter));
+        self.waiting.store(queue.len(), Relaxed);
+        drop(queue);
         waiter.turn.lock().take().ok_or_else(|| {
             let message =
                 format!("all {most} states were busy for {} s (pLuaStates, pLuaStateWait)", wait.as_secs_f64());
             Error::new(ErrorKind::NoState, message)
         })
+    }
+
+    /// The shelves, this thread's processor's first.
+    fn shelves(&self) -> impl Iterator<Item = &Shelf> {
+        let shelves = self.shelves.get_or_init(|| {
+            let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            (0..processors).map(|_| Shelf::default()).collect()
+        });
+        let (before, from_here) = shelves.split_at(sched_getcpu().unwrap_or(0) % shelves.len());
+        from_here.iter().chain(before)
+    }
+
+    fn shelf(&self) -> &Shelf {
+        match self.shelves().next() {
+            Some(shelf) => shelf,
+            None => unreachable!("there is a processor"),
+        }
+    }
+
+    fn take_free(&self) -> Option<Box<State>> {
+        self.shelves().find_map(|shelf| shelf.0.lock().pop())
+    }
+
+    /// Gives free states to who waits.
+    fn hand_over(&self, queue: &mut VecDeque<Arc<Waiter>>) {
+        while !queue.is_empty()
+            && let Some(state) = self.take_free()
+        {
+            self.call_next(queue, Turn::Take(state));
+        }
+    }
+
+    fn call_next(&self, queue: &mut VecDeque<Arc<Waiter>>, turn: Turn) {
+        if let Some(waiter) = queue.pop_front() {
+            self.waiting.store(queue.len(), Relaxed);
+            *waiter.turn.lock() = Some(turn);
+            waiter.arrived.notify_one();
+        }
     }
 
     fn make(&self) -> Result<Box<State>, Error> {
@@ -205,20 +254,22 @@ impl HostPool {
             }
             return;
         }
-        let mut states = self.states.lock();
-        if states.made > self.settings.states() {
-            states.made -= 1;
+        // A page inside another's answer has made one more.
+        let is_one_more = self.made.load(Relaxed) > self.settings.states();
+        if let (Some(state), false) = (state, is_one_more) {
+            self.shelf().0.lock().push(state);
+            // Who begins to wait after this look sees the state, for it looks at the shelves after it is counted.
+            if self.waiting.load(Relaxed) > 0 {
+                self.hand_over(&mut self.queue.lock());
+            }
             return;
         }
-        match states.waiting.pop_front() {
-            Some(waiter) => {
-                *waiter.turn.lock() = Some(state.map_or(Turn::Make, Turn::Take));
-                waiter.arrived.notify_one();
-            }
-            None => match state {
-                Some(state) => states.free.push((processor(), state)),
-                None => states.made -= 1,
-            },
+        let mut queue = self.queue.lock();
+        let made = self.made.load(Relaxed);
+        if made > self.settings.states() || queue.is_empty() {
+            self.made.store(made - 1, Relaxed);
+        } else {
+            self.call_next(&mut queue, Turn::Make);
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct State {
     limit_page: Function,
     /// The output and pattern limits that `limit_page` was told last.
     told: (u32, u32),
+    /// Settings of the last request's directory and host.
+    settings: Option<(Arc<Settings>, Arc<Settings>)>,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
     lua: Lua,
@@ -131,6 +133,7 @@ impl State {
             tidy,
             limit_page,
             told,
+            settings: None,
             isolate,
             lua,
         })
@@ -229,6 +232,15 @@ impl State {
         self.spoiled
     }
 
+    /// Both to keep for a visit. Most requests of a state have the same, and take those of the one before: each clone would
+    /// change a count that the threads of all processors change.
+    pub fn shared(&mut self, settings: &Arc<Settings>, host: &Arc<Settings>) -> (Arc<Settings>, Arc<Settings>) {
+        match self.settings.take() {
+            Some(last) if Arc::ptr_eq(&last.0, settings) && Arc::ptr_eq(&last.1, host) => last,
+            _ => (settings.clone(), host.clone()),
+        }
+    }
+
     /// Runs the page of a visit; `conclude` answers its request.
     pub fn run<R>(
         &mut self,
@@ -262,9 +274,12 @@ impl State {
             visit.deadline = Some(Instant::now() + limits.timeout);
             self.limit.start(limits.timeout);
         }
-        let settings = visit.settings.clone();
+        let is_between = visit.settings.prepend().or(visit.settings.append()).is_some();
+        let settings = is_between.then(|| visit.settings.clone());
+        let (before, after) =
+            settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
         *self.slot.lock() = Some(visit);
-        let ran = self.run.call::<(bool, Value, Value)>((page, settings.prepend(), settings.append()));
+        let ran = self.run.call::<(bool, Value, Value)>((page, before, after));
         // While the clock runs, for some wait when they are closed.
         let opens_files = self.slot.lock().as_ref().is_some_and(|visit| visit.opens_files);
         let mut has_closed = !opens_files || self.close_files.call::<()>(()).is_ok();
@@ -319,6 +334,7 @@ impl State {
         }
         self.spoiled |= self.forget_large_files().is_err();
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
+        self.settings = Some((visit.settings, visit.host));
         answer
     }
 

@@ -126,6 +126,19 @@ fn a_request_that_finds_no_free_state_waits_in_turn_and_then_gets_503() {
 }
 
 #[test]
+fn no_waiting_request_is_forgotten_while_states_come_and_go() {
+    // A state that nobody hands on would make all others wait to the end.
+    let site = Site::new("pLuaStates 2\npLuaRuns 20\npLuaStateWait 60", &[("page.plua", "fine")]);
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| (0..500).for_each(|_| assert_eq!(site.get("page.plua").text(), "fine")));
+        }
+    });
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
 fn with_pluastates_0_each_thread_has_its_own_state() {
     let site = Site::new("pLuaStates 0", &[("page.plua", "<? n = (n or 0) + 1 ?><?= n ?>")]);
     for _ in 0..2 {
