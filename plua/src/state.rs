@@ -271,8 +271,7 @@ impl State {
             return conclude(&mut visit, Outcome::Failed(error));
         }
         if !limits.timeout.is_zero() {
-            visit.deadline = Some(Instant::now() + limits.timeout);
-            self.limit.start(limits.timeout);
+            visit.deadline = self.limit.start(limits.timeout);
         }
         let is_between = visit.settings.prepend().or(visit.settings.append()).is_some();
         let settings = is_between.then(|| visit.settings.clone());

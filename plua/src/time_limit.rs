@@ -148,6 +148,13 @@ pub struct Call {
 }
 
 impl Deadline {
+    fn until(&self) -> Option<Instant> {
+        match self.ends.load(Ordering::Relaxed) {
+            NEVER => None,
+            ends => start().checked_add(Duration::from_nanos(ends)),
+        }
+    }
+
     fn reason(&self) -> Option<Reason> {
         if self.ends.load(Ordering::Relaxed) == EXPIRED {
             return Some(Reason::Time);
@@ -443,8 +450,8 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// Starts the clock for a page that runs in this thread.
-    pub fn start(&self, limit: Duration) {
+    /// Starts the clock for a page that runs in this thread; when it must have ended.
+    pub fn start(&self, limit: Duration) -> Option<Instant> {
         let deadline = &*self.deadline;
         if !LISTENS.get() {
             listen();
@@ -458,6 +465,7 @@ impl TimeLimit {
             drop(self.shared.deadlines.lock());
             self.shared.wake.notify_all();
         }
+        deadline.until()
     }
 
     /// Kills the processes that run no longer than the page, or lets them go on. A file whose page was stopped before it
@@ -545,10 +553,7 @@ impl TimeLimitHandle {
     /// When the page that runs must have ended, which may be over; none without a limit and between pages.
     #[must_use]
     pub fn until(&self) -> Option<Instant> {
-        match self.0.ends.load(Ordering::Relaxed) {
-            NEVER => None,
-            ends => start().checked_add(Duration::from_nanos(ends)),
-        }
+        self.0.until()
     }
 
     /// From here on, until the result is dropped, the page waits for this socket, which is shut down at its deadline:
