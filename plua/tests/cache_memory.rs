@@ -4,16 +4,7 @@
 
 mod site;
 
-use std::fs;
-
-use site::Site;
-
-/// Kilobytes that this process has in memory.
-fn resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
+use site::{Site, memory};
 
 #[test]
 fn large_included_files_are_not_kept_for_later_requests() {
@@ -30,9 +21,9 @@ fn large_included_files_are_not_kept_for_later_requests() {
         assert_eq!(site.get("next.plua").text(), "fine");
         // The C library keeps a few blocks of that size for the next ones.
         if number == 2 {
-            before = resident();
+            before = memory("VmRSS");
         }
     }
-    let more = resident().saturating_sub(before);
+    let more = memory("VmRSS").saturating_sub(before);
     assert!(more < 10_000, "three files of 20 MB left {more} KB");
 }

@@ -4,16 +4,7 @@
 
 mod site;
 
-use std::fs;
-
-use site::Site;
-
-/// The most memory this process has had, in KB.
-fn peak() -> usize {
-    let facts = fs::read_to_string("/proc/self/status").unwrap();
-    let line = facts.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
+use site::{Site, memory};
 
 #[test]
 fn a_million_rows_pass_through_a_page_in_constant_memory() {
@@ -30,9 +21,9 @@ fn a_million_rows_pass_through_a_page_in_constant_memory() {
         echo(count, ' ', length) ?>";
     let site = Site::new("", &[("page.plua", page)]);
     assert_eq!(site.get("page.plua?most=1000").text(), "1000 14893");
-    let before = peak();
+    let before = memory("VmHWM");
     assert_eq!(site.get("page.plua?most=1000000").text(), "1000000 17888896");
-    let grown = peak() - before;
+    let grown = memory("VmHWM") - before;
     println!("1,000,000 rows: the peak rose from {before} KB by {grown} KB");
     assert!(grown < 20 * 1024, "{grown} KB");
 }

@@ -144,6 +144,13 @@ pub fn page(text: &str) -> Seen {
     Site::new("", &[("page.plua", text)]).get("page.plua")
 }
 
+/// Kilobytes of this process by the system's name for them: `VmRSS` that are in memory, `VmHWM` the most there were.
+pub fn memory(name: &str) -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// A request as its client sends it. An error of the body's is the server's.
 pub struct Sent<'a> {
     pub method: &'a str,
