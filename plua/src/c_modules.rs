@@ -11,6 +11,9 @@ use mlua::Lua;
 use mlua::chunk::ChunkMode;
 use parking_lot::Mutex;
 
+use crate::memory_limit;
+use crate::time_limit::TimeLimitHandle;
+
 /// Whether the forwarding library leads to this copy of the crate.
 static PREPARED: Mutex<bool> = Mutex::new(false);
 
@@ -32,8 +35,8 @@ pub fn prepare() -> Result<(), String> {
 ///
 /// # Errors
 /// What Lua reports, for want of memory.
-pub fn install(lua: &Lua) -> mlua::Result<()> {
-    let prepare = lua.create_function(|_, ()| Ok(prepare().err()))?;
+pub fn install(lua: &Lua, limit: &TimeLimitHandle) -> mlua::Result<()> {
+    let prepare = memory_limit::function(lua, limit, |_, ()| Ok(prepare().err()))?;
     lua.load(include_str!("c_modules.lua"))
         .set_name("=plua")
         .set_mode(ChunkMode::Text)

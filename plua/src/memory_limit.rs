@@ -4,13 +4,15 @@
 //! and raises where that does not help: at a line of the page, and past every `pcall`. mlua's own limit fails
 //! allocations instead. For that mlua makes each string and table in a protected call, which cost 29 % on a page of
 //! database rows. An allocation that alone goes far over the limit is refused here too, but never to Rust code, where
-//! nothing would catch Lua's error.
+//! nothing would catch Lua's error: see [`function`].
 //!
 //! PUC Lua keeps hooks per coroutine, out of an allocator's reach, so there mlua's limit holds.
 //!
 //! `unsafe` here for the allocator of a state: no safe interface takes one.
 #![allow(unsafe_code)]
 
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 #[cfg(feature = "luajit")]
 use std::{
     cell::Cell,
@@ -18,9 +20,9 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use mlua::Lua;
 #[cfg(feature = "luajit")]
 use mlua::ffi;
+use mlua::{BString, FromLuaMulti, Function, IntoLuaMulti, Lua};
 
 use crate::time_limit::{Reason, TimeLimitHandle};
 
@@ -150,6 +152,43 @@ impl MemoryLimit {
     fn used(&self, lua: &Lua) -> usize {
         lua.used_memory()
     }
+}
+
+/// A function written in Rust for Lua to call. All are made here: while one runs and its results become Lua's, no
+/// allocation is refused, for Lua's error would end the process on its way through Rust.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+pub fn function<A: FromLuaMulti, R: IntoLuaMulti>(
+    lua: &Lua,
+    limit: &TimeLimitHandle,
+    body: impl Fn(&Lua, A) -> mlua::Result<R> + Send + 'static,
+) -> mlua::Result<Function> {
+    let limit = limit.clone();
+    lua.create_function(move |lua, arguments: A| {
+        let _waiting = limit.waiting();
+        body(lua, arguments)?.into_lua_multi(lua)
+    })
+}
+
+/// The same for one that answers with a path, or nil and why there is none. The results become Lua's after the body, as
+/// bytes: a state that closes runs finalizers, and has no room for a value of Rust's. No path is so long as to be refused.
+///
+/// # Errors
+/// As [`function`].
+pub fn path_function<A: FromLuaMulti>(
+    lua: &Lua,
+    limit: &TimeLimitHandle,
+    body: impl Fn(A) -> Result<PathBuf, String> + Send + 'static,
+) -> mlua::Result<Function> {
+    let limit = limit.clone();
+    lua.create_function(move |_, arguments: A| {
+        let _waiting = limit.waiting();
+        Ok(match body(arguments) {
+            Ok(path) => (Some(BString::from(path.into_os_string().into_vec())), None),
+            Err(problem) => (None, Some(problem)),
+        })
+    })
 }
 
 /// What a page may still have, for page functions: what they hold themselves is beyond Lua's count.

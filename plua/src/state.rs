@@ -93,8 +93,8 @@ impl State {
         // SAFETY: page code is as free as its host's pLuaIgnoreLibrary leaves it: `debug` and `ffi` can break
         // the process by design, and prelude.lua removes what is left out before a page runs.
         let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new()) };
-        c_modules::install(&lua)?;
         let limit = watchdog.limit(&lua);
+        c_modules::install(&lua, &limit.handle())?;
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
         let native = api::native(&lua, &slot, &loader, limit.handle(), settings)?;

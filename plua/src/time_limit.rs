@@ -508,12 +508,19 @@ impl TimeLimit {
 
 /// Marks that a page waits in Rust, for as long as it lives.
 #[must_use]
-pub struct Waiting<'l>(&'l TimeLimitHandle);
+pub struct Waiting<'l> {
+    limit: &'l TimeLimitHandle,
+    /// Whether it did before: a finalizer may call a function while another one makes Lua collect its garbage.
+    before: bool,
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let deadline = &*self.0.0;
-        deadline.waits.store(false, Ordering::SeqCst);
+        let deadline = &*self.limit.0;
+        deadline.waits.store(self.before, Ordering::SeqCst);
+        if self.before {
+            return;
+        }
         // No signal came meanwhile, and the next call may begin before one does.
         if deadline.ends.load(Ordering::SeqCst) == EXPIRED {
             deadline.set_hook();
@@ -546,8 +553,7 @@ pub struct TimeLimitHandle(Arc<Deadline>);
 impl TimeLimitHandle {
     /// From here on, until the result is dropped, the page waits in Rust and is stopped when it returns to Lua.
     pub fn waiting(&self) -> Waiting<'_> {
-        self.0.waits.store(true, Ordering::SeqCst);
-        Waiting(self)
+        Waiting { limit: self, before: self.0.waits.swap(true, Ordering::SeqCst) }
     }
 
     /// When the page that runs must have ended, which may be over; none without a limit and between pages.

@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::Command;
 
 use mlua::{Lua, LuaOptions, StdLib};
+use plua::time_limit::Watchdog;
 
 const VERSION: &str = if cfg!(feature = "lua54") { "5.4" } else { "5.1" };
 
 fn state() -> Lua {
     // SAFETY: the chunks below are the tests' own.
     let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
-    plua::c_modules::install(&lua).unwrap();
+    let limit = Watchdog::start().unwrap().limit(&lua);
+    plua::c_modules::install(&lua, &limit.handle()).unwrap();
     lua
 }
 

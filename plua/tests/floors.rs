@@ -67,6 +67,13 @@ const UNSAFE: &[&str] = &[
     "plua/src/time_limit.rs",
 ];
 
+/// Where Rust functions become Lua's: there each one is marked, so that no large allocation is refused to it.
+const FUNCTIONS_FOR_LUA: &str = "plua/src/memory_limit.rs";
+
+/// How mlua's ways to make one begin.
+const MAKES_A_FUNCTION: &[&str] =
+    &["create_function", "create_async_function", "create_c_function", "add_function", "add_method", "add_meta"];
+
 /// The packages, where they are, and which others of the house they may depend on.
 const PACKAGES: &[(&str, &str, &[&str])] = &[
     ("c-headers", "c-headers", &[]),
@@ -103,6 +110,10 @@ fn code(file: &Path) -> String {
 
 fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|character| !is_word(character))
 }
 
 /// Every path in the code, those of a group `a::{b, c::d}` written out.
@@ -232,8 +243,7 @@ fn unsafe_stays_where_it_has_a_reason() {
     let mut found = BTreeSet::new();
     for (_, folder, _) in PACKAGES {
         for file in rust_files(&root().join(folder).join("src")) {
-            let code = code(&file);
-            if code.split(|character| !is_word(character)).any(|word| word == "unsafe") {
+            if words(&code(&file)).any(|word| word == "unsafe") {
                 let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
                 let place = UNSAFE.iter().find(|place| name.starts_with(**place));
                 found.insert(*place.unwrap_or_else(|| panic!("{name} has unsafe code")));
@@ -241,4 +251,17 @@ fn unsafe_stays_where_it_has_a_reason() {
         }
     }
     assert_eq!(found, UNSAFE.iter().copied().collect(), "listed, but without unsafe code");
+}
+
+#[test]
+fn every_function_for_lua_is_made_in_the_one_place_that_marks_it() {
+    let mut found = BTreeSet::new();
+    for file in rust_files(&root().join("plua/src")) {
+        let code = code(&file);
+        let has_one = words(&code).any(|word| MAKES_A_FUNCTION.iter().any(|start| word.starts_with(start)));
+        if has_one || paths(&code).iter().any(|path| path.contains("Function::wrap")) {
+            found.insert(file.strip_prefix(root()).unwrap().to_str().unwrap().to_string());
+        }
+    }
+    assert_eq!(found, BTreeSet::from([FUNCTIONS_FOR_LUA.to_string()]));
 }

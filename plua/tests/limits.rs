@@ -308,3 +308,17 @@ fn page_functions_heed_the_memory_limit() {
         assert!(seen.status == 200 && seen.text().ends_with("fine"), "{code}: {:?}", seen.log);
     }
 }
+
+#[test]
+fn a_result_of_a_page_function_far_over_the_memory_limit_ends_its_page_alone() {
+    let site = Site::new("pLuaMemoryLimit 8192\npLuaAutoEscape On", &[("next.plua", "fine")]);
+    for call in
+        ["?><?= text ?><?lua", "echo(escapeHtml(text))", "echo(json.encode{ text, text, text, text, text, text })"]
+    {
+        site.write("page.plua", format!("<?lua local text = ('\"'):rep(3500000) {call} ?>"));
+        let seen = site.get("page.plua");
+        assert_eq!(seen.status, 500, "{call}: {:?}", seen.log);
+        assert!(seen.log.concat().contains("Memory limit"), "{call}: {:?}", seen.log);
+        assert_eq!(site.get("next.plua").text(), "fine", "{call}");
+    }
+}

@@ -25,7 +25,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // execute(command) -> true, its status as the system puts it, "exit" or "signal", number, whether the page's time is
     // up | false where there is no time limit to keep, or no shell
     let slot = native.slot.clone();
-    let execute = native.lua.create_function(move |_, command: LuaString| {
+    native.add_plain("execute", move |_, command: LuaString| {
         // As far as the system would read it.
         let command: Vec<u8> = command.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
         let deadline = slot.try_lock().as_deref().and_then(|visit| visit.as_ref()?.deadline);
@@ -36,22 +36,20 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             None => (true, status.into_raw(), "signal", status.signal().unwrap_or_default(), is_over),
         })
     })?;
-    native.table.raw_set("execute", execute)?;
 
     // children() -> the processes of this thread, for `end_with_page`; nil where there is no time limit to keep
     let slot = native.slot.clone();
-    let children = native.lua.create_function(move |_, ()| {
+    native.add_plain("children", move |_, ()| {
         let is_limited = slot
             .try_lock()
             .as_deref()
             .is_some_and(|visit| visit.as_ref().is_some_and(|visit| visit.deadline.is_some()));
         Ok(if is_limited { fs::read(CHILDREN).ok().map(BString::from) } else { None })
     })?;
-    native.table.raw_set("children", children)?;
 
     // end_with_page(children before) ends those that came since, when the page's time is up
     let limit = native.limit.clone();
-    let end_with_page = native.lua.create_function(move |_, before: LuaString| {
+    native.add_plain("end_with_page", move |_, before: LuaString| {
         let before = numbers(&before.as_bytes());
         for number in numbers(&fs::read(CHILDREN).unwrap_or_default()) {
             if !before.contains(&number) {
@@ -59,8 +57,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             }
         }
         Ok(())
-    })?;
-    native.table.raw_set("end_with_page", end_with_page)
+    })
 }
 
 fn numbers(list: &[u8]) -> Vec<i32> {

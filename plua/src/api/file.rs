@@ -37,44 +37,31 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
     // within(path, whether it is an entry to be removed or renamed) -> where it leads | nil, why it may not be opened.
     // Finalizers and pLuaInit are confined as pages are.
     let (slot, host) = (native.slot.clone(), settings.clone());
-    let within = native.lua.create_function(move |_, (name, is_entry): (BString, bool)| {
-        // While a state closes, finalizers find no Lua that could hold a string for them: bytes are all there is.
+    native.add_path("within", move |(name, is_entry): (BString, bool)| {
         let name = OsString::from_vec(name.into());
-        let reached = match slot.try_lock().as_deref() {
+        match slot.try_lock().as_deref() {
             _ if name.as_bytes().contains(&0) => Err("a path holds no NUL".into()),
-            // The refusal would repeat it, and a string of megabytes can itself be refused here, where nothing catches that.
+            // The refusal would repeat it.
             _ if name.len() > LONGEST_PATH => Err("File name too long".into()),
             Some(Some(visit)) if is_entry => visit.reach_entry(name),
             Some(Some(visit)) => visit.reach(name),
             Some(None) => {
-                let path = env::current_dir()?.join(name);
+                let path = env::current_dir().map_err(|error| error.to_string())?.join(name);
                 if is_entry { confinement::entry_within(&host, &path) } else { confinement::within(&host, &path) }
             }
             None => Err(IN_FINALIZER.into()),
-        };
-        Ok(match reached {
-            Ok(path) => (Some(BString::from(path.into_os_string().into_vec())), None),
-            Err(refusal) => (None, Some(refusal)),
-        })
+        }
     })?;
-    native.table.raw_set("within", within)?;
     // temporary_file(whether pages get its name) -> path of a new file in pLuaUploadFolder | nil, why there is none
     let confining = settings.clone();
-    let temporary_file = native.lua.create_function(move |_, is_named: bool| {
-        Ok(match temporary_file(&confining, is_named) {
-            Ok(path) => (Some(BString::from(path.into_os_string().into_vec())), None),
-            Err(problem) => (None, Some(problem)),
-        })
-    })?;
-    native.table.raw_set("temporary_file", temporary_file)?;
+    native.add_path("temporary_file", move |is_named: bool| temporary_file(&confining, is_named))?;
     // opens_files() -> whether there is a request, whose files are closed when it ends
     let slot = native.slot.clone();
-    let opens_files = native.lua.create_function(move |_, ()| {
+    native.add_plain("opens_files", move |_, ()| {
         let mut visit = slot.try_lock();
         let visit = visit.as_deref_mut().and_then(Option::as_deref_mut);
         Ok(visit.map(|visit| visit.opens_files = true).is_some())
     })?;
-    native.table.raw_set("opens_files", opens_files)?;
     native.add("file.exists", |_, visit, arguments| {
         Ok(access(&path(visit, &arguments, 1)?, AccessFlags::R_OK).is_ok())
     })?;

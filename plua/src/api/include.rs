@@ -23,15 +23,14 @@ use crate::visit::Visit;
 use crate::working_directory;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
-    let (slot, loading, limit) = (native.slot.clone(), loader.clone(), native.limit.clone());
+    let (slot, loading) = (native.slot.clone(), loader.clone());
     // include(file, including) -> true, number, nil, whether the name may be believed to lead there again | true, nil,
     // what is wrong with the file, its identity | true | false, message. Without `including` a relative path is looked
     // up in the requested page's folder only.
-    let include = native.lua.create_function(move |lua, (file, including): (LuaString, Option<LuaString>)| {
+    native.add_plain("include", move |lua, (file, including): (LuaString, Option<LuaString>)| {
         let refused = |message: &str| Ok((false, Value::String(lua.create_string(message)?), Value::Nil, Value::Nil));
         let Some(mut visit) = slot.try_lock() else { return refused(IN_FINALIZER) };
         let Some(visit) = visit.as_mut() else { return refused(NO_REQUEST) };
-        let _waiting = limit.waiting();
         let including = including.as_ref().map(LuaString::as_bytes);
         let found = find(visit, Path::new(OsStr::from_bytes(&file.as_bytes())), including.as_deref());
         let (path, stamp) = match found {
@@ -51,7 +50,6 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             Err(error) => failed(lua, visit, &path, Some(stamp), error),
         }
     })?;
-    native.table.raw_set("include", include)?;
 
     let loading = loader.clone();
     // include_failed(message, frames) -> true, HTML to show in place or nil; without a message for the file that
@@ -83,38 +81,34 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
 
     // place() -> what decides where names lead, and the time in seconds; nothing between requests
     let (slot, started) = (native.slot.clone(), Instant::now());
-    let place = native.lua.create_function(move |lua, ()| {
+    native.add_plain("place", move |lua, ()| {
         let visit = slot.try_lock();
         let Some(visit) = visit.as_ref().and_then(|visit| visit.as_ref()) else { return Ok((Value::Nil, 0.0)) };
         Ok((Value::String(lua.create_string(visit.place())?), started.elapsed().as_secs_f64()))
     })?;
-    native.table.raw_set("place", place)?;
 
     // folder() -> the folder of the page asked for, nil between requests
     let slot = native.slot.clone();
-    let folder = native.lua.create_function(move |lua, ()| {
+    native.add_plain("folder", move |lua, ()| {
         let visit = slot.try_lock();
         let visit = visit.as_ref().and_then(|visit| visit.as_ref());
         visit.map(|visit| lua.create_string(visit.folder().as_os_str().as_bytes())).transpose()
     })?;
-    native.table.raw_set("folder", folder)?;
 
     // enter_folder() makes it the thread's working directory; between requests that is for Rust to choose
     let slot = native.slot.clone();
-    let enter_folder = native.lua.create_function(move |_, ()| {
+    native.add_plain("enter_folder", move |_, ()| {
         if let Some(visit) = slot.try_lock().as_ref().and_then(|visit| visit.as_ref()) {
             working_directory::enter(visit.folder());
         }
         Ok(())
     })?;
-    native.table.raw_set("enter_folder", enter_folder)?;
 
     // is_pipe(path) -> whether opening it would wait for its other end, for `require`, which opens what it looks for
-    let is_pipe = native.lua.create_function(|_, path: mlua::LuaString| {
+    native.add_plain("is_pipe", |_, path: mlua::LuaString| {
         let path = path.as_bytes();
         Ok(Path::new(OsStr::from_bytes(&path)).metadata().is_ok_and(|found| found.file_type().is_fifo()))
-    })?;
-    native.table.raw_set("is_pipe", is_pipe)
+    })
 }
 
 /// A file that is not there is none; one that is there and of no use is kept to be reported.

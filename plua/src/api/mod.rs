@@ -21,10 +21,11 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
+use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
 pub use arguments::Arguments;
@@ -34,6 +35,7 @@ pub use cookie::received as received_cookies;
 pub use json::{ARRAY as JSON_ARRAY, decode as decode_json, encode as encode_json};
 
 use crate::loader::Loader;
+use crate::memory_limit;
 use crate::settings::Settings;
 use crate::time_limit::TimeLimitHandle;
 use crate::visit::{Slot, Visit};
@@ -571,10 +573,9 @@ impl Native<'_> {
         body: impl Fn(&Lua, &mut Visit, Arguments) -> Result<R, String> + Send + 'static,
     ) -> mlua::Result<()> {
         let (slot, limit) = (self.slot.clone(), self.limit.clone());
-        let function = self.lua.create_function(move |lua, arguments: MultiValue| {
+        self.add_plain(name, move |lua, arguments: MultiValue| {
             let Some(mut visit) = slot.try_lock() else { return refuse(lua, IN_FINALIZER) };
             let Some(visit) = visit.as_mut() else { return refuse(lua, NO_REQUEST) };
-            let _waiting = limit.waiting();
             let arguments = Arguments::new(name, arguments);
             if let Some(refusal) = limit.refusal() {
                 return refuse(lua, &refusal.to_string_lossy());
@@ -597,8 +598,25 @@ impl Native<'_> {
                     refused
                 }
             }
-        })?;
-        self.table.raw_set(name, function)
+        })
+    }
+
+    /// Adds a function for the state's own code, which finds its request itself and returns what it likes to Lua.
+    fn add_plain<A: FromLuaMulti, R: IntoLuaMulti>(
+        &self,
+        name: &'static str,
+        body: impl Fn(&Lua, A) -> mlua::Result<R> + Send + 'static,
+    ) -> mlua::Result<()> {
+        self.table.raw_set(name, memory_limit::function(self.lua, &self.limit, body)?)
+    }
+
+    /// Adds such a function that answers with a path, or nil and why there is none, while a state closes too.
+    fn add_path<A: FromLuaMulti>(
+        &self,
+        name: &'static str,
+        body: impl Fn(A) -> Result<PathBuf, String> + Send + 'static,
+    ) -> mlua::Result<()> {
+        self.table.raw_set(name, memory_limit::path_function(self.lua, &self.limit, body)?)
     }
 }
 

@@ -8,7 +8,8 @@ use crate::pattern::{self, Call};
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // pattern_ends(function, subject, pattern, start or replacements, steps) -> whether the call ends within the steps
-    let ends = native.lua.create_function(
+    native.add_plain(
+        "pattern_ends",
         |_, (function, subject, pattern, number, steps): (LuaString, LuaString, LuaString, Value, u64)| {
             let number = Arguments::number_of(&number);
             let call = match &*function.as_bytes() {
@@ -23,13 +24,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Ok(pattern::ends(&subject.as_bytes(), &pattern.as_bytes(), call, steps))
         },
     )?;
-    native.table.raw_set("pattern_ends", ends)?;
     // plain_find(subject, text, start) -> where it begins, or nil; in time linear in both
-    let plain_find = native.lua.create_function(|_, (subject, text, start): (LuaString, LuaString, Value)| {
+    native.add_plain("plain_find", |_, (subject, text, start): (LuaString, LuaString, Value)| {
         let (subject, text) = (subject.as_bytes(), text.as_bytes());
         let start = pattern::start(Arguments::number_of(&start).unwrap_or(1.0) as i64, subject.len());
         let found = subject.get(start..).and_then(|rest| memmem::find(rest, &text));
         Ok(found.map(|found| start + found + 1))
-    })?;
-    native.table.raw_set("plain_find", plain_find)
+    })
 }

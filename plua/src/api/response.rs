@@ -78,13 +78,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(())
     })?;
     let limit = native.limit.clone();
-    native.table.raw_set(
-        "go_over_output",
-        native.lua.create_function(move |_, ()| {
-            limit.go_over(Reason::Output);
-            Ok(())
-        })?,
-    )?;
+    native.add_plain("go_over_output", move |_, ()| {
+        limit.go_over(Reason::Output);
+        Ok(())
+    })?;
     let limit = native.limit.clone();
     native.add("flush", move |_, visit, arguments| {
         let sent = output::with_contents(&[arguments.value(1).clone(), arguments.value(2).clone()], |bytes| {

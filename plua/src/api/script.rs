@@ -24,26 +24,23 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(())
     })?;
     let slot = native.slot.clone();
-    let has_limit = native.lua.create_function(move |_, ()| {
+    native.add_plain("has_limit", move |_, ()| {
         let limited = |visit: &Visit| visit.limits.stop_pages();
         Ok(slot.try_lock().is_none_or(|visit| visit.as_deref().is_none_or(limited)))
     })?;
-    native.table.raw_set("has_limit", has_limit)?;
     // go_over_memory() -> whether the page has a memory limit; it is stopped at its next step then
     let (slot, limit) = (native.slot.clone(), native.limit.clone());
-    let go_over_memory = native.lua.create_function(move |_, ()| {
+    native.add_plain("go_over_memory", move |_, ()| {
         let limited = slot.try_lock().is_some_and(|visit| visit.as_ref().is_some_and(|visit| visit.limits.memory > 0));
         if limited {
             limit.go_over(Reason::Memory);
         }
         Ok(limited)
     })?;
-    native.table.raw_set("go_over_memory", go_over_memory)?;
-    let is_half_used = native.lua.create_function(|_, ()| Ok(c_stack::is_half_used()))?;
-    native.table.raw_set("is_stack_half_used", is_half_used)?;
+    native.add_plain("is_stack_half_used", |_, ()| Ok(c_stack::is_half_used()))?;
     // Waits without holding the request.
     let slot = native.slot.clone();
-    let sleep = native.lua.create_function(move |lua, arguments: MultiValue| {
+    native.add_plain("sleep", move |lua, arguments: MultiValue| {
         let arguments = Arguments::new("sleep", arguments);
         let seconds = match arguments.number(1) {
             Ok(seconds) if seconds < 0.0 => 1.0,
@@ -59,8 +56,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let cut_short = limit.is_some_and(|limit| limit < wanted);
         thread::sleep(wanted.min(limit.unwrap_or(Duration::MAX)).min(LONGEST_SLEEP));
         (true, cut_short).into_lua_multi(lua)
-    })?;
-    native.table.raw_set("sleep", sleep)
+    })
 }
 
 /// A day: a page that asks for more has made a mistake.

@@ -30,9 +30,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string())
     })?;
     // random_seed() -> a whole number that nobody can guess
-    let seed =
-        native.lua.create_function(|_, ()| Ok((getrandom::u64().map_err(mlua::Error::external)? >> 11) as f64))?;
-    native.table.raw_set("random_seed", seed)?;
+    native.add_plain("random_seed", |_, ()| Ok((getrandom::u64().map_err(mlua::Error::external)? >> 11) as f64))?;
     native.add("hashEquals", |_, _, arguments| {
         Ok(bool::from(arguments.string(1)?.as_bytes().ct_eq(&*arguments.string(2)?.as_bytes())))
     })?;

@@ -16,8 +16,7 @@ use crate::put::{write_escaped_html, write_integer};
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    let escape = |lua: &Lua, text: LuaString| lua.create_string(escape_html(&text.as_bytes()));
-    native.table.raw_set("escape_html", native.lua.create_function(escape)?)?;
+    native.add_plain("escape_html", |lua, text: LuaString| lua.create_string(escape_html(&text.as_bytes())))?;
     if cfg!(feature = "luajit") {
         let address = |function: *const ()| LightUserData(function.cast_mut().cast());
         native.table.raw_set("longest_entity", LONGEST_ENTITY)?;
