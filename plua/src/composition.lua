@@ -4,7 +4,7 @@
 local native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending = ...
 
 local error, next, remove, select, setmetatable, type = error, next, table.remove, select, setmetatable, type
-local find_in, unpack = string.find, unpack or table.unpack
+local unpack = unpack or table.unpack
 local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local level, unwind, capture = output.level, output.unwind, output.capture
@@ -132,9 +132,11 @@ local function open(name, file, vars, level, place)
   return body, vars and copy_with(body, vars) or body, page_texts[page]
 end
 
+-- Whether that ends the page: then nothing is reported yet.
 local function report(message, calls)
-  local _, shown = native.include_failed(message, calls)
+  local _, shown, ends_page = native.include_failed(message, calls)
   if shown then output.put(shown) end
+  return ends_page
 end
 
 -- A file's function takes any arguments. LuaJIT compiles no return of such a function to `xpcall`, so another one stands
@@ -150,10 +152,6 @@ local function call(body, texts)
   return count, results
 end
 
-local function is_too_deep(message)
-  return find_in(message, "stack overflow", 1, true) or find_in(message, "nested more than", 1, true)
-end
-
 local function finish(body, copy, before, at, fine, count, results)
   depth = before
   check_ending()
@@ -166,9 +164,7 @@ local function finish(body, copy, before, at, fine, count, results)
   unwind(at)
   local problem = count
   if type(problem) ~= "table" then problem = { message_of(problem), {} } end
-  -- Such a limit ends the page, not only the file that has reached it.
-  if is_too_deep(problem[1]) then error(problem[1], 0) end
-  report(problem[1], problem[2])
+  if report(problem[1], problem[2]) then error(problem[1], 0) end
   return false
 end
 

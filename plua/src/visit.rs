@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use parking_lot::Mutex;
 
 use crate::body::Body;
@@ -167,9 +168,7 @@ impl Visit {
         if error.kind == ErrorKind::Runtime && error.message.ends_with("(pLuaPatternLimit)") {
             error.kind = ErrorKind::PatternLimit;
         }
-        // Lua's words, nesting.lua's and composition.lua's.
-        let too_deep = ["stack overflow", "nested more than"];
-        if error.kind == ErrorKind::Runtime && too_deep.iter().any(|words| error.message.contains(words)) {
+        if error.kind == ErrorKind::Runtime && is_too_deep(error.message.as_bytes()) {
             error.kind = ErrorKind::DepthLimit;
         }
     }
@@ -271,6 +270,13 @@ impl Visit {
     pub fn language(&self, path: &Path) -> Language {
         language(&self.settings, path)
     }
+}
+
+/// Whether an error says that calls or files are nested too deep, which ends the page and not only the file that did it.
+#[must_use]
+pub fn is_too_deep(message: &[u8]) -> bool {
+    // Lua's words, nesting.lua's and composition.lua's.
+    ["stack overflow", "nested more than"].iter().any(|words| memmem::find(message, words.as_bytes()).is_some())
 }
 
 /// How a file becomes Lua under these settings.

@@ -19,7 +19,7 @@ use crate::chunk::Stamp;
 use crate::fault;
 use crate::loader::{LoadError, Loader, identity};
 use crate::report::Report;
-use crate::visit::Visit;
+use crate::visit::{Visit, is_too_deep};
 use crate::working_directory;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
@@ -52,14 +52,17 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
     })?;
 
     let loading = loader.clone();
-    // include_failed(message, frames) -> true, HTML to show in place or nil; without a message for the file that
-    // could not be loaded just now.
+    // include_failed(message, frames) -> true, HTML to show in place or nil, whether the error ends the page, which then
+    // reports it; without a message for the file that could not be loaded just now.
     native.add("include_failed", move |lua, visit, arguments| {
-        let frames = fault::frames(arguments.value(2), &visit.path);
         let message = match arguments.value(1) {
             Value::Nil => None,
             _ => Some(arguments.text(1)?),
         };
+        if message.as_deref().is_some_and(is_too_deep) {
+            return Ok((Value::Nil, true));
+        }
+        let frames = fault::frames(arguments.value(2), &visit.path);
         let mut error = match visit.take_load_error(message.as_deref()) {
             Some(mut error) => {
                 error.frames = frames;
@@ -73,10 +76,11 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         };
         visit.classify(&mut error);
         visit.report(&error);
-        Ok(match visit.show_errors {
+        let shown = match visit.show_errors {
             true => Value::String(lua.create_string(Report(&error).html_block()).map_err(|error| error.to_string())?),
             false => Value::Nil,
-        })
+        };
+        Ok((shown, false))
     })?;
 
     // place() -> what decides where names lead, and the time in seconds; nothing between requests
