@@ -3,6 +3,7 @@
 mod site;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use site::{Site, page};
 
@@ -394,7 +395,9 @@ fn a_state_whose_init_file_fails_is_not_used_and_the_request_is_500() {
         ("\n\nerror('broken')", "Run-time error: broken at "),
         ("\n\nx = = 1", "Compiler error: "),
         ("\n\nwhile true do end", "Time limit: "),
+        ("\n\nos.execute('sleep 30')", "Time limit: "),
     ] {
+        let started = Instant::now();
         fs::write(&init, code).unwrap();
         let configuration = format!("pLuaInit {}\npLuaStates 1\npLuaTimeout 0.3", init.display());
         let site = Site::new(&configuration, &[("page.plua", "page")]);
@@ -404,6 +407,7 @@ fn a_state_whose_init_file_fails_is_not_used_and_the_request_is_500() {
             assert_eq!(seen.headers, []);
             assert!(seen.log[0].starts_with(message) && seen.log[0].contains("init.lua:3"), "{:?}", seen.log);
         }
+        assert!(started.elapsed() < Duration::from_secs(10), "{code}");
         fs::write(&init, "").unwrap();
         assert_eq!(site.get("page.plua").text(), "page");
     }

@@ -24,12 +24,11 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // execute(command) -> true, its status as the system puts it, "exit" or "signal", number, whether the page's time is
     // up | false where there is no time limit to keep, or no shell
-    let slot = native.slot.clone();
+    let limit = native.limit.clone();
     native.add_plain("execute", move |_, command: LuaString| {
         // As far as the system would read it.
         let command: Vec<u8> = command.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
-        let deadline = slot.try_lock().as_deref().and_then(|visit| visit.as_ref()?.deadline);
-        let ran = deadline.and_then(|deadline| Some((run(&command, deadline).ok()?, deadline <= Instant::now())));
+        let ran = limit.until().and_then(|until| Some((run(&command, until).ok()?, until <= Instant::now())));
         let Some((status, is_over)) = ran else { return Ok((false, 0, "", 0, false)) };
         Ok(match status.code() {
             Some(code) => (true, status.into_raw(), "exit", code, is_over),
@@ -38,13 +37,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
 
     // children() -> the processes of this thread, for `end_with_page`; nil where there is no time limit to keep
-    let slot = native.slot.clone();
+    let limit = native.limit.clone();
     native.add_plain("children", move |_, ()| {
-        let is_limited = slot
-            .try_lock()
-            .as_deref()
-            .is_some_and(|visit| visit.as_ref().is_some_and(|visit| visit.deadline.is_some()));
-        Ok(if is_limited { fs::read(CHILDREN).ok().map(BString::from) } else { None })
+        Ok(limit.until().and_then(|_| fs::read(CHILDREN).ok()).map(BString::from))
     })?;
 
     // end_with_page(children before) ends those that came since, when the page's time is up
@@ -64,10 +59,10 @@ fn numbers(list: &[u8]) -> Vec<i32> {
     String::from_utf8_lossy(list).split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-/// Runs a command in the shell, with all it starts itself until the deadline at most.
-fn run(command: &[u8], deadline: Instant) -> io::Result<ExitStatus> {
+/// Runs a command in the shell, with all it starts itself, until that time at most.
+fn run(command: &[u8], until: Instant) -> io::Result<ExitStatus> {
     let mut child = Command::new("/bin/sh").arg("-c").arg(OsStr::from_bytes(command)).process_group(0).spawn()?;
-    let ended = wait(&mut child, deadline);
+    let ended = wait(&mut child, until);
     if !matches!(ended, Ok(Some(_))) {
         // Not waited for yet, so that the number is still its own.
         let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
@@ -75,11 +70,11 @@ fn run(command: &[u8], deadline: Instant) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+fn wait(child: &mut Child, until: Instant) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_millis(1);
     loop {
         let ended = child.try_wait()?;
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         if ended.is_some() || left.is_zero() {
             return Ok(ended);
         }
