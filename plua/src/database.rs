@@ -10,7 +10,8 @@ use apr_dbd::{Connection, MemoryUse};
 use mlua::UserData;
 use parking_lot::Mutex;
 
-use crate::time_limit::{Cutting, TimeLimitHandle};
+use crate::cutoff::Cutting;
+use crate::time_limit::TimeLimitHandle;
 
 /// A connection, or why there is none any more.
 pub type Line = Result<Connection, &'static str>;
@@ -56,7 +57,7 @@ impl Handle {
         let Some(until) = self.limit.until() else {
             return connection.until(None, body);
         };
-        let cutting = connection.socket()?.map(|socket| self.limit.cutting(socket));
+        let cutting = connection.socket()?.map(|socket| self.limit.cutoff().waiting_for(socket));
         let done = connection.until(Some(until), body);
         if cutting.is_some_and(Cutting::end) {
             connection.is_cut_off();

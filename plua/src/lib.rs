@@ -9,6 +9,7 @@ mod c_stack;
 mod cache;
 pub mod chunk;
 mod confinement;
+mod cutoff;
 mod database;
 pub mod emit;
 pub mod engine;

@@ -291,7 +291,11 @@ impl State {
         }
         let was_stopped = stopped.is_some() || !has_closed;
         if opens_files {
-            self.limit.end_commands(was_stopped);
+            match was_stopped {
+                // A file that the page was stopped before it had is closed with the state, and that waits for its process.
+                true => self.limit.cutoff().kill_commands(),
+                false => self.limit.cutoff().forget_commands(),
+            }
         }
         // A page that caught it may have ended before it was stopped.
         let too_much = matches!(stopped, Some((Reason::Output, _)));

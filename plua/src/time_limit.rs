@@ -15,10 +15,8 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::mem;
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock, Weak};
@@ -29,6 +27,7 @@ use mlua::{Lua, ffi};
 use nix::sys::signal::SigSet;
 use parking_lot::{Condvar, Mutex};
 
+use crate::cutoff::Cutoff;
 use crate::error::ErrorKind;
 
 /// Why a page is stopped.
@@ -108,30 +107,9 @@ struct Deadline {
     waits: AtomicBool,
     /// The thread the page runs in.
     thread: AtomicUsize,
-    /// Processes that run no longer than the page, as descriptors of the system's.
-    commands: Mutex<Vec<OwnedFd>>,
     /// The deadline of the page that this one interrupted in its thread, if any.
     outer: AtomicPtr<Deadline>,
-    /// What the page waits for, to be shut down at the deadline.
-    socket: Mutex<Socket>,
-}
-
-/// A socket that a page waits for in a library which does not look at the deadline.
-#[derive(Default)]
-struct Socket {
-    /// It, as a handle of our own.
-    open: Option<TcpStream>,
-    was_cut: bool,
-}
-
-impl Socket {
-    fn cut(&mut self) {
-        if let Some(socket) = &self.open {
-            // Of a socket of any family. One that is closed already needs no more.
-            let _ = socket.shutdown(Shutdown::Both);
-            self.was_cut = true;
-        }
-    }
+    cutoff: Cutoff,
 }
 
 /// One active Lua call of a page that was stopped.
@@ -256,9 +234,8 @@ impl Watchdog {
             running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
             waits: AtomicBool::new(false),
             thread: AtomicUsize::new(0),
-            commands: Mutex::default(),
             outer: AtomicPtr::default(),
-            socket: Mutex::default(),
+            cutoff: Cutoff::default(),
         });
         if let Some(state) = state {
             // SAFETY: the state is alive and not running; the Deadline outlives the state's use of it, because
@@ -320,7 +297,7 @@ fn stop_if_expired(deadline: &Deadline) -> bool {
     let expired = ends == EXPIRED && deadline.ends.load(Ordering::SeqCst) == EXPIRED
         || deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     if expired {
-        deadline.socket.lock().cut();
+        deadline.cutoff.shut_socket();
     }
     if expired && !deadline.waits.load(Ordering::SeqCst) {
         // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
@@ -328,9 +305,7 @@ fn stop_if_expired(deadline: &Deadline) -> bool {
     }
     // After it, so that the page is stopped when the command it waits for is gone.
     if expired {
-        deadline.commands.lock().drain(..).for_each(|command| {
-            send(&command, libc::SIGKILL);
-        });
+        deadline.cutoff.kill_commands();
     }
     true
 }
@@ -345,12 +320,6 @@ thread_local! {
 /// A real-time signal that neither httpd nor PHP (which takes the first one) nor the C library uses.
 fn stop_signal() -> c_int {
     libc::SIGRTMIN() + 6
-}
-
-/// Sends a process a signal, 0 for none; whether it is still there, or nobody has waited for it yet.
-fn send(process: &OwnedFd, signal: c_int) -> bool {
-    // SAFETY: the descriptor is open; no further facts are passed.
-    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, ptr::null::<c_void>(), 0) == 0 }
 }
 
 /// Makes this thread take the signal.
@@ -468,13 +437,10 @@ impl TimeLimit {
         deadline.until()
     }
 
-    /// Kills the processes that run no longer than the page, or lets them go on. A file whose page was stopped before it
-    /// had it is closed with the state, and that would wait for its process.
-    pub fn end_commands(&self, kill: bool) {
-        let commands = mem::take(&mut *self.deadline.commands.lock());
-        commands.iter().filter(|_| kill).for_each(|command| {
-            send(command, libc::SIGKILL);
-        });
+    /// What ends with the page. Its commands are to be killed or forgotten when it has ended.
+    #[must_use]
+    pub fn cutoff(&self) -> &Cutoff {
+        &self.deadline.cutoff
     }
 
     /// For the page functions of the state.
@@ -528,24 +494,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Has a socket shut down at the page's deadline, for as long as it lives.
-#[must_use]
-pub struct Cutting<'l>(&'l TimeLimitHandle);
-
-impl Cutting<'_> {
-    /// Whether that has happened; it happens no more.
-    #[must_use]
-    pub fn end(self) -> bool {
-        mem::take(&mut *self.0.0.socket.lock()).was_cut
-    }
-}
-
-impl Drop for Cutting<'_> {
-    fn drop(&mut self) {
-        *self.0.0.socket.lock() = Socket::default();
-    }
-}
-
 /// A page function's end of the time limit.
 #[derive(Clone)]
 pub struct TimeLimitHandle(Arc<Deadline>);
@@ -562,11 +510,10 @@ impl TimeLimitHandle {
         self.0.until()
     }
 
-    /// From here on, until the result is dropped, the page waits for this socket, which is shut down at its deadline:
-    /// the library that waits then ends with an error.
-    pub fn cutting(&self, socket: OwnedFd) -> Cutting<'_> {
-        *self.0.socket.lock() = Socket { open: Some(TcpStream::from(socket)), was_cut: false };
-        Cutting(self)
+    /// What ends with the page.
+    #[must_use]
+    pub fn cutoff(&self) -> &Cutoff {
+        &self.0.cutoff
     }
 
     /// Stops the page if its time is over, without waiting for the watchdog to see that.
@@ -605,21 +552,6 @@ impl TimeLimitHandle {
     #[must_use]
     pub fn most(&self) -> usize {
         self.0.most.load(Ordering::Relaxed)
-    }
-
-    /// Has a process killed when the page's time is up: a child of this one that nobody has waited for yet. Where the
-    /// system is too old for that (Linux before 5.3), nothing is done.
-    pub fn kill_at_deadline(&self, process: i32) {
-        // SAFETY: a number that the system knows, or not; what it answers with is a descriptor of ours or negative.
-        let process = unsafe {
-            match libc::syscall(libc::SYS_pidfd_open, process, 0) {
-                descriptor @ 0.. => OwnedFd::from_raw_fd(descriptor as c_int),
-                _ => return,
-            }
-        };
-        let mut commands = self.0.commands.lock();
-        commands.retain(|command| send(command, 0));
-        commands.push(process);
     }
 
     /// Kilobytes that a state over its memory limit may hold after a collection and go on.

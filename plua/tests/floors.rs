@@ -21,6 +21,7 @@ const FLOORS: &[&[&str]] = &[
         "chunk",
         "confinement",
         "cache",
+        "cutoff",
         "time_limit",
         "memory_limit",
         "working_directory",

@@ -48,7 +48,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let before = numbers(&before.as_bytes());
         for number in numbers(&fs::read(CHILDREN).unwrap_or_default()) {
             if !before.contains(&number) {
-                limit.kill_at_deadline(number);
+                limit.cutoff().add_command(number);
             }
         }
         Ok(())

@@ -1,0 +1,91 @@
+//! What a page's deadline cuts off beside its Lua: the commands it has started, and the socket it waits for.
+
+use std::mem;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// What is to be cut off of one page.
+#[derive(Default)]
+pub struct Cutoff {
+    /// The commands' processes, as descriptors of the system's.
+    commands: Mutex<Vec<OwnedFd>>,
+    socket: Mutex<Socket>,
+}
+
+/// A socket that a page waits for in a library which does not look at the deadline.
+#[derive(Default)]
+struct Socket {
+    /// It, as a handle of our own.
+    open: Option<TcpStream>,
+    was_cut: bool,
+}
+
+impl Cutoff {
+    /// Adds a process: a child of this one that nobody has waited for yet. Where the system is too old for that (Linux
+    /// before 5.3), nothing is done.
+    pub fn add_command(&self, process: i32) {
+        let Some(Ok(process)) = Pid::from_raw(process).map(|process| pidfd_open(process, PidfdFlags::empty())) else {
+            return;
+        };
+        let mut commands = self.commands.lock();
+        commands.retain(is_running);
+        commands.push(process);
+    }
+
+    /// Kills the processes.
+    pub fn kill_commands(&self) {
+        for command in self.commands.lock().drain(..) {
+            // One that has ended already needs no more.
+            let _ = pidfd_send_signal(&command, Signal::KILL);
+        }
+    }
+
+    /// Lets the processes go on.
+    pub fn forget_commands(&self) {
+        self.commands.lock().clear();
+    }
+
+    /// From here on, until the result is dropped, the page waits for this socket: when it is shut down, the library that
+    /// waits ends with an error.
+    pub fn waiting_for(&self, socket: OwnedFd) -> Cutting<'_> {
+        *self.socket.lock() = Socket { open: Some(TcpStream::from(socket)), was_cut: false };
+        Cutting(self)
+    }
+
+    /// Shuts down the socket, if the page waits for one.
+    pub fn shut_socket(&self) {
+        let mut socket = self.socket.lock();
+        if let Some(open) = &socket.open {
+            // Of a socket of any family. One that is closed already needs no more.
+            let _ = open.shutdown(Shutdown::Both);
+            socket.was_cut = true;
+        }
+    }
+}
+
+/// Has a socket shut down at the page's deadline, for as long as it lives.
+#[must_use]
+pub struct Cutting<'c>(&'c Cutoff);
+
+impl Cutting<'_> {
+    /// Whether that has happened; it happens no more.
+    #[must_use]
+    pub fn end(self) -> bool {
+        mem::take(&mut *self.0.socket.lock()).was_cut
+    }
+}
+
+impl Drop for Cutting<'_> {
+    fn drop(&mut self) {
+        *self.0.socket.lock() = Socket::default();
+    }
+}
+
+fn is_running(process: &OwnedFd) -> bool {
+    // A process that has ended can be read.
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&Timespec::default())) != Ok(1)
+}
