@@ -47,6 +47,9 @@ impl Fields {
 }
 
 /// Writes what is decoded, and returns its size.
+///
+/// Not with `percent_encoding`: with it `parseGet` took a third longer for a long text with escapes in it, and the plus
+/// signs a copy of all fields beside.
 fn decode_into(text: &mut [u8], encoded: &[u8]) -> usize {
     let (mut at, mut size) = (0, 0);
     while let (Some(byte), Some(place)) = (encoded.get(at), text.get_mut(size)) {
