@@ -75,7 +75,7 @@ _G.xpcall = function(run, handler, ...)
   end, ...))
 end
 
-local begin_in_folder = native.working_directory(native)
+local begin_in_folder, watch_ffi = native.working_directory(native)
 native.long_calls(native)
 native.nesting(native, leave, level, co_resume)
 
@@ -409,6 +409,7 @@ end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
 local close_files = native.files(native, pcall)
 native.libraries(native, ignored, leave, level)
+watch_ffi()
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.
 for name, results in next, native.results do

@@ -3,10 +3,11 @@
 --
 -- Code in C uses the working directory as it likes, so once a state has any each of its requests begins in the folder. So
 -- does each with 5.4 and 5.1, whose errors would name what stands before these functions. The chunk takes the functions
--- written in Rust and returns what a request begins with.
+-- written in Rust and returns what a request begins with, and what notes who asks for `ffi`: to be called when what pages
+-- do without is taken out of it.
 local native = ...
 
-if not jit then return native.enter_folder end
+if not jit then return native.enter_folder, function() end end
 
 local next, type = next, type
 local enter_folder = native.enter_folder
@@ -53,14 +54,19 @@ for _, position in next, { 3, 4 } do
   end
 end
 
-local ffi = loaded.ffi
-loaded.ffi = nil
-function preload.ffi()
-  note_c_code()
-  return ffi
-end
-
-return function()
+local function begin()
   is_there = false
   if has_c_code then enter() end
 end
+
+local function watch_ffi()
+  local ffi = loaded.ffi
+  if not ffi then return end
+  loaded.ffi = nil
+  function preload.ffi()
+    note_c_code()
+    return ffi
+  end
+end
+
+return begin, watch_ffi
