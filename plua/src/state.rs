@@ -7,7 +7,7 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value};
 use parking_lot::Mutex;
