@@ -37,15 +37,20 @@ if not has_memory then
     self.n, self.counted, self.bytes = 0, 0, 0
   end
   local function contents_of(self) return concat(self, "", 1, self.n) end
+  local function put_two(self, value, following)
+    put(self, value)
+    if following ~= "" then put(self, following) end
+  end
   return {
     new = function(most) return setmetatable({ n = 0, counted = 0, bytes = 0, most = most }, buffer) end,
     allow = function(self, most) self.most = most end,
     left_in = function(self) return self.most < huge and self.most - size_of(self) or huge end,
     put_text = put,
-    put_number = put,
-    put_html = function(self, text)
+    put_texts = put_two,
+    put_number = put_two,
+    put_html = function(self, text, following)
       if find(text, "[&<>\"']") then text = escape_html(text) end
-      put(self, text)
+      put_two(self, text, following)
     end,
     is_larger = function() return false end,
     text_of = contents_of,
@@ -54,17 +59,21 @@ if not has_memory then
 end
 
 -- LuaJIT's own buffer holds the memory, but each of its calls costs as much as ten short texts that are copied in place.
--- `at` bytes are written where `bytes` points, of `room` there; `before` are handed to LuaJIT's buffer already. `turn`
--- counts how often the memory may have moved. `most` is looked at when memory is taken, so that a limit of the output
--- costs nothing where text is put. What goes over it by less than a long text's entities is found when memory is taken
--- next, or when the page ends.
+-- In the `area`, `at` bytes are written where `bytes` points, of `room` there; `turn` counts how often the memory may have
+-- moved. It is no Lua table, so that functions of put.rs can read and write it; the numbers in it cost no memory to read.
+-- `before` bytes are handed to LuaJIT's buffer already. `most` is looked at when memory is taken, so that a limit of the
+-- output costs nothing where text is put. What goes over it by less than a long text's entities is found when memory is
+-- taken next, or when the page ends.
 local ffi, tobit = require("ffi"), require("bit").tobit
 local cast, copy, tonumber = ffi.cast, ffi.copy, tonumber
 local max, min = math.max, math.min
-local address, nowhere = ffi.typeof("uintptr_t"), cast("uint8_t *", 0)
-local longest_entity, longest_integer = native.longest_entity, native.longest_integer
-local write_escaped = cast("double (*)(const char *, size_t, uint8_t *)", native.write_escaped_html)
-local write_integer = cast("int32_t (*)(int32_t, uint8_t *)", native.write_integer)
+local address = ffi.typeof("uintptr_t")
+local new_area = ffi.typeof("struct { uint8_t *bytes; int32_t at, room, turn; }")
+local longest_entity = native.longest_entity
+-- They give 0 where there is no room, and then have done nothing.
+local write_texts = cast("int32_t (*)(void *, const char *, size_t, const char *, size_t)", native.write_texts)
+local write_number = cast("int32_t (*)(void *, int32_t, double, const char *, size_t)", native.write_number)
+local write_html = cast("int32_t (*)(void *, const char *, size_t, const char *, size_t)", native.write_escaped_html)
 local new_memory = string_buffer.new
 local methods = new_memory()
 local commit, reference, reserve, reset, text_in =
@@ -75,8 +84,9 @@ local LONG = 4096
 local SLACK = longest_entity * LONG
 
 local function settle(self)
-  local at = self.at
-  self.at, self.room = 0, 0
+  local area = self.area
+  local at = area.at
+  area.at, area.room = 0, 0
   if at > 0 then
     self.before = self.before + at
     commit(self.memory, at)
@@ -89,29 +99,39 @@ local function grow(self, more)
   settle(self)
   local left = self.most - self.before
   if left < 0 or more - left > SLACK then stop() end
-  local turn = self.turn + 1
-  self.turn = turn
+  local area = self.area
+  local turn = tobit(area.turn + 1)
+  area.turn = turn
   local bytes, room = reserve(self.memory, more)
-  if self.turn ~= turn then return grow(self, more) end
-  self.bytes, self.room = bytes, min(room, max(left, more))
+  if area.turn ~= turn then return grow(self, more) end
+  area.bytes, area.room = bytes, min(room, max(left, more))
   if self.before == 0 then self.start, self.whole, self.start_turn = bytes, room, turn end
 end
 
--- Where so many bytes may be written, and how many are written before them. They count once `at` says so.
-local function place(self, length)
-  if self.at + length > self.room then grow(self, length) end
-  local at, turn = self.at, self.turn
-  local to = self.bytes + at
+-- A text that is known when the page is compiled becomes a few stores. What else is put is written by put.rs.
+local function put_text(self, text)
+  local area, length = self.area, #text
+  if area.at + length > area.room then grow(self, length) end
+  local at, turn = area.at, area.turn
+  local to = area.bytes + at
   -- What a finalizer puts out while the pointer is made comes first.
-  if self.at ~= at or self.turn ~= turn then return place(self, length) end
-  return to, at
+  if area.at ~= at or area.turn ~= turn then return put_text(self, text) end
+  copy(to, text, length)
+  area.at = at + length
 end
 
-local function put_text(self, text)
+local function put_texts(self, text, following)
+  if write_texts(self.area, text, #text, following, #following) ~= 0 then return end
+  put_text(self, text)
+  put_text(self, following)
+end
+
+local function put_html(self, text, following)
   local length = #text
-  local to, at = place(self, length)
-  copy(to, text, length)
-  self.at = at + length
+  if length > LONG then return put_texts(self, escape_html(text), following) end
+  if write_html(self.area, text, length, following, #following) ~= 0 then return end
+  grow(self, longest_entity * length + #following)
+  return put_html(self, text, following)
 end
 
 local function contents_of(self)
@@ -123,41 +143,32 @@ end
 -- What was there before it is empty may be written again.
 function buffer:reset()
   reset(self.memory)
-  self.at, self.before, self.room = 0, 0, 0
-  if self.start_turn == self.turn then self.bytes, self.room = self.start, min(self.whole, self.most) end
+  local area = self.area
+  self.before, area.at, area.room = 0, 0, 0
+  if self.start_turn == area.turn then area.bytes, area.room = self.start, min(self.whole, self.most) end
 end
 
 return {
   new = function(most)
-    local made = {
-      memory = new_memory(), bytes = nowhere, at = 0, room = 0, before = 0, turn = 0, start_turn = -1, most = most,
-    }
-    return setmetatable(made, buffer)
+    return setmetatable({ memory = new_memory(), area = new_area(), before = 0, start_turn = -1, most = most }, buffer)
   end,
   -- From here on the buffer may hold so many bytes.
   allow = function(self, most)
     settle(self)
     self.most = most
   end,
-  left_in = function(self) return self.most - self.before - self.at end,
+  left_in = function(self) return self.most - self.before - self.area.at end,
   -- Whether it holds more bytes than that in memory which is kept for what comes next.
-  is_larger = function(self, size) return self.before + self.at > size end,
+  is_larger = function(self, size) return self.before + self.area.at > size end,
   put_text = put_text,
-  put_number = function(self, number)
+  -- These put out a value and the text that follows it, which may be empty.
+  put_texts = put_texts,
+  put_number = function(self, number, following)
     local whole = tobit(number)
-    if whole == number and (whole ~= 0 or 1 / number > 0) then
-      local to, at = place(self, longest_integer)
-      self.at = at + write_integer(whole, to)
-    else
-      put_text(self, tostring(number))
-    end
+    if whole == number and write_number(self.area, whole, number, following, #following) ~= 0 then return end
+    put_texts(self, tostring(number), following)
   end,
-  put_html = function(self, text)
-    local length = #text
-    if length > LONG then return put_text(self, escape_html(text)) end
-    local to, at = place(self, longest_entity * length)
-    self.at = at + write_escaped(text, length, to)
-  end,
+  put_html = put_html,
   text_of = function(self)
     settle(self)
     return text_in(self.memory)

@@ -8,8 +8,9 @@ local gsub, huge = string.gsub, math.huge
 local metatable_of = debug.getmetatable
 
 local buffer = native.buffer(native)
-local new_buffer, put_text, put_number, put_html = buffer.new, buffer.put_text, buffer.put_number, buffer.put_html
-local text_of, contents_of, left_in, allow = buffer.text_of, buffer.contents_of, buffer.left_in, buffer.allow
+local put_text, put_texts, put_number, put_html = buffer.put_text, buffer.put_texts, buffer.put_number, buffer.put_html
+local new_buffer, text_of, contents_of = buffer.new, buffer.text_of, buffer.contents_of
+local left_in, allow = buffer.left_in, buffer.allow
 
 -- The buffers above the page's own, which is number 0, each with what opened it: OB, CAPTURE, or a block's
 -- { name, source, line }. Only the topmost is written to.
@@ -36,46 +37,50 @@ local function describe(value)
   return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))
 end
 
-local function put_value(value)
+-- What puts out a value takes the text that follows it too: one call for both, of which Lua allows a loop only so many.
+local function put_value(value, following)
   local kind = type(value)
-  if kind == "string" then
-    put_text(out, value)
-  elseif kind == "number" then
-    put_number(out, value)
-  else
+  if kind ~= "string" and kind ~= "number" then
     -- It may put out something itself, or open another buffer.
-    local shown = describe(value)
-    put_text(out, shown)
+    value = describe(value)
+    kind = type(value)
   end
+  if kind == "string" then put_texts(out, value, following) else put_number(out, value, following) end
 end
 
-local function put_escaped(value)
+local function put_escaped(value, following)
   value = describe(value)
-  if type(value) == "string" then put_html(out, value) else put_number(out, value) end
+  if type(value) == "string" then put_html(out, value, following) else put_number(out, value, following) end
 end
 
 -- Several values are described before the first of them is put out.
-local function put_each(put, ...)
+local function put_each(put, following, ...)
   local count, values = select("#", ...), { ... }
   for i = 1, count do values[i] = describe(values[i]) end
-  for i = 1, count do put(values[i]) end
+  for i = 1, count do put(values[i], "") end
+  put_text(out, following)
 end
 
 local function put_values(...)
-  if select("#", ...) == 1 then return put_value((...)) end
-  put_each(put_value, ...)
+  if select("#", ...) == 1 then return put_value((...), "") end
+  put_each(put_value, "", ...)
 end
 
--- What `<?= ?>` and `<?& ?>` do with values. The text that follows one in the page comes with it: one call, and Lua allows
--- a loop only so many.
+-- What `<?= ?>` and `<?& ?>` do with values. Pages can call these with anything, and put.rs must get texts.
 local function echo(following, ...)
-  if select("#", ...) == 1 then put_value((...)) else put_each(put_value, ...) end
-  put_value(following)
+  if type(following) ~= "string" then following = tostring(describe(following)) end
+  if select("#", ...) == 1 then return put_value((...), following) end
+  put_each(put_value, following, ...)
 end
 
 local function escape(following, ...)
-  if select("#", ...) == 1 then put_escaped((...)) else put_each(put_escaped, ...) end
-  put_value(following)
+  if type(following) ~= "string" then following = tostring(describe(following)) end
+  if select("#", ...) == 1 then return put_escaped((...), following) end
+  put_each(put_escaped, following, ...)
+end
+
+local function put(text)
+  if type(text) == "string" then put_text(out, text) else put_value(text, "") end
 end
 
 local function open(opener)
@@ -167,7 +172,7 @@ local spare = new_buffer(huge)
 
 -- What compiled pages know as `__plua`: a page could change the table, so the way to the output itself is not in it.
 local for_pages
-local function renew() for_pages = { put = put_value, echo = echo, escape = escape } end
+local function renew() for_pages = { put = put, echo = echo, escape = escape } end
 renew()
 
 return {

@@ -3,14 +3,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXLOWER_PERMISSIVE};
-use lexical_core::FormattedSize;
 use memchr::memmem;
 use mlua::{LightUserData, Lua, LuaString, Table, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::{Arguments, Native};
 use crate::escape::{LONGEST_ENTITY, escape_html};
-use crate::put::{write_escaped_html, write_integer};
+use crate::put::{write_escaped_html, write_number, write_texts};
 
 /// All but the characters that mean the same everywhere in a URL (RFC 3986, section 2.3).
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -21,8 +20,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let address = |function: *const ()| LightUserData(function.cast_mut().cast());
         native.table.raw_set("longest_entity", LONGEST_ENTITY)?;
         native.table.raw_set("write_escaped_html", address(write_escaped_html as *const ()))?;
-        native.table.raw_set("longest_integer", i32::FORMATTED_SIZE_DECIMAL)?;
-        native.table.raw_set("write_integer", address(write_integer as *const ()))?;
+        native.table.raw_set("write_number", address(write_number as *const ()))?;
+        native.table.raw_set("write_texts", address(write_texts as *const ()))?;
     }
     native.add("escapeHtml", |lua, _, arguments| string(lua, escape_html(&arguments.text(1)?)))?;
     native.add("escapeUrl", |_, _, arguments| Ok(percent_encode(&arguments.text(1)?, RESERVED).to_string()))?;
