@@ -167,6 +167,31 @@ fn what_is_over_the_output_limit_is_stopped_and_what_is_within_is_whole_however_
 /// Only LuaJIT has finalizers that pages can make, with `ffi`.
 #[cfg(feature = "luajit")]
 #[test]
+fn a_finalizer_that_puts_something_out_between_tags_loses_nothing_of_the_page() {
+    let page = "local ffi = require('ffi') collectgarbage('setpause', 10) collectgarbage('setstepmul', 10000)\n\
+                local gone, long, word = 0, ('y'):rep(5000), 'word'\n\
+                for i = 1001, 4000 do\n\
+                  ffi.gc(ffi.new('int[4]'), function() gone = gone + 1 echo(long) end)\n\
+                  ?>[<?= i ?>|<?= word ?>|<?& '<' .. i ?>|<?= i * 1.5 ?>]<?\n\
+                end\n\
+                local _ = collectgarbage() ?>|<?= gone ?>";
+    let mut wanted = String::new();
+    for i in 1001..=4000 {
+        wanted += &format!("[{i}|word|&lt;{i}|{}]", f64::from(i) * 1.5);
+    }
+    for before in ["", "jit.off() "] {
+        let text = shown(&format!("<? {before}{page}"));
+        let (body, gone) = text.rsplit_once('|').unwrap();
+        let gone: usize = gone.parse().unwrap();
+        assert!(gone > 100, "{gone}");
+        assert_eq!(body.matches('y').count(), gone * 5000);
+        assert!(body.replace('y', "") == wanted);
+    }
+}
+
+/// Only LuaJIT has finalizers that pages can make, with `ffi`.
+#[cfg(feature = "luajit")]
+#[test]
 fn a_finalizer_that_puts_something_out_loses_nothing_of_the_page() {
     let page = "<? local ffi = require('ffi') collectgarbage('setpause', 10) collectgarbage('setstepmul', 10000)\n\
                 local made, gone = 0, 0\n\
