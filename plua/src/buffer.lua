@@ -149,6 +149,9 @@ function buffer:reset()
 end
 
 return {
+  -- Each call of a C function looks into a table that LuaJIT's collector knows by this library alone, and pages may be
+  -- left without it.
+  kept = ffi,
   new = function(most)
     return setmetatable({ memory = new_memory(), area = new_area(), before = 0, start_turn = -1, most = most }, buffer)
   end,

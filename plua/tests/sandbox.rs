@@ -410,6 +410,19 @@ fn what_one_page_poisons_the_next_one_does_not_meet() {
 }
 
 #[test]
+fn what_the_engine_needs_of_a_library_that_pages_do_without_stays() {
+    // The many small tables take the memory of what is collected.
+    let page = "<? for turn = 1, 5 do collectgarbage() local taken = {} for i = 1, 20000 do taken[i] = { i } end \
+                for i = 1, 100 do echo(#capture(function() echo(i, i / 3) end) > 0 and '' or 'x') end end ?>fine";
+    for configuration in ["pLuaSandbox On", "pLuaIgnoreLibrary ffi", "pLuaIgnoreLibrary string table io os"] {
+        let site = Site::new(&format!("{configuration}\npLuaStates 1"), &[("page.plua", page)]);
+        for _ in 0..20 {
+            assert_eq!(site.get("page.plua").text(), "fine", "{configuration}");
+        }
+    }
+}
+
+#[test]
 fn a_page_opens_files_in_its_folders_and_no_others() {
     for globals in ["persistent", "request"] {
         files_are_those_in_the_folders(globals);
