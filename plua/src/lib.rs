@@ -31,6 +31,7 @@ mod put;
 mod query;
 pub mod report;
 pub mod settings;
+mod sort;
 mod state;
 pub mod time_limit;
 mod visit;

@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 use super::{Arguments, Native};
 use crate::escape::{LONGEST_ENTITY, escape_html};
 use crate::put::{write_escaped_html, write_number, write_texts};
+use crate::sort::sort_doubles;
 
 /// All but the characters that mean the same everywhere in a URL (RFC 3986, section 2.3).
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -22,6 +23,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         native.table.raw_set("write_escaped_html", address(write_escaped_html as *const ()))?;
         native.table.raw_set("write_number", address(write_number as *const ()))?;
         native.table.raw_set("write_texts", address(write_texts as *const ()))?;
+        native.table.raw_set("sort_doubles", address(sort_doubles as *const ()))?;
     }
     native.add("escapeHtml", |lua, _, arguments| string(lua, escape_html(&arguments.text(1)?)))?;
     native.add("escapeUrl", |_, _, arguments| Ok(percent_encode(&arguments.text(1)?, RESERVED).to_string()))?;
