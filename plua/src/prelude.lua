@@ -22,6 +22,9 @@ local output = native.output(native)
 local put, level, unwind, for_pages = output.put, output.level, output.unwind, output.for_pages
 local sandboxed = native.is_sandboxed
 
+-- At 1,000 loops of all its pages together, or 2 MB of code, LuaJIT by itself throws all compiled code away.
+if jit then jit.opt.start("maxtrace=8000", "maxmcode=8192") end
+
 -- Whether code is written in C or the engine's own, by what getinfo says of its source.
 local function is_engine(info) return info.what == "C" or info.source == "=plua" end
 

@@ -439,3 +439,17 @@ fn names_of_a_query_are_text_with_their_case_and_a_semicolon_separates_nothing()
     let site = Site::new("", &[("page.plua", "<? local g = parseGet() echo(g['1'], g[1], g.a, g.A, g.b) ?>")]);
     assert_eq!(site.get("page.plua?1=one&a=x;b=y&A=z").text(), "onenilx;b=yznil");
 }
+
+#[cfg(feature = "luajit")]
+#[test]
+fn the_loops_of_many_pages_stay_compiled() {
+    // `kept` keeps the functions, without which LuaJIT forgets their code.
+    let source = "<? local traceinfo, kept, compiled = require('jit.util').traceinfo, {}, 0 \
+        for i = 1, 1500 do \
+            kept[i] = loadstring('local sum = 0 for i = 1, 200 do sum = sum + i end return sum') \
+            kept[i]() \
+        end \
+        for i = 1, 8000 do if traceinfo(i) then compiled = compiled + 1 end end \
+        echo(compiled >= 1500 and 'all' or compiled) ?>";
+    assert_eq!(page(source).text(), "all");
+}
