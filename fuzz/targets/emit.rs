@@ -1,4 +1,5 @@
-//! Pages as Lua sees them: a chunk has the lines of its page, and no byte of a text is ever Lua.
+//! Pages as Lua sees them: a chunk has the lines of its page, no byte of a text is ever Lua, and functions are kept only
+//! of what is Lua.
 
 #![no_main]
 
@@ -67,6 +68,11 @@ fn check(lua: &Lua, shape: &Function, page: &[u8], syntax: Syntax) {
     }
     let kinds = |segments: &[Segment]| -> Vec<_> { segments.iter().map(|s| (s.kind, s.outer.clone())).collect() };
     let function = compiled(lua, &own.source);
+    if let Some(keeping) = own.keeping_functions() {
+        assert_eq!(newlines(&keeping), newlines(page));
+        let keeping = compiled(lua, &keeping);
+        assert_eq!(keeping.is_ok(), function.is_ok(), "{keeping:?} keeping functions, {function:?} without");
+    }
     // What text follows decides whether a quote opens a string: another text may make another page.
     if kinds(&segments) == kinds(&split(&other, syntax)) {
         match (&function, compiled(lua, &emit(&other, syntax).source)) {

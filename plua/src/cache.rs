@@ -72,6 +72,7 @@ mod tests {
             source: Vec::with_capacity(size as usize),
             bytecode: Vec::new(),
             texts: Vec::new(),
+            keeps_functions: false,
         })
     }
 

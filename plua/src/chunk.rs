@@ -63,6 +63,8 @@ pub struct Chunk {
     pub bytecode: Vec<u8>,
     /// Texts that travel outside the bytecode, as ranges of the source.
     pub texts: Vec<Range<usize>>,
+    /// Whether its function keeps functions in the table of the texts.
+    pub keeps_functions: bool,
 }
 
 impl Chunk {

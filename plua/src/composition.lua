@@ -38,6 +38,14 @@ local function copy_with(body, vars)
   return copy
 end
 
+-- The texts for such a copy. Functions that the file keeps among them do not see the copy's variables.
+local function texts_alone(texts)
+  if not texts then return nil end
+  local alone = {}
+  for i = 1, #texts do alone[i] = texts[i] end
+  return alone
+end
+
 local function give_back(body, copy)
   -- What the call was given is not kept until the next one.
   set_globals(copy, GLOBALS)
@@ -129,7 +137,8 @@ local function open(name, file, vars, level, place)
   if problem then error(problem, 0) end
   if not page then error(name .. ": there is no file '" .. file .. "'", place) end
   body = body or pages[page]
-  return body, vars and copy_with(body, vars) or body, page_texts[page]
+  if not vars then return body, body, page_texts[page] end
+  return body, copy_with(body, vars), texts_alone(page_texts[page])
 end
 
 -- Whether that ends the page: then nothing is reported yet.
@@ -190,10 +199,11 @@ local function including(name, once)
     elseif once then
       return true
     end
-    local copy = vars and copy_with(body, vars) or body
+    local copy, texts = body, page_texts[page]
+    if vars then copy, texts = copy_with(body, vars), texts_alone(texts) end
     local before = depth
     depth = before + 1
-    return finish(body, copy, before, level(), call_with_handler(call, described, copy, page_texts[page]))
+    return finish(body, copy, before, level(), call_with_handler(call, described, copy, texts))
   end
 end
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::kept_functions;
 use crate::lexer::{Lexeme, Lexer, Token};
 use crate::page::{Kind, Segment, Syntax, split};
 
@@ -11,6 +12,10 @@ const MOST_TEXTS_INSIDE: usize = 16_000;
 
 /// Texts in one group of `__texts`.
 pub const GROUP: usize = 16_384;
+
+/// What chunks begin with: without texts outside, and with the table that they and functions that are kept are in.
+const PROLOGUE: &[u8] = b"local __plua=... ";
+const PROLOGUE_WITH_TABLE: &[u8] = b"local __plua,__texts=... ";
 
 /// Follows code that ends inside a string: the page's own `?>`, which a last `\z` cannot skip, and a CR, which breaks the
 /// string. Without it the string would end at the next quote, and text would be read as Lua. CR and not LF, so that the
@@ -29,6 +34,17 @@ pub struct Lua {
     pub texts: Vec<Range<usize>>,
 }
 
+impl Lua {
+    /// The source of a chunk that makes once, for all calls with the same slot table and table of groups, those of its
+    /// functions that can be kept. It is always called with a table, in which they are fields; nothing when there are
+    /// none.
+    #[must_use]
+    pub fn keeping_functions(&self) -> Option<Vec<u8>> {
+        let code = self.source.strip_prefix(PROLOGUE).or_else(|| self.source.strip_prefix(PROLOGUE_WITH_TABLE))?;
+        Some([PROLOGUE_WITH_TABLE, &kept_functions::keep(code, "__texts")?].concat())
+    }
+}
+
 /// Translates a page. Lines are counted by LF; a lone CR inside a tag is a line to Lua as well, and there Lua's count
 /// runs ahead of the page's.
 ///
@@ -41,7 +57,7 @@ pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
     if texts.len() <= MOST_TEXTS_INSIDE {
         texts.clear();
     }
-    let prologue: &[u8] = if texts.is_empty() { b"local __plua=... " } else { b"local __plua,__texts=... " };
+    let prologue = if texts.is_empty() { PROLOGUE } else { PROLOGUE_WITH_TABLE };
     let mut source = Vec::with_capacity(page.len() + 40 * segments.len() + prologue.len());
     source.extend_from_slice(prologue);
     let mut numbers = (!texts.is_empty()).then_some(0..);

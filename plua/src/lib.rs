@@ -19,6 +19,7 @@ pub mod exchange;
 mod fault;
 mod form;
 pub mod injection;
+mod kept_functions;
 mod lexer;
 mod loader;
 mod memory_limit;

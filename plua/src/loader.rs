@@ -15,6 +15,7 @@ use crate::chunk::{self, Chunk, Language, Stamp};
 use crate::emit;
 use crate::error::{Error, ErrorKind, Place};
 use crate::injection;
+use crate::settings::Settings;
 
 /// Why a file could not be loaded.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub struct Loader {
     bytes: usize,
     /// Kilobytes a page may have; 0 is no limit.
     memory: u32,
+    /// Whether functions of pages are made once.
+    keeps_functions: bool,
     next: u32,
     /// Compiled functions by number, as the state's own code sees them.
     pages: Table,
@@ -66,8 +69,11 @@ impl Loader {
     /// A loader for a state whose code keeps functions in `pages`, texts in `texts` and what [`identity`] makes in
     /// `identities`.
     #[must_use]
-    pub fn new(cache: Arc<ChunkCache>, files: NonZeroUsize, pages: Table, texts: Table, identities: Table) -> Loader {
-        Loader { cache, loaded: LruCache::new(files), bytes: 0, memory: 0, next: 0, pages, texts, identities }
+    pub fn new(settings: &Settings, cache: Arc<ChunkCache>, pages: Table, texts: Table, identities: Table) -> Loader {
+        let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
+        let keeps_functions = settings.keeps_functions();
+        let loaded = LruCache::new(files);
+        Loader { cache, loaded, bytes: 0, memory: 0, keeps_functions, next: 0, pages, texts, identities }
     }
 
     /// Refuses files that are larger than the memory of the next page, in kilobytes; 0 is no limit.
@@ -98,7 +104,7 @@ impl Loader {
                 (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
             }
             None => {
-                let (chunk, function) = compile(lua, path, language, self.memory)?;
+                let (chunk, function) = compile(lua, path, language, self.memory, self.keeps_functions)?;
                 let chunk = Arc::new(chunk);
                 self.cache.put(path, chunk.clone());
                 (chunk, function)
@@ -116,7 +122,7 @@ impl Loader {
     fn keep(&mut self, lua: &Lua, path: &Path, chunk: Arc<Chunk>, function: &Function) -> mlua::Result<u32> {
         self.next = self.next.wrapping_add(1);
         let number = self.next;
-        if !chunk.texts.is_empty() {
+        if !chunk.texts.is_empty() || chunk.keeps_functions {
             let groups = lua.create_table()?;
             for group in chunk.texts.chunks(emit::GROUP) {
                 // One by one: a state keeps only so many strings alive for Rust at a time.
@@ -179,17 +185,30 @@ fn load(lua: &Lua, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Fu
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn compile(lua: &Lua, path: &Path, language: Language, memory: u32) -> Result<(Chunk, Function), LoadError> {
+pub fn compile(
+    lua: &Lua,
+    path: &Path,
+    language: Language,
+    memory: u32,
+    keeps_functions: bool,
+) -> Result<(Chunk, Function), LoadError> {
     let (source, stamp) = read(path, memory)?;
-    let emit::Lua { source: code, texts } = translated(&source, language);
-    let function = load(lua, path, &code, ChunkMode::Text).map_err(|error| {
-        LoadError::Page(match error {
-            mlua::Error::SyntaxError { message, .. } => compile_error(lua, path, &source, &code, message),
-            error => engine_error(error),
-        })
-    })?;
+    let translated = translated(&source, language);
+    let keeping = if keeps_functions { translated.keeping_functions() } else { None };
+    // What does not compile that way is compiled as it was written, for its error or because of a limit of Lua's.
+    let keeping = keeping.and_then(|code| load(lua, path, &code, ChunkMode::Text).ok());
+    let keeps_functions = keeping.is_some();
+    let function =
+        keeping.map_or_else(|| load(lua, path, &translated.source, ChunkMode::Text), Ok).map_err(|error| {
+            LoadError::Page(match error {
+                mlua::Error::SyntaxError { message, .. } => {
+                    compile_error(lua, path, &source, &translated.source, message)
+                }
+                error => engine_error(error),
+            })
+        })?;
     let bytecode = function.dump(false);
-    Ok((Chunk { stamp, language, source, bytecode, texts }, function))
+    Ok((Chunk { stamp, language, source, bytecode, texts: translated.texts, keeps_functions }, function))
 }
 
 /// Reads and compiles a file in a Lua of its own, to see whether it compiles.
@@ -198,7 +217,7 @@ pub fn compile(lua: &Lua, path: &Path, language: Language, memory: u32) -> Resul
 /// [`LoadError`].
 pub fn check(path: &Path, language: Language) -> Result<(), LoadError> {
     let lua = Lua::new_with(StdLib::NONE, LuaOptions::new()).map_err(|error| LoadError::Page(engine_error(error)))?;
-    compile(&lua, path, language, 0).map(|_| ())
+    compile(&lua, path, language, 0, false).map(|_| ())
 }
 
 /// Reads a file and gives the Lua it becomes.

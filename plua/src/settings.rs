@@ -229,6 +229,13 @@ impl Settings {
         self.request_globals.unwrap_or(self.sandbox())
     }
 
+    /// Whether a state makes functions of a page once and not for each request, which may then see what an earlier one
+    /// did to them.
+    #[must_use]
+    pub fn keeps_functions(&self) -> bool {
+        !self.sandbox() && !self.request_globals()
+    }
+
     /// Time for which an included file is taken to be as it was found; zero looks at it each time.
     #[must_use]
     pub fn revalidate(&self) -> Duration {

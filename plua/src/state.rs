@@ -4,7 +4,6 @@
 #![allow(unsafe_code)]
 
 use std::env;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,8 +111,7 @@ impl State {
         }
         let (run, fault, close_files, tidy, limit_page, pages, texts, identities, isolate): Parts =
             api::own_code(&lua, "prelude", PRELUDE)?.call((native, ignored, messages))?;
-        let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
-        *loader.lock() = Some(Loader::new(cache, files, pages, texts, identities));
+        *loader.lock() = Some(Loader::new(settings, cache, pages, texts, identities));
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
         if told != (0, 0) {
