@@ -222,5 +222,15 @@ fn pool(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, language, run, echo, includes, pool);
+/// Criterion with its results in the target folder, wherever the thread is by then: a page runs in its own folder, and a
+/// name below the working folder would put them among the pages.
+fn results_in_target() -> Criterion {
+    Criterion::default().output_directory(&Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion"))
+}
+
+criterion_group! {
+    name = benches;
+    config = results_in_target();
+    targets = language, run, echo, includes, pool
+}
 criterion_main!(benches);
