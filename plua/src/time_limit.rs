@@ -1,9 +1,10 @@
 //! How a running page is stopped: by a watchdog thread at its deadline, or by a limit it has gone over.
 //!
-//! A page that ends in time pays one atomic store when it starts and one when it ends. Once the deadline has passed,
-//! the watchdog sends a signal to the thread that runs the page, and the signal's handler sets LuaJIT's debug hook
-//! there; the build flag `LUAJIT_ENABLE_CHECKHOOK` makes compiled loops look at it. The hook is not set from the
-//! watchdog itself: `lua_sethook` may be called from a signal handler of the running thread, but it changes
+//! A page that ends in time pays one atomic store when it starts and one when it ends. The watchdog sleeps until the
+//! earliest deadline of the pages that run, and a page that starts calls it only when its own comes before that. Once a
+//! deadline has passed, the watchdog sends a signal to the thread that runs the page, and the signal's handler sets
+//! LuaJIT's debug hook there; the build flag `LUAJIT_ENABLE_CHECKHOOK` makes compiled loops look at it. The hook is not
+//! set from the watchdog itself: `lua_sethook` may be called from a signal handler of the running thread, but it changes
 //! the dispatch table and flag bits without a lock, so that a call from another thread races with LuaJIT's own changes
 //! of them. The signal is repeated until the page is out, because even a handler may cut into such a change.
 //!
@@ -19,7 +20,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Once, OnceLock, Weak};
+use std::sync::{Arc, Once, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -70,11 +71,8 @@ impl Reason {
 const NEVER: u64 = u64::MAX;
 const EXPIRED: u64 = 0;
 
-/// How often running states are looked at.
+/// How often a page is told to stop that has not.
 const TICK: Duration = Duration::from_millis(5);
-
-/// Ticks without any running state after which the watchdog sleeps until it is called.
-const IDLE_TICKS: u32 = 20;
 
 /// The time of the first call in this process.
 fn start() -> Instant {
@@ -87,6 +85,12 @@ fn now() -> u64 {
     start().elapsed().as_nanos() as u64 + 1
 }
 
+/// The clock's time of what [`now`] counts; none for [`NEVER`].
+fn instant(time: u64) -> Option<Instant> {
+    if time == NEVER { None } else { start().checked_add(Duration::from_nanos(time)) }
+}
+
+#[derive(Default)]
 struct Deadline {
     /// [`NEVER`], [`EXPIRED`], or when the running page must end.
     ends: AtomicU64,
@@ -127,10 +131,7 @@ pub struct Call {
 
 impl Deadline {
     fn until(&self) -> Option<Instant> {
-        match self.ends.load(Ordering::Relaxed) {
-            NEVER => None,
-            ends => start().checked_add(Duration::from_nanos(ends)),
-        }
+        instant(self.ends.load(Ordering::Relaxed))
     }
 
     fn reason(&self) -> Option<Reason> {
@@ -190,10 +191,19 @@ unsafe impl Sync for Deadline {}
 
 #[derive(Default)]
 struct Shared {
-    deadlines: Mutex<Vec<Weak<Deadline>>>,
+    deadlines: Mutex<Vec<Arc<Deadline>>>,
     wake: Condvar,
-    asleep: AtomicBool,
+    /// When the watchdog will look by itself: [`NEVER`] while it looks or has nothing to wait for.
+    wakes_at: AtomicU64,
     stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Makes the watchdog look now: whoever has had the lock finds it waiting.
+    fn call(&self) {
+        drop(self.deadlines.lock());
+        self.wake.notify_one();
+    }
 }
 
 /// One watchdog thread and the states it looks after. Dropping it ends the thread.
@@ -226,16 +236,10 @@ impl Watchdog {
         let state = lua.exec_raw_lua(|raw| NonNull::new(raw.state()));
         let deadline = Arc::new(Deadline {
             ends: AtomicU64::new(NEVER),
-            over: AtomicU8::new(0),
-            enough: AtomicUsize::new(0),
             most: AtomicUsize::new(usize::MAX),
             state: Mutex::new(state),
-            calls: Mutex::default(),
             running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
-            waits: AtomicBool::new(false),
-            thread: AtomicUsize::new(0),
-            outer: AtomicPtr::default(),
-            cutoff: Cutoff::default(),
+            ..Deadline::default()
         });
         if let Some(state) = state {
             // SAFETY: the state is alive and not running; the Deadline outlives the state's use of it, because
@@ -248,7 +252,7 @@ impl Watchdog {
                 }
             }
         }
-        self.shared.deadlines.lock().push(Arc::downgrade(&deadline));
+        self.shared.deadlines.lock().push(deadline.clone());
         TimeLimit { deadline, shared: self.shared.clone() }
     }
 }
@@ -256,58 +260,50 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        drop(self.shared.deadlines.lock());
-        self.shared.wake.notify_all();
+        self.shared.call();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
+/// Misses no page: one that starts stores its end, then loads `wakes_at`, and the watchdog stores [`NEVER`] there, then
+/// loads all ends, each in the one order of `SeqCst`. So a look that does not see the page's end comes before it, and the
+/// page sees what that look or a later one left: [`NEVER`] or when the next look begins. If that is too late for it, it
+/// calls, under the lock, which is free only while the watchdog waits.
 fn watch(shared: &Shared) {
-    let mut idle = 0;
     let mut deadlines = shared.deadlines.lock();
     while !shared.stopping.load(Ordering::SeqCst) {
-        let mut running = false;
-        deadlines.retain(|deadline| {
-            let Some(deadline) = deadline.upgrade() else {
-                return false;
-            };
-            running |= stop_if_expired(&deadline);
-            true
-        });
-        idle = if running { 0 } else { idle + 1 };
-        if idle < IDLE_TICKS {
-            shared.wake.wait_for(&mut deadlines, TICK);
-        } else if shared.asleep.swap(true, Ordering::SeqCst) {
-            shared.wake.wait(&mut deadlines);
+        shared.wakes_at.store(NEVER, Ordering::SeqCst);
+        let now = now();
+        let next = deadlines.iter().map(|deadline| stop_if_expired(deadline, now)).min().unwrap_or(NEVER);
+        shared.wakes_at.store(next, Ordering::SeqCst);
+        match instant(next) {
+            Some(next) => _ = shared.wake.wait_until(&mut deadlines, next),
+            None => shared.wake.wait(&mut deadlines),
         }
-        // A page that started between the last look and `asleep` is seen by the look that follows before the wait.
     }
 }
 
-/// Whether the state runs under a deadline; when that has passed, it is told to stop, until it has.
-fn stop_if_expired(deadline: &Deadline) -> bool {
+/// When to look at the state again. When its deadline has passed, it is told to stop, until it has.
+fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
     let ends = deadline.ends.load(Ordering::SeqCst);
-    if ends == NEVER || now() < ends {
-        return ends != NEVER;
+    if ends == NEVER || now < ends {
+        return ends;
     }
     // TimeLimit::stop takes the same lock once it has seen EXPIRED, so the thread is still there.
     let _running = deadline.state.lock();
-    let expired = ends == EXPIRED && deadline.ends.load(Ordering::SeqCst) == EXPIRED
-        || deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-    if expired {
+    if deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
         deadline.cutoff.shut_socket();
-    }
-    if expired && !deadline.waits.load(Ordering::SeqCst) {
-        // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
-        unsafe { libc::pthread_kill(deadline.thread.load(Ordering::Relaxed) as libc::pthread_t, stop_signal()) };
-    }
-    // After it, so that the page is stopped when the command it waits for is gone.
-    if expired {
+        if !deadline.waits.load(Ordering::SeqCst) {
+            let thread = deadline.thread.load(Ordering::Relaxed) as libc::pthread_t;
+            // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
+            unsafe { libc::pthread_kill(thread, stop_signal()) };
+        }
+        // After it, so that the page is stopped when the command it waits for is gone.
         deadline.cutoff.kill_commands();
     }
-    true
+    now + TICK.as_nanos() as u64
 }
 
 thread_local! {
@@ -430,9 +426,9 @@ impl TimeLimit {
         deadline.outer.store(CURRENT.replace(deadline).cast_mut(), Ordering::Relaxed);
         let ends = now().saturating_add(limit.as_nanos().try_into().unwrap_or(NEVER)).min(NEVER - 1);
         deadline.ends.store(ends, Ordering::SeqCst);
-        if self.shared.asleep.load(Ordering::SeqCst) && self.shared.asleep.swap(false, Ordering::SeqCst) {
-            drop(self.shared.deadlines.lock());
-            self.shared.wake.notify_all();
+        // See `watch`.
+        if ends < self.shared.wakes_at.load(Ordering::SeqCst) {
+            self.shared.call();
         }
         deadline.until()
     }
@@ -484,11 +480,8 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let deadline = &*self.limit.0;
         deadline.waits.store(self.before, Ordering::SeqCst);
-        if self.before {
-            return;
-        }
         // No signal came meanwhile, and the next call may begin before one does.
-        if deadline.ends.load(Ordering::SeqCst) == EXPIRED {
+        if !self.before && deadline.ends.load(Ordering::SeqCst) == EXPIRED {
             deadline.set_hook();
         }
     }
@@ -575,6 +568,7 @@ impl Drop for TimeLimit {
                 ffi::lua_setfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, REGISTRY_KEY.as_ptr());
             }
         }
+        self.shared.deadlines.lock().retain(|deadline| !Arc::ptr_eq(deadline, &self.deadline));
     }
 }
 
@@ -629,10 +623,73 @@ mod tests {
             assert!(reason == Reason::Time && !calls.is_empty(), "{code}");
             assert!(failed.contains("took too long"), "{code}: {failed}");
             assert_eq!(lua.load("return 1 + 1").eval::<i32>().unwrap(), 2, "after {code}");
-            thread::sleep(TICK * (IDLE_TICKS + 5));
+            thread::sleep(TICK);
         }
         limit.start(Duration::from_secs(60));
         assert_eq!(lua.load("local n = 0 for i = 1, 1e5 do n = n + 1 end return n").eval::<u32>().unwrap(), 100_000);
         assert_eq!(limit.stop(), None);
+    }
+
+    #[test]
+    fn a_short_limit_is_kept_while_a_page_has_a_long_one() {
+        let watchdog = Watchdog::start().unwrap();
+        let (long, short) = (Lua::new(), Lua::new());
+        let (long_limit, short_limit) = (watchdog.limit(&long), watchdog.limit(&short));
+        for limit in [Duration::from_secs(3600), Duration::MAX] {
+            let started = Instant::now();
+            long_limit.start(limit);
+            thread::sleep(TICK);
+            short_limit.start(Duration::from_millis(20));
+            short.load("while true do end").exec().unwrap_err();
+            assert!(started.elapsed() < Duration::from_secs(2), "{limit:?}");
+            assert!(matches!(short_limit.stop(), Some((Reason::Time, _))), "{limit:?}");
+            assert_eq!(long_limit.stop(), None, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_sleeps_on_when_pages_with_later_ends_start_and_is_called_for_an_earlier_one() {
+        let watchdog = Watchdog::start().unwrap();
+        let lua = Lua::new();
+        let limit = watchdog.limit(&lua);
+        let wakes_after = |seconds| {
+            limit.start(Duration::from_secs(seconds));
+            thread::sleep(TICK * 10);
+            limit.stop();
+            watchdog.shared.wakes_at.load(Ordering::SeqCst)
+        };
+        let first = wakes_after(60);
+        assert!(first > now() && first < NEVER);
+        assert_eq!(wakes_after(60), first);
+        assert!(wakes_after(30) < first);
+    }
+
+    #[test]
+    fn a_page_that_starts_while_the_watchdog_looks_makes_it_look_again() {
+        let watchdog = Watchdog::start().unwrap();
+        let (page, overdue) = (Lua::new(), Lua::new());
+        let (page, overdue) = (watchdog.limit(&page), watchdog.limit(&overdue));
+        // Here the watchdog is held up when it has looked at the page's state.
+        let held = overdue.deadline.state.lock();
+        overdue.start(TICK);
+        thread::sleep(TICK * 10);
+        thread::scope(|scope| {
+            let calls = scope.spawn(|| page.start(Duration::MAX).and(page.stop()));
+            thread::sleep(TICK * 10);
+            assert!(!calls.is_finished());
+            drop(held);
+        });
+        assert!(overdue.stop().is_some());
+    }
+
+    #[test]
+    fn the_watchdog_forgets_states_that_are_closed() {
+        let watchdog = Watchdog::start().unwrap();
+        let lua = Lua::new();
+        let _limit = watchdog.limit(&lua);
+        for _ in 0..2000 {
+            drop(watchdog.limit(&Lua::new()));
+        }
+        assert_eq!(watchdog.shared.deadlines.lock().len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use site::Site;
+use site::{Sent, Site};
 
 #[test]
 fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
@@ -36,6 +36,25 @@ fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
         assert!(seen.log[0].contains("page.plua:2") || seen.log[0].contains("part.plua:1"), "{code}: {:?}", seen.log);
         assert_eq!(site.get("next.plua").text(), "fine", "{code}");
     }
+}
+
+#[test]
+fn a_folder_s_shorter_time_limit_is_kept_after_and_beside_pages_of_the_server_s_longer_one() {
+    let site = Site::new(
+        "pLuaStates 2\npLuaTimeout 3600",
+        &[("fine.plua", "fine"), ("slow.plua", "<? sleep(1) ?>slow"), ("loop.plua", "<? while true do end ?>")],
+    );
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| site.get("slow.plua"));
+        for _ in 0..2 {
+            assert_eq!(site.get("fine.plua").text(), "fine");
+            let started = Instant::now();
+            let seen = site.send("loop.plua", Sent { directory: "pLuaTimeout 0.3", ..Sent::default() });
+            assert!(started.elapsed() < Duration::from_secs(10));
+            assert_eq!(seen.status, 500);
+        }
+        assert_eq!(slow.join().unwrap().text(), "slow");
+    });
 }
 
 #[test]
