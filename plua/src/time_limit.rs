@@ -15,19 +15,21 @@
 //! `unsafe` here for signals and raw Lua states: no safe interface reaches a state that is running.
 #![allow(unsafe_code)]
 
+mod watchdog;
+
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mlua::{Lua, ffi};
-use nix::sys::signal::SigSet;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
+use self::watchdog::Shared;
+pub use self::watchdog::Watchdog;
 use crate::cutoff::Cutoff;
 use crate::error::ErrorKind;
 
@@ -70,9 +72,6 @@ impl Reason {
 
 const NEVER: u64 = u64::MAX;
 const EXPIRED: u64 = 0;
-
-/// How often a page is told to stop that has not.
-const TICK: Duration = Duration::from_millis(5);
 
 /// The time of the first call in this process.
 fn start() -> Instant {
@@ -130,6 +129,44 @@ pub struct Call {
 }
 
 impl Deadline {
+    /// For a state that does not run.
+    fn of(lua: &Lua) -> Deadline {
+        let state = lua.exec_raw_lua(|raw| NonNull::new(raw.state()));
+        Deadline {
+            ends: AtomicU64::new(NEVER),
+            most: AtomicUsize::new(usize::MAX),
+            state: Mutex::new(state),
+            running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
+            ..Deadline::default()
+        }
+    }
+
+    /// Lets the hook in its state find it.
+    fn attach(self: &Arc<Deadline>) {
+        if let Some(state) = *self.state.lock() {
+            // SAFETY: the state is alive and not running; the Deadline outlives the state's use of it, because
+            // TimeLimit clears the hook and the registry entry when it is dropped.
+            unsafe {
+                ffi::lua_pushlightuserdata(state.as_ptr(), Arc::as_ptr(self).cast_mut().cast());
+                ffi::lua_setfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, REGISTRY_KEY.as_ptr());
+                if cfg!(not(feature = "luajit")) {
+                    ffi::lua_sethook(state.as_ptr(), Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL);
+                }
+            }
+        }
+    }
+
+    /// Tells the running page to stop, unless it waits in Rust. The caller holds the lock of the state, and the page is
+    /// [`EXPIRED`].
+    fn send_signal(&self) {
+        if !self.waits.load(Ordering::SeqCst) {
+            let thread = self.thread.load(Ordering::Relaxed) as libc::pthread_t;
+            // SAFETY: the thread is alive, for TimeLimit::stop takes the lock as well once it has seen EXPIRED, and
+            // stop_signal() has a handler since a deadline was set there.
+            unsafe { libc::pthread_kill(thread, stop_signal()) };
+        }
+    }
+
     fn until(&self) -> Option<Instant> {
         instant(self.ends.load(Ordering::Relaxed))
     }
@@ -188,123 +225,6 @@ impl Deadline {
 unsafe impl Send for Deadline {}
 // SAFETY: as above.
 unsafe impl Sync for Deadline {}
-
-#[derive(Default)]
-struct Shared {
-    deadlines: Mutex<Vec<Arc<Deadline>>>,
-    wake: Condvar,
-    /// When the watchdog will look by itself: [`NEVER`] while it looks or has nothing to wait for.
-    wakes_at: AtomicU64,
-    stopping: AtomicBool,
-}
-
-impl Shared {
-    /// Makes the watchdog look now: whoever has had the lock finds it waiting.
-    fn call(&self) {
-        drop(self.deadlines.lock());
-        self.wake.notify_one();
-    }
-}
-
-/// One watchdog thread and the states it looks after. Dropping it ends the thread.
-pub struct Watchdog {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Watchdog {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// The system's, when it gives no thread.
-    pub fn start() -> std::io::Result<Watchdog> {
-        let shared = Arc::new(Shared::default());
-        let thread = thread::Builder::new().name("plua watchdog".into()).spawn({
-            let shared = shared.clone();
-            move || {
-                // The server's signals are for the threads that expect them.
-                let _ = SigSet::all().thread_block();
-                watch(&shared);
-            }
-        })?;
-        Ok(Watchdog { shared, thread: Some(thread) })
-    }
-
-    /// Looks after a state from here on. Not to be called from inside one of its coroutines.
-    #[must_use]
-    pub fn limit(&self, lua: &Lua) -> TimeLimit {
-        let state = lua.exec_raw_lua(|raw| NonNull::new(raw.state()));
-        let deadline = Arc::new(Deadline {
-            ends: AtomicU64::new(NEVER),
-            most: AtomicUsize::new(usize::MAX),
-            state: Mutex::new(state),
-            running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
-            ..Deadline::default()
-        });
-        if let Some(state) = state {
-            // SAFETY: the state is alive and not running; the Deadline outlives the state's use of it, because
-            // TimeLimit clears the hook and the registry entry when it is dropped.
-            unsafe {
-                ffi::lua_pushlightuserdata(state.as_ptr(), Arc::as_ptr(&deadline).cast_mut().cast());
-                ffi::lua_setfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, REGISTRY_KEY.as_ptr());
-                if cfg!(not(feature = "luajit")) {
-                    ffi::lua_sethook(state.as_ptr(), Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL);
-                }
-            }
-        }
-        self.shared.deadlines.lock().push(deadline.clone());
-        TimeLimit { deadline, shared: self.shared.clone() }
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.call();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Misses no page: one that starts stores its end, then loads `wakes_at`, and the watchdog stores [`NEVER`] there, then
-/// loads all ends, each in the one order of `SeqCst`. So a look that does not see the page's end comes before it, and the
-/// page sees what that look or a later one left: [`NEVER`] or when the next look begins. If that is too late for it, it
-/// calls, under the lock, which is free only while the watchdog waits.
-fn watch(shared: &Shared) {
-    let mut deadlines = shared.deadlines.lock();
-    while !shared.stopping.load(Ordering::SeqCst) {
-        shared.wakes_at.store(NEVER, Ordering::SeqCst);
-        let now = now();
-        let next = deadlines.iter().map(|deadline| stop_if_expired(deadline, now)).min().unwrap_or(NEVER);
-        shared.wakes_at.store(next, Ordering::SeqCst);
-        match instant(next) {
-            Some(next) => _ = shared.wake.wait_until(&mut deadlines, next),
-            None => shared.wake.wait(&mut deadlines),
-        }
-    }
-}
-
-/// When to look at the state again. When its deadline has passed, it is told to stop, until it has.
-fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
-    let ends = deadline.ends.load(Ordering::SeqCst);
-    if ends == NEVER || now < ends {
-        return ends;
-    }
-    // TimeLimit::stop takes the same lock once it has seen EXPIRED, so the thread is still there.
-    let _running = deadline.state.lock();
-    if deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-        deadline.cutoff.shut_socket();
-        if !deadline.waits.load(Ordering::SeqCst) {
-            let thread = deadline.thread.load(Ordering::Relaxed) as libc::pthread_t;
-            // SAFETY: the thread is alive, and stop_signal() has a handler since a deadline was set there.
-            unsafe { libc::pthread_kill(thread, stop_signal()) };
-        }
-        // After it, so that the page is stopped when the command it waits for is gone.
-        deadline.cutoff.kill_commands();
-    }
-    now + TICK.as_nanos() as u64
-}
 
 thread_local! {
     /// The deadline of the page this thread runs. Without a destructor, so that a signal handler may read it.
@@ -599,6 +519,8 @@ pub fn self_check() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -623,73 +545,10 @@ mod tests {
             assert!(reason == Reason::Time && !calls.is_empty(), "{code}");
             assert!(failed.contains("took too long"), "{code}: {failed}");
             assert_eq!(lua.load("return 1 + 1").eval::<i32>().unwrap(), 2, "after {code}");
-            thread::sleep(TICK);
+            thread::sleep(Duration::from_millis(10));
         }
         limit.start(Duration::from_secs(60));
         assert_eq!(lua.load("local n = 0 for i = 1, 1e5 do n = n + 1 end return n").eval::<u32>().unwrap(), 100_000);
         assert_eq!(limit.stop(), None);
-    }
-
-    #[test]
-    fn a_short_limit_is_kept_while_a_page_has_a_long_one() {
-        let watchdog = Watchdog::start().unwrap();
-        let (long, short) = (Lua::new(), Lua::new());
-        let (long_limit, short_limit) = (watchdog.limit(&long), watchdog.limit(&short));
-        for limit in [Duration::from_secs(3600), Duration::MAX] {
-            let started = Instant::now();
-            long_limit.start(limit);
-            thread::sleep(TICK);
-            short_limit.start(Duration::from_millis(20));
-            short.load("while true do end").exec().unwrap_err();
-            assert!(started.elapsed() < Duration::from_secs(2), "{limit:?}");
-            assert!(matches!(short_limit.stop(), Some((Reason::Time, _))), "{limit:?}");
-            assert_eq!(long_limit.stop(), None, "{limit:?}");
-        }
-    }
-
-    #[test]
-    fn the_watchdog_sleeps_on_when_pages_with_later_ends_start_and_is_called_for_an_earlier_one() {
-        let watchdog = Watchdog::start().unwrap();
-        let lua = Lua::new();
-        let limit = watchdog.limit(&lua);
-        let wakes_after = |seconds| {
-            limit.start(Duration::from_secs(seconds));
-            thread::sleep(TICK * 10);
-            limit.stop();
-            watchdog.shared.wakes_at.load(Ordering::SeqCst)
-        };
-        let first = wakes_after(60);
-        assert!(first > now() && first < NEVER);
-        assert_eq!(wakes_after(60), first);
-        assert!(wakes_after(30) < first);
-    }
-
-    #[test]
-    fn a_page_that_starts_while_the_watchdog_looks_makes_it_look_again() {
-        let watchdog = Watchdog::start().unwrap();
-        let (page, overdue) = (Lua::new(), Lua::new());
-        let (page, overdue) = (watchdog.limit(&page), watchdog.limit(&overdue));
-        // Here the watchdog is held up when it has looked at the page's state.
-        let held = overdue.deadline.state.lock();
-        overdue.start(TICK);
-        thread::sleep(TICK * 10);
-        thread::scope(|scope| {
-            let calls = scope.spawn(|| page.start(Duration::MAX).and(page.stop()));
-            thread::sleep(TICK * 10);
-            assert!(!calls.is_finished());
-            drop(held);
-        });
-        assert!(overdue.stop().is_some());
-    }
-
-    #[test]
-    fn the_watchdog_forgets_states_that_are_closed() {
-        let watchdog = Watchdog::start().unwrap();
-        let lua = Lua::new();
-        let _limit = watchdog.limit(&lua);
-        for _ in 0..2000 {
-            drop(watchdog.limit(&Lua::new()));
-        }
-        assert_eq!(watchdog.shared.deadlines.lock().len(), 1);
     }
 }

@@ -1,0 +1,192 @@
+//! The thread that looks after running states: it sleeps until the earliest deadline and then stops the page.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mlua::Lua;
+use nix::sys::signal::SigSet;
+use parking_lot::{Condvar, Mutex};
+
+use super::{Deadline, EXPIRED, NEVER, TimeLimit, instant, now};
+
+/// How often a page is told to stop that has not.
+const TICK: Duration = Duration::from_millis(5);
+
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) deadlines: Mutex<Vec<Arc<Deadline>>>,
+    wake: Condvar,
+    /// When the watchdog will look by itself: [`NEVER`] while it looks or has nothing to wait for.
+    pub(super) wakes_at: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Makes the watchdog look now: whoever has had the lock finds it waiting.
+    pub(super) fn call(&self) {
+        drop(self.deadlines.lock());
+        self.wake.notify_one();
+    }
+}
+
+/// One watchdog thread and the states it looks after. Dropping it ends the thread.
+pub struct Watchdog {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread.
+    pub fn start() -> std::io::Result<Watchdog> {
+        let shared = Arc::new(Shared::default());
+        let thread = thread::Builder::new().name("plua watchdog".into()).spawn({
+            let shared = shared.clone();
+            move || {
+                // The server's signals are for the threads that expect them.
+                let _ = SigSet::all().thread_block();
+                watch(&shared);
+            }
+        })?;
+        Ok(Watchdog { shared, thread: Some(thread) })
+    }
+
+    /// Looks after a state from here on. Not to be called from inside one of its coroutines.
+    #[must_use]
+    pub fn limit(&self, lua: &Lua) -> TimeLimit {
+        let deadline = Arc::new(Deadline::of(lua));
+        deadline.attach();
+        self.shared.deadlines.lock().push(deadline.clone());
+        TimeLimit { deadline, shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.call();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Misses no page: one that starts stores its end, then loads `wakes_at`, and the watchdog stores [`NEVER`] there, then
+/// loads all ends, each in the one order of `SeqCst`. So a look that does not see the page's end comes before it, and the
+/// page sees what that look or a later one left: [`NEVER`] or when the next look begins. If that is too late for it, it
+/// calls, under the lock, which is free only while the watchdog waits.
+fn watch(shared: &Shared) {
+    let mut deadlines = shared.deadlines.lock();
+    while !shared.stopping.load(Ordering::SeqCst) {
+        shared.wakes_at.store(NEVER, Ordering::SeqCst);
+        let now = now();
+        let next = deadlines.iter().map(|deadline| stop_if_expired(deadline, now)).min().unwrap_or(NEVER);
+        shared.wakes_at.store(next, Ordering::SeqCst);
+        match instant(next) {
+            Some(next) => _ = shared.wake.wait_until(&mut deadlines, next),
+            None => shared.wake.wait(&mut deadlines),
+        }
+    }
+}
+
+/// When to look at the state again. When its deadline has passed, it is told to stop, until it has.
+fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
+    let ends = deadline.ends.load(Ordering::SeqCst);
+    if ends == NEVER || now < ends {
+        return ends;
+    }
+    // TimeLimit::stop takes the same lock once it has seen EXPIRED, so the thread is still there.
+    let _running = deadline.state.lock();
+    if deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        deadline.cutoff.shut_socket();
+        deadline.send_signal();
+        // After it, so that the page is stopped when the command it waits for is gone.
+        deadline.cutoff.kill_commands();
+    }
+    now + TICK.as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::time_limit::Reason;
+
+    #[test]
+    fn a_short_limit_is_kept_while_a_page_has_a_long_one() {
+        let watchdog = Watchdog::start().unwrap();
+        let (long, short) = (Lua::new(), Lua::new());
+        let (long_limit, short_limit) = (watchdog.limit(&long), watchdog.limit(&short));
+        for limit in [Duration::from_secs(3600), Duration::MAX] {
+            let started = Instant::now();
+            long_limit.start(limit);
+            thread::sleep(TICK);
+            short_limit.start(Duration::from_millis(20));
+            short.load("while true do end").exec().unwrap_err();
+            assert!(started.elapsed() < Duration::from_secs(2), "{limit:?}");
+            assert!(matches!(short_limit.stop(), Some((Reason::Time, _))), "{limit:?}");
+            assert_eq!(long_limit.stop(), None, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_sleeps_on_when_pages_with_later_ends_start_and_is_called_for_an_earlier_one() {
+        let watchdog = Watchdog::start().unwrap();
+        let lua = Lua::new();
+        let limit = watchdog.limit(&lua);
+        let runs_until_it_wakes = |seconds, between: Range<u64>| {
+            limit.start(Duration::from_secs(seconds));
+            let wakes_at = || watchdog.shared.wakes_at.load(Ordering::SeqCst);
+            let given_up = Instant::now() + Duration::from_secs(10);
+            // A watchdog that is called for nothing has the time to wake.
+            thread::sleep(TICK * 10);
+            while !between.contains(&wakes_at()) && Instant::now() < given_up {
+                thread::sleep(TICK);
+            }
+            limit.stop();
+            wakes_at()
+        };
+        let first = runs_until_it_wakes(60, now()..NEVER);
+        assert!(first > now() && first < NEVER);
+        assert_eq!(runs_until_it_wakes(60, first..first + 1), first);
+        assert!(runs_until_it_wakes(30, now()..first) < first);
+    }
+
+    #[test]
+    fn a_page_that_starts_while_the_watchdog_looks_makes_it_look_again() {
+        let watchdog = Watchdog::start().unwrap();
+        let (page, overdue) = (Lua::new(), Lua::new());
+        let (page, overdue) = (watchdog.limit(&page), watchdog.limit(&overdue));
+        // Here the watchdog is held up when it has looked at the page's state.
+        let held = overdue.deadline.state.lock();
+        overdue.start(Duration::ZERO);
+        while !(0..3).all(|_| {
+            thread::sleep(TICK);
+            watchdog.shared.deadlines.is_locked()
+        }) {}
+        thread::scope(|scope| {
+            let calls = scope.spawn(|| page.start(Duration::MAX).and(page.stop()));
+            thread::sleep(TICK * 10);
+            assert!(!calls.is_finished());
+            drop(held);
+        });
+        assert!(overdue.stop().is_some());
+    }
+
+    #[test]
+    fn the_watchdog_forgets_states_that_are_closed() {
+        let watchdog = Watchdog::start().unwrap();
+        let lua = Lua::new();
+        let _limit = watchdog.limit(&lua);
+        for _ in 0..2000 {
+            drop(watchdog.limit(&Lua::new()));
+        }
+        assert_eq!(watchdog.shared.deadlines.lock().len(), 1);
+    }
+}
