@@ -60,23 +60,34 @@ end
 
 local function source_of(caller) return caller and caller.source or nil end
 
--- The files that requests have included, by identity, each with the number of the last one to do so. It is kept, for
--- compiled code is slow at filling a new table.
-local included, marked = {}, 0
+-- The files that requests have included, numbered by identity, and for each number the last request to do so. What
+-- hundreds of includes look at lies in few tables, side by side: processes that take turns find little of it in a
+-- processor's cache.
+local numbers, numbered, included = {}, 0, {}
 local serial = 0
 
-local function mark(identity)
-  if included[identity] == nil then marked = marked + 1 end
-  included[identity] = serial
+local function number_of(identity)
+  local number = numbers[identity]
+  if not number then
+    number = numbered + 1
+    numbers[identity], numbered, included[number] = number, number, 0
+  end
+  return number
 end
 
--- Where names led, believed for `lifetime` seconds (pLuaRevalidate): { page, identity, looked_at } by name, in a table of
--- their own for each folder of pages and each way of reading files. `known` is that of the request, once it was asked for.
-local lifetime, find_place = native.revalidate, native.place
+-- Where names led, believed for `lifetime` seconds (pLuaRevalidate): a place in the lists of pages, of numbers of files
+-- and of times, by name, in a table of their own for each folder of pages and each way of reading files. `known` is that
+-- of the request, once it was asked for. Asking costs as much as all the rest of 20 includes, so for pages that have
+-- included, by number, it is kept in mind as well.
+local lifetime, find_place, seconds = native.revalidate, native.place, native.seconds
+-- Compiled code that calls this one is left for nothing.
+if jit then seconds = require("ffi").cast("double (*)(void)", native.seconds_of_c) end
 local UNKNOWN = {}
 local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 256
 local places, remembered = {}, 0
+local led_to, files, looked_at = {}, {}, {}
 local known, now, oldest = UNKNOWN, 0, 0
+local known_of, asked_for = {}, nil
 
 local function enter_place()
   local place
@@ -86,33 +97,42 @@ local function enter_place()
     return
   end
   known, oldest = places[place], now - lifetime
-  if known then return end
-  known = {}
-  if remembered < MOST_REMEMBERED then places[place], remembered = known, remembered + 1 end
-end
-
-local function remember(file, page, identity)
-  if known == UNKNOWN or #file > LONGEST_REMEMBERED then return end
-  local entry = known[file]
-  if entry then
-    entry.page, entry.identity, entry.looked_at = page, identity, now
-  elseif remembered < MOST_REMEMBERED then
-    known[file], remembered = { page = page, identity = identity, looked_at = now }, remembered + 1
+  if not known then
+    known = {}
+    if remembered < MOST_REMEMBERED then places[place], remembered = known, remembered + 1 end
   end
+  if remembered < MOST_REMEMBERED then known_of[asked_for], remembered = known, remembered + 1 end
 end
 
--- Function, number and identity of a file that need not be looked at again; nothing for any other.
-local function recall(file)
+local function remember(name, page, file)
+  if known == UNKNOWN or #name > LONGEST_REMEMBERED then return end
+  local at = known[name]
+  if not at then
+    if remembered == MOST_REMEMBERED then return end
+    at = #led_to + 1
+    known[name], remembered = at, remembered + 1
+  end
+  led_to[at], files[at], looked_at[at] = page, file, now
+end
+
+-- Function and number of a page that need not be looked at again, and the number of its file; nothing for any other.
+local function recall(name)
   if not known then enter_place() end
-  local entry = known[file]
-  if entry and entry.looked_at > oldest then
-    local page = entry.page
+  local at = known[name]
+  if at and looked_at[at] > oldest then
+    local page = led_to[at]
     -- It is gone when its file was found changed under another name, or others took its place.
-    return pages[page], page, entry.identity
+    return pages[page], page, files[at]
   end
 end
 
--- What native.include answers, with the file's identity if it is there. `level` is where the including file is called;
+local function forget()
+  numbers, numbered, included = {}, 0, {}
+  places, known_of, remembered = {}, {}, 0
+  led_to, files, looked_at = {}, {}, {}
+end
+
+-- What native.include answers, with the file's number if it is there. `level` is where the including file is called;
 -- none, and its folder is not searched. Which file that is takes Lua a walk and a table, so it is asked when the
 -- requested page's folder has no such file.
 local find_file = native.include
@@ -121,18 +141,18 @@ local function find(file, level)
   if level and (not ok or not page and not problem) then
     ok, page, problem, detail = find_file(file, source_of(getinfo(level + 1, "S")))
   end
-  if not ok or not page then return ok, page, problem, detail end
-  local identity = identities[page]
-  if detail then remember(file, page, identity) end
-  return true, page, nil, identity
+  if not ok or not page then return ok, page, problem, detail and number_of(detail) end
+  local number = number_of(identities[page])
+  if detail then remember(file, page, number) end
+  return true, page, nil, number
 end
 
 -- The file's function, one that sees `vars` if there are any, and its texts. Raises what is wrong, at `place`.
 local function open(name, file, vars, level, place)
-  local body, page, identity = recall(file)
+  local body, page, number = recall(file)
   local ok, problem = true, nil
-  if not body then ok, page, problem, identity = find(file, level and level + 1) end
-  if identity then mark(identity) end
+  if not body then ok, page, problem, number = find(file, level and level + 1) end
+  if number then included[number] = serial end
   if not ok then error(page, place) end
   if problem then error(problem, 0) end
   if not page then error(name .. ": there is no file '" .. file .. "'", place) end
@@ -156,8 +176,8 @@ local function counted(...)
   return count, { ... }
 end
 
-local function call(body, texts)
-  local count, results = counted(body(for_pages(), texts))
+local function call(body, slots, texts)
+  local count, results = counted(body(slots, texts))
   return count, results
 end
 
@@ -182,28 +202,28 @@ local function including(name, once)
     if depth >= DEEPEST then error(name .. " is nested more than " .. DEEPEST .. " deep", 2) end
     if type(file) ~= "string" then expected(name, 1, "string", file) end
     if vars ~= nil and type(vars) ~= "table" then expected(name, 2, "table", vars) end
-    local body, page, identity = recall(file)
+    local body, page, number = recall(file)
     if not body then
       local ok, problem
-      ok, page, problem, identity = find(file, 2)
+      ok, page, problem, number = find(file, 2)
       if not ok then error(page, 2) end
-      if identity then
-        if once and included[identity] == serial then return true end
-        mark(identity)
+      if number then
+        if once and included[number] == serial then return true end
+        included[number] = serial
       end
       if problem then report(nil, frames(nil, 2)) end
       if not page then return false end
       body = pages[page]
-    elseif included[identity] ~= serial then
-      mark(identity)
-    elseif once then
+    elseif once and included[number] == serial then
       return true
+    else
+      included[number] = serial
     end
     local copy, texts = body, page_texts[page]
     if vars then copy, texts = copy_with(body, vars), texts_alone(texts) end
     local before = depth
     depth = before + 1
-    return finish(body, copy, before, level(), call_with_handler(call, described, copy, texts))
+    return finish(body, copy, before, level(), call_with_handler(call, described, copy, for_pages(), texts))
   end
 end
 
@@ -281,12 +301,18 @@ return {
   set_globals = set_globals,
   -- Files with variables of their own see these globals behind them from now on.
   use_globals = function(globals) GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals end,
-  reset = function()
+  -- Before the page of that number. `read_anew` when files are not read as for the page before.
+  reset = function(page, read_anew)
     depth, layout, blocks, inner = 0, nil, nil, nil
     serial = serial + 1
-    if marked > MOST_REMEMBERED then included, marked = {}, 0 end
-    if remembered >= MOST_REMEMBERED then places, remembered = {}, 0 end
-    known = lifetime == 0 and UNKNOWN or nil
+    if numbered > MOST_REMEMBERED or remembered >= MOST_REMEMBERED then forget() end
+    if lifetime == 0 then return end
+    if read_anew then known_of = {} end
+    known, asked_for = known_of[page], page
+    if known then
+      now = seconds()
+      oldest = now - lifetime
+    end
   end,
   has_layout = function() return layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.

@@ -236,8 +236,9 @@ end
 
 local run_prepended, run_appended = composition.runner("pLuaPrepend"), composition.runner("pLuaAppend")
 
--- Runs a page, between the files `prepend` and `append` if they are given, and the layouts it names.
-local function run(number, prepend, append)
+-- Runs a page, between the files `prepend` and `append` if they are given, and the layouts it names. `read_anew` when the
+-- settings have changed by which files are read.
+local function run(number, prepend, append, read_anew)
   ending, failure = nil, nil
   if hooked then
     hooked = false
@@ -250,7 +251,7 @@ local function run(number, prepend, append)
   begin_in_folder()
   output.reset()
   if sandboxed or globals then output.renew() end
-  composition.reset()
+  composition.reset(number, read_anew)
   -- Taken before other files are loaded, which may push this one out of the cache.
   local page, texts = pages[number], page_texts[number]
   local fine = (not prepend or step(run_prepended, prepend))

@@ -122,6 +122,14 @@ impl Settings {
         &self.raw
     }
 
+    /// Whether any file becomes the same Lua under the others.
+    #[must_use]
+    pub fn reads_as(&self, others: &Settings) -> bool {
+        self.short_hand() == others.short_hand()
+            && self.auto_escape() == others.auto_escape()
+            && self.raw() == others.raw()
+    }
+
     /// Libraries and functions (`os.execute`) that pages do not get, sorted, each once.
     #[must_use]
     pub fn ignored_libraries(&self) -> &[&'static str] {

@@ -73,6 +73,8 @@ pub struct State {
     told: (u32, u32),
     /// Settings of the last request's directory and host.
     settings: Option<(Arc<Settings>, Arc<Settings>)>,
+    /// The settings by which the last page had files read.
+    reading: Option<Arc<Settings>>,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
     lua: Lua,
@@ -132,6 +134,7 @@ impl State {
             limit_page,
             told,
             settings: None,
+            reading: None,
             isolate,
             lua,
         })
@@ -275,8 +278,9 @@ impl State {
         let settings = is_between.then(|| visit.settings.clone());
         let (before, after) =
             settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
+        let reads_anew = self.reads_anew(&visit.settings);
         *self.slot.lock() = Some(visit);
-        let ran = self.run.call::<(bool, Value, Value)>((page, before, after));
+        let ran = self.run.call::<(bool, Value, Value)>((page, before, after, reads_anew));
         // While the clock runs, for some wait when they are closed.
         let opens_files = self.slot.lock().as_ref().is_some_and(|visit| visit.opens_files);
         let mut has_closed = !opens_files || self.close_files.call::<()>(()).is_ok();
@@ -337,6 +341,16 @@ impl State {
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
         self.settings = Some((visit.settings, visit.host));
         answer
+    }
+
+    /// Whether these settings read files in another way than those of the last page.
+    fn reads_anew(&mut self, settings: &Arc<Settings>) -> bool {
+        let reads_alike =
+            self.reading.as_ref().is_some_and(|last| Arc::ptr_eq(last, settings) || last.reads_as(settings));
+        if !reads_alike {
+            self.reading = Some(settings.clone());
+        }
+        !reads_alike
     }
 
     fn forget_large_files(&self) -> mlua::Result<()> {

@@ -8,10 +8,10 @@ use std::io::{
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use mlua::{Lua, LuaString, Value};
+use mlua::{LightUserData, Lua, LuaString, Value};
 use parking_lot::Mutex;
 
 use super::{IN_FINALIZER, NO_REQUEST, Native};
@@ -84,12 +84,19 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
     })?;
 
     // place() -> what decides where names lead, and the time in seconds; nothing between requests
-    let (slot, started) = (native.slot.clone(), Instant::now());
+    let slot = native.slot.clone();
     native.add_plain("place", move |lua, ()| {
         let visit = slot.try_lock();
         let Some(visit) = visit.as_ref().and_then(|visit| visit.as_ref()) else { return Ok((Value::Nil, 0.0)) };
-        Ok((Value::String(lua.create_string(visit.place())?), started.elapsed().as_secs_f64()))
+        Ok((Value::String(lua.create_string(visit.place())?), seconds()))
     })?;
+
+    // seconds() -> the time by the same clock
+    native.add_plain("seconds", |_, ()| Ok(seconds()))?;
+    if cfg!(feature = "luajit") {
+        let seconds: extern "C" fn() -> f64 = seconds;
+        native.table.raw_set("seconds_of_c", LightUserData((seconds as *const ()).cast_mut().cast()))?;
+    }
 
     // folder() -> the folder of the page asked for, nil between requests
     let slot = native.slot.clone();
@@ -113,6 +120,12 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         let path = path.as_bytes();
         Ok(Path::new(OsStr::from_bytes(&path)).metadata().is_ok_and(|found| found.file_type().is_fifo()))
     })
+}
+
+/// Seconds since this was first asked, by a clock that never goes back.
+extern "C" fn seconds() -> f64 {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    STARTED.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
 /// A file that is not there is none; one that is there and of no use is kept to be reported.
