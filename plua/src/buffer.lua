@@ -1,10 +1,10 @@
 -- Buffers that output is collected in: memory that compiled code writes into where there is LuaJIT, else a table of pieces.
 --
--- The chunk takes the functions written in Rust and returns what makes, fills and reads buffers. Texts are strings. Each
--- buffer may hold `most` bytes: a page that puts out more is stopped.
+-- The chunk takes the functions written in Rust and returns what makes, fills and reads buffers. What is put goes into the
+-- one in use. Texts are strings. Each buffer may hold `most` bytes: a page that puts out more is stopped.
 local native = ...
 
-local pcall, setmetatable, tostring = pcall, setmetatable, tostring
+local pcall, tostring = pcall, tostring
 local find = string.find
 local concat = table.concat
 local huge = math.huge
@@ -16,8 +16,8 @@ local function stop()
   while true do end
 end
 
-local buffer = {}
-buffer.__index = buffer
+-- The buffer in use.
+local current
 
 local has_memory, string_buffer = pcall(require, "string.buffer")
 if not has_memory then
@@ -27,30 +27,33 @@ if not has_memory then
     self.counted, self.bytes = self.n, bytes
     return bytes
   end
-  local function put(self, value)
+  local function put(value)
+    local self = current
     local n = self.n + 1
     self[n], self.n = value, n
     if self.most < huge and size_of(self) > self.most then stop() end
   end
-  function buffer:reset()
+  local function reset(self)
     for i = self.n, 1, -1 do self[i] = nil end
     self.n, self.counted, self.bytes = 0, 0, 0
   end
   local function contents_of(self) return concat(self, "", 1, self.n) end
-  local function put_two(self, value, following)
-    put(self, value)
-    if following ~= "" then put(self, following) end
+  local function put_two(value, following)
+    put(value)
+    if following ~= "" then put(following) end
   end
   return {
-    new = function(most) return setmetatable({ n = 0, counted = 0, bytes = 0, most = most }, buffer) end,
+    new = function(most) return { n = 0, counted = 0, bytes = 0, most = most } end,
+    use = function(buffer) current = buffer end,
+    reset = reset,
     allow = function(self, most) self.most = most end,
     left_in = function(self) return self.most < huge and self.most - size_of(self) or huge end,
     put_text = put,
     put_texts = put_two,
     put_number = put_two,
-    put_html = function(self, text, following)
+    put_html = function(text, following)
       if find(text, "[&<>\"']") then text = escape_html(text) end
-      put_two(self, text, following)
+      put_two(text, following)
     end,
     is_larger = function() return false end,
     text_of = contents_of,
@@ -59,16 +62,19 @@ if not has_memory then
 end
 
 -- LuaJIT's own buffer holds the memory, but each of its calls costs as much as ten short texts that are copied in place.
--- In the `area`, `at` bytes are written where `bytes` points, of `room` there; `turn` counts how often the memory may have
--- moved. It is no Lua table, so that functions of put.rs can read and write it; the numbers in it cost no memory to read.
--- `before` bytes are handed to LuaJIT's buffer already. `most` is looked at when memory is taken, so that a limit of the
--- output costs nothing where text is put. What goes over it by less than a long text's entities is found when memory is
--- taken next, or when the page ends.
+-- The `area` is that of the buffer in use: `at` bytes are written where `bytes` points, of `room` there; `turn` counts how
+-- often the memory may have moved, or become another buffer's. It is no Lua table, so that functions of put.rs can read
+-- and write it; the numbers in it cost no memory to read. There is one, known by a pointer, for LuaJIT makes that a
+-- constant of compiled code, and looks nothing up to find it.
+-- `before` bytes are handed to LuaJIT's buffer already; when there are none, it has `whole` bytes of room from `start` on.
+-- `most` is looked at when memory is taken, so that a limit of the output costs nothing where text is put. What goes over
+-- it by less than a long text's entities is found when memory is taken next, or when the page ends.
 local ffi, tobit = require("ffi"), require("bit").tobit
 local cast, copy, tonumber = ffi.cast, ffi.copy, tonumber
 local max, min = math.max, math.min
 local address = ffi.typeof("uintptr_t")
-local new_area = ffi.typeof("struct { uint8_t *bytes; int32_t at, room, turn; }")
+local area_memory = ffi.new("struct { uint8_t *bytes; int32_t at, room, turn; }")
+local area = ffi.typeof("$ *", ffi.typeof(area_memory))(area_memory)
 local longest_entity = native.longest_entity
 -- They give 0 where there is no room, and then have done nothing.
 local write_texts = cast("int32_t (*)(void *, const char *, size_t, const char *, size_t)", native.write_texts)
@@ -83,98 +89,116 @@ local commit, reference, reserve, reset, text_in =
 local LONG = 4096
 local SLACK = longest_entity * LONG
 
-local function settle(self)
-  local area = self.area
+local function settle()
   local at = area.at
   area.at, area.room = 0, 0
   if at > 0 then
+    local self = current
     self.before = self.before + at
     commit(self.memory, at)
   end
 end
 
--- Taking memory can collect garbage, and so run a finalizer that puts something out and moves the memory again. No loop
--- looks for that here, nor below: LuaJIT compiles a page's loop only if there is none inside.
-local function grow(self, more)
-  settle(self)
-  local left = self.most - self.before
-  if left < 0 or more - left > SLACK then stop() end
-  local area = self.area
+local function turn_over()
   local turn = tobit(area.turn + 1)
   area.turn = turn
-  local bytes, room = reserve(self.memory, more)
-  if area.turn ~= turn then return grow(self, more) end
-  area.bytes, area.room = bytes, min(room, max(left, more))
-  if self.before == 0 then self.start, self.whole, self.start_turn = bytes, room, turn end
+  return turn
 end
 
--- A text that is known when the page is compiled becomes a few stores. What else is put is written by put.rs.
-local function put_text(self, text)
-  local area, length = self.area, #text
-  if area.at + length > area.room then grow(self, length) end
+-- Taking memory can collect garbage, and so run a finalizer that puts something out and moves the memory again. No loop
+-- looks for that here, nor below: LuaJIT compiles a page's loop only if there is none inside.
+local function grow(more)
+  settle()
+  local self = current
+  local left = self.most - self.before
+  if left < 0 or more - left > SLACK then stop() end
+  local turn = turn_over()
+  local bytes, room = reserve(self.memory, more)
+  if area.turn ~= turn then return grow(more) end
+  area.bytes, area.room = bytes, min(room, max(left, more))
+  if self.before == 0 then self.start, self.whole = bytes, room else self.whole = 0 end
+end
+
+-- A short text that is known when the page is compiled becomes a few stores. What else is put is written by put.rs: the
+-- stores of a longer one take more room than they gain time, for each process has compiled code of its own to read anew
+-- when its turn comes.
+local SHORT = 16
+local function put_text(text)
+  local length = #text
+  if length > SHORT and write_texts(area, text, length, text, 0) ~= 0 then return end
+  if area.at + length > area.room then grow(length) end
   local at, turn = area.at, area.turn
   local to = area.bytes + at
   -- What a finalizer puts out while the pointer is made comes first.
-  if area.at ~= at or area.turn ~= turn then return put_text(self, text) end
+  if area.at ~= at or area.turn ~= turn then return put_text(text) end
   copy(to, text, length)
   area.at = at + length
 end
 
-local function put_texts(self, text, following)
-  if write_texts(self.area, text, #text, following, #following) ~= 0 then return end
-  put_text(self, text)
-  put_text(self, following)
+local function put_texts(text, following)
+  if write_texts(area, text, #text, following, #following) ~= 0 then return end
+  put_text(text)
+  put_text(following)
 end
 
-local function put_html(self, text, following)
+local function put_html(text, following)
   local length = #text
-  if length > LONG then return put_texts(self, escape_html(text), following) end
-  if write_html(self.area, text, length, following, #following) ~= 0 then return end
-  grow(self, longest_entity * length + #following)
-  return put_html(self, text, following)
+  if length > LONG then return put_texts(escape_html(text), following) end
+  if write_html(area, text, length, following, #following) ~= 0 then return end
+  grow(longest_entity * length + #following)
+  return put_html(text, following)
 end
 
-local function contents_of(self)
-  settle(self)
-  local pointer, length = reference(self.memory)
-  return tonumber(cast(address, pointer)), length
-end
-
--- What was there before it is empty may be written again.
-function buffer:reset()
-  reset(self.memory)
-  local area = self.area
-  self.before, area.at, area.room = 0, 0, 0
-  if self.start_turn == area.turn then area.bytes, area.room = self.start, min(self.whole, self.most) end
-end
+-- Bytes that are in the area and not yet in LuaJIT's buffer.
+local function in_area(self) return self == current and area.at or 0 end
 
 return {
   -- Each call of a C function looks into a table that LuaJIT's collector knows by this library alone, and pages may be
-  -- left without it.
-  kept = ffi,
+  -- left without it. The pointer keeps no memory.
+  kept = { ffi, area_memory },
   new = function(most)
-    return setmetatable({ memory = new_memory(), area = new_area(), before = 0, start_turn = -1, most = most }, buffer)
+    return { memory = new_memory(), start = area.bytes, whole = 0, before = 0, most = most }
+  end,
+  -- From here on all that is put goes there.
+  use = function(self)
+    settle()
+    current = self
+    turn_over()
   end,
   -- From here on the buffer may hold so many bytes.
   allow = function(self, most)
-    settle(self)
+    if self == current then settle() end
     self.most = most
   end,
-  left_in = function(self) return self.most - self.before - self.area.at end,
+  left_in = function(self) return self.most - self.before - in_area(self) end,
   -- Whether it holds more bytes than that in memory which is kept for what comes next.
-  is_larger = function(self, size) return self.before + self.area.at > size end,
+  is_larger = function(self, size) return self.before + in_area(self) > size end,
+  reset = function(self)
+    if self.before > 0 then
+      self.before = 0
+      reset(self.memory)
+    end
+    -- What was there before it was empty may be written again.
+    if self == current then
+      area.at, area.bytes, area.room = 0, self.start, min(self.whole, self.most)
+    end
+  end,
   put_text = put_text,
   -- These put out a value and the text that follows it, which may be empty.
   put_texts = put_texts,
-  put_number = function(self, number, following)
+  put_number = function(number, following)
     local whole = tobit(number)
-    if whole == number and write_number(self.area, whole, number, following, #following) ~= 0 then return end
-    put_texts(self, tostring(number), following)
+    if whole == number and write_number(area, whole, number, following, #following) ~= 0 then return end
+    put_texts(tostring(number), following)
   end,
   put_html = put_html,
   text_of = function(self)
-    settle(self)
+    if self == current then settle() end
     return text_in(self.memory)
   end,
-  contents_of = contents_of,
+  contents_of = function(self)
+    if self == current then settle() end
+    local pointer, length = reference(self.memory)
+    return tonumber(cast(address, pointer)), length
+  end,
 }

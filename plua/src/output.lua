@@ -10,7 +10,7 @@ local metatable_of = debug.getmetatable
 local buffer = native.buffer(native)
 local put_text, put_texts, put_number, put_html = buffer.put_text, buffer.put_texts, buffer.put_number, buffer.put_html
 local new_buffer, text_of, contents_of = buffer.new, buffer.text_of, buffer.contents_of
-local left_in, allow = buffer.left_in, buffer.allow
+local use, reset, left_in, allow = buffer.use, buffer.reset, buffer.left_in, buffer.allow
 
 -- The buffers above the page's own, which is number 0, each with what opened it: OB, CAPTURE, or a block's
 -- { name, source, line }. Only the topmost is written to.
@@ -20,8 +20,8 @@ local buffers, openers, level = { [0] = new_buffer(huge) }, {}, 0
 -- Bytes a page may put out: what is sent already and what lies below an open buffer count.
 local limit = huge
 
--- Where text goes.
-local out = buffers[0]
+-- Text goes into the topmost buffer.
+use(buffers[0])
 
 -- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
 local function describe(value)
@@ -45,12 +45,12 @@ local function put_value(value, following)
     value = describe(value)
     kind = type(value)
   end
-  if kind == "string" then put_texts(out, value, following) else put_number(out, value, following) end
+  if kind == "string" then put_texts(value, following) else put_number(value, following) end
 end
 
 local function put_escaped(value, following)
   value = describe(value)
-  if type(value) == "string" then put_html(out, value, following) else put_number(out, value, following) end
+  if type(value) == "string" then put_html(value, following) else put_number(value, following) end
 end
 
 -- Several values are described before the first of them is put out.
@@ -58,7 +58,7 @@ local function put_each(put, following, ...)
   local count, values = select("#", ...), { ... }
   for i = 1, count do values[i] = describe(values[i]) end
   for i = 1, count do put(values[i], "") end
-  put_text(out, following)
+  put_text(following)
 end
 
 local function put_values(...)
@@ -74,7 +74,7 @@ local function echo(following, ...)
   if select("#", ...) ~= 1 then return put_each(put_value, following, ...) end
   if #following <= SHORT then return put_value((...), following) end
   put_value((...), "")
-  put_text(out, following)
+  put_text(following)
 end
 
 local function escape(following, ...)
@@ -82,29 +82,35 @@ local function escape(following, ...)
   if select("#", ...) ~= 1 then return put_each(put_escaped, following, ...) end
   if #following <= SHORT then return put_escaped((...), following) end
   put_escaped((...), "")
-  put_text(out, following)
+  put_text(following)
 end
 
 local function put(text)
-  if type(text) == "string" then put_text(out, text) else put_value(text, "") end
+  if type(text) == "string" then put_text(text) else put_value(text, "") end
 end
 
 local function open(opener)
+  local buffer = new_buffer(left_in(buffers[level]))
   level = level + 1
-  local buffer = new_buffer(left_in(out))
-  buffers[level], openers[level], out = buffer, opener, buffer
+  buffers[level], openers[level] = buffer, opener
+  use(buffer)
   return buffer
 end
 
 -- Drops the buffers above `to`.
 local function drop(to)
   for i = level, to + 1, -1 do buffers[i], openers[i] = nil, nil end
-  level, out = to, buffers[to]
+  level = to
+  use(buffers[to])
 end
 
 -- Moves the output above `to` down into it, in order.
 local function settle(to)
-  for i = level, to + 1, -1 do put_text(buffers[i - 1], text_of(buffers[i])) end
+  for i = level, to + 1, -1 do
+    local text = text_of(buffers[i])
+    use(buffers[i - 1])
+    put_text(text)
+  end
   drop(to)
 end
 
@@ -169,8 +175,9 @@ local LARGEST_KEPT = 1048576
 local function clear()
   if buffer.is_larger(buffers[0], LARGEST_KEPT) then
     buffers[0] = new_buffer(buffers[0].most)
+    use(buffers[0])
   else
-    buffers[0]:reset()
+    reset(buffers[0])
   end
 end
 
@@ -212,7 +219,7 @@ return {
   -- What the page's own buffer holds, for Rust. Until `sent` or `reset` all output goes elsewhere: taking the address
   -- may collect garbage, and a finalizer that echoes would move what the address names.
   contents = function()
-    out = spare
+    use(spare)
     return contents_of(buffers[0])
   end,
   -- Moves everything into the page's own buffer.
@@ -221,7 +228,7 @@ return {
   take = function()
     settle(0)
     local taken = text_of(buffers[0])
-    buffers[0]:reset()
+    reset(buffers[0])
     return taken
   end,
   -- Rust is done with the contents; `kept` when they have not been sent, `more` bytes were beside them.
@@ -230,17 +237,16 @@ return {
       allow(buffers[0], left_in(buffers[0]) - (more or 0))
       clear()
     end
-    out = buffers[level]
+    use(buffers[level])
   end,
   reset = function()
-    if level > 0 then drop(0) end
+    if level > 0 then drop(0) else use(buffers[0]) end
     if buffers[0].most ~= limit then allow(buffers[0], limit) end
-    spare:reset()
+    reset(spare)
     clear()
-    out = buffers[0]
   end,
   tidy = function()
     clear()
-    out = buffers[0]
+    use(buffers[0])
   end,
 }
