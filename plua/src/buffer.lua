@@ -113,10 +113,12 @@ local function grow(more)
   local left = self.most - self.before
   if left < 0 or more - left > SLACK then stop() end
   local turn = turn_over()
+  -- From here on the memory may be elsewhere, whatever stops this.
+  self.whole = 0
   local bytes, room = reserve(self.memory, more)
   if area.turn ~= turn then return grow(more) end
   area.bytes, area.room = bytes, min(room, max(left, more))
-  if self.before == 0 then self.start, self.whole = bytes, room else self.whole = 0 end
+  if self.before == 0 then self.start, self.whole = bytes, room end
 end
 
 -- A short text that is known when the page is compiled becomes a few stores. What else is put is written by put.rs: the
