@@ -37,7 +37,8 @@ pub fn requests_per_second(url: &str, seconds: u32, form: Option<&str>) -> Resul
 /// A sentence when wrk is missing or any answer was an error.
 pub fn load(url: &str, seconds: u32, connections: u32, script: Option<&str>) -> Result<Load, String> {
     let mut command = Command::new("wrk");
-    command.args(["-t1", "--latency", &format!("-c{connections}"), &format!("-d{seconds}s")]);
+    // Longer than any answer takes where there are too many clients: what comes later counts as an error.
+    command.args(["-t1", "--latency", "--timeout", "30s", &format!("-c{connections}"), &format!("-d{seconds}s")]);
     let mut file = tempfile::NamedTempFile::new().map_err(|error| format!("no file for wrk's script: {error}"))?;
     if let Some(script) = script {
         file.write_all(script.as_bytes()).map_err(|error| format!("wrk's script: {error}"))?;

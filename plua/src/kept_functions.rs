@@ -8,6 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use memchr::memmem;
+
 use crate::lexer::{Lexeme, Lexer, Token};
 
 /// Longer sources are left as they are, for the tokens of one take some thirty times its memory.
@@ -24,7 +26,7 @@ const REFUSED: [&[u8]; 4] = [b"_ENV", b"debug", b"goto", b"setfenv"];
 /// functions kept before it. A local one is assigned once only.
 #[must_use]
 pub fn keep(source: &[u8], table: &str) -> Option<Vec<u8>> {
-    if source.len() > LONGEST {
+    if source.len() > LONGEST || memmem::find(source, b"function").is_none() {
         return None;
     }
     let code = Code::read(source)?;
