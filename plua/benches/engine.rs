@@ -110,15 +110,22 @@ fn long_page() -> Vec<u8> {
 
 fn language(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("language");
-    for (name, page) in [("table", table()), ("5000 tags", long_page())] {
+    let functions: String = (0..100)
+        .map(|number| {
+            format!("<? local function row{number}(item) ?><li><?= item.name ?>: <?& item.price ?></li><? end ?>\n")
+        })
+        .collect();
+    for (name, page) in [("table", table()), ("5000 tags", long_page()), ("100 functions", functions.into_bytes())] {
         let lua = Lua::new();
-        let source = emit(&page, SYNTAX).source;
-        let bytecode = lua.load(&source).into_function().unwrap().dump(false);
+        let emitted = emit(&page, SYNTAX);
+        let source = &emitted.source;
+        let bytecode = lua.load(source).into_function().unwrap().dump(false);
         group.throughput(Throughput::Bytes(page.len() as u64));
         group.bench_function(format!("split {name}"), |bench| bench.iter(|| split(black_box(&page), SYNTAX)));
         group.bench_function(format!("emit {name}"), |bench| bench.iter(|| emit(black_box(&page), SYNTAX)));
+        group.bench_function(format!("keep functions {name}"), |bench| bench.iter(|| emitted.keeping_functions()));
         group.bench_function(format!("compile {name}"), |bench| {
-            bench.iter(|| lua.load(black_box(&source)).set_mode(ChunkMode::Text).into_function().unwrap());
+            bench.iter(|| lua.load(black_box(source)).set_mode(ChunkMode::Text).into_function().unwrap());
         });
         group.bench_function(format!("load {name}"), |bench| {
             bench.iter(|| lua.load(black_box(&bytecode)).set_mode(ChunkMode::Binary).into_function().unwrap());

@@ -75,7 +75,7 @@ struct Code<'s> {
 }
 
 impl<'s> Code<'s> {
-    /// Nothing for a chunk that cannot be read, and for one with a name that is [`REFUSED`].
+    /// Nothing for a chunk that cannot be read, that makes no such function, or that has a name which is [`REFUSED`].
     fn read(source: &'s [u8]) -> Option<Code<'s>> {
         let mut tokens = Vec::new();
         for token in Lexer::new(source) {
@@ -88,7 +88,7 @@ impl<'s> Code<'s> {
         }
         let mut code = Code { source, tokens, locals: HashMap::new(), functions: Vec::new() };
         code.find_blocks()?;
-        Some(code)
+        (!code.functions.is_empty()).then_some(code)
     }
 
     fn text(&self, token: usize) -> &'s [u8] {
