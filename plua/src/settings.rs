@@ -12,6 +12,8 @@ pub use directive::{DIRECTIVES, Directive, Scope};
 pub use library::functions as library_functions;
 pub use limits::Limits;
 
+use crate::page::Syntax;
+
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -116,18 +118,10 @@ impl Settings {
         dot.is_some_and(|dot| self.raw.iter().any(|raw| raw.as_bytes() == &file_name[dot..]))
     }
 
-    /// Extensions of files that are plain Lua, each with its dot, sorted.
+    /// All that decides how files become Lua: the tags of pages, and the extensions of files that are plain Lua.
     #[must_use]
-    pub fn raw(&self) -> &[String] {
-        &self.raw
-    }
-
-    /// Whether any file becomes the same Lua under the others.
-    #[must_use]
-    pub fn reads_as(&self, others: &Settings) -> bool {
-        self.short_hand() == others.short_hand()
-            && self.auto_escape() == others.auto_escape()
-            && self.raw() == others.raw()
+    pub fn reading(&self) -> (Syntax, &[String]) {
+        (Syntax { short_hand: self.short_hand(), auto_escape: self.auto_escape() }, &self.raw)
     }
 
     /// Libraries and functions (`os.execute`) that pages do not get, sorted, each once.

@@ -73,8 +73,8 @@ pub struct State {
     told: (u32, u32),
     /// Settings of the last request's directory and host.
     settings: Option<(Arc<Settings>, Arc<Settings>)>,
-    /// The settings by which the last page had files read.
-    reading: Option<Arc<Settings>>,
+    /// Whether those of this request read files in another way.
+    reads_anew: bool,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
     lua: Lua,
@@ -134,7 +134,7 @@ impl State {
             limit_page,
             told,
             settings: None,
-            reading: None,
+            reads_anew: true,
             isolate,
             lua,
         })
@@ -236,7 +236,9 @@ impl State {
     /// Both to keep for a visit. Most requests of a state have the same, and take those of the one before: each clone would
     /// change a count that the threads of all processors change.
     pub fn shared(&mut self, settings: &Arc<Settings>, host: &Arc<Settings>) -> (Arc<Settings>, Arc<Settings>) {
-        match self.settings.take() {
+        let last = self.settings.take();
+        self.reads_anew = !last.as_ref().is_some_and(|last| last.0.reading() == settings.reading());
+        match last {
             Some(last) if Arc::ptr_eq(&last.0, settings) && Arc::ptr_eq(&last.1, host) => last,
             _ => (settings.clone(), host.clone()),
         }
@@ -278,9 +280,8 @@ impl State {
         let settings = is_between.then(|| visit.settings.clone());
         let (before, after) =
             settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
-        let reads_anew = self.reads_anew(&visit.settings);
         *self.slot.lock() = Some(visit);
-        let ran = self.run.call::<(bool, Value, Value)>((page, before, after, reads_anew));
+        let ran = self.run.call::<(bool, Value, Value)>((page, before, after, self.reads_anew));
         // While the clock runs, for some wait when they are closed.
         let opens_files = self.slot.lock().as_ref().is_some_and(|visit| visit.opens_files);
         let mut has_closed = !opens_files || self.close_files.call::<()>(()).is_ok();
@@ -341,16 +342,6 @@ impl State {
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
         self.settings = Some((visit.settings, visit.host));
         answer
-    }
-
-    /// Whether these settings read files in another way than those of the last page.
-    fn reads_anew(&mut self, settings: &Arc<Settings>) -> bool {
-        let reads_alike =
-            self.reading.as_ref().is_some_and(|last| Arc::ptr_eq(last, settings) || last.reads_as(settings));
-        if !reads_alike {
-            self.reading = Some(settings.clone());
-        }
-        !reads_alike
     }
 
     fn forget_large_files(&self) -> mlua::Result<()> {

@@ -19,7 +19,6 @@ use crate::database::Databases;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, Head, HeaderChange, Level};
 use crate::form::Form;
-use crate::page::Syntax;
 use crate::report::Report;
 use crate::settings::{Limits, Settings};
 
@@ -255,9 +254,9 @@ impl Visit {
     /// have the same text.
     #[must_use]
     pub fn place(&self) -> Vec<u8> {
-        let settings = &self.settings;
-        let mut place = vec![u8::from(settings.short_hand()), u8::from(settings.auto_escape())];
-        for extension in settings.raw() {
+        let (syntax, raw) = self.settings.reading();
+        let mut place = vec![u8::from(syntax.short_hand), u8::from(syntax.auto_escape)];
+        for extension in raw {
             place.extend_from_slice(extension.as_bytes());
         }
         // No extension has a slash, and an absolute folder begins with one.
@@ -282,10 +281,11 @@ pub fn is_too_deep(message: &[u8]) -> bool {
 /// How a file becomes Lua under these settings.
 #[must_use]
 pub fn language(settings: &Settings, path: &Path) -> Language {
-    if !settings.raw().is_empty() && settings.is_raw(path.file_name().map_or(&[], OsStr::as_bytes)) {
+    let (syntax, raw) = settings.reading();
+    if !raw.is_empty() && settings.is_raw(path.file_name().map_or(&[], OsStr::as_bytes)) {
         Language::Raw
     } else {
-        Language::Page(Syntax { short_hand: settings.short_hand(), auto_escape: settings.auto_escape() })
+        Language::Page(syntax)
     }
 }
 
