@@ -30,20 +30,16 @@ local function set_globals(copy, globals)
   end
 end
 
-local function copy_with(body, vars)
+-- Functions that the file keeps among its texts do not see the variables, so the copy gets the texts alone.
+local function copy_with(vars, body, texts)
   local copy = copies[body] and remove(copies[body]) or load_bytecode(dump(body))
   local scope = {}
   for name, value in next, vars do scope[name] = value end
   set_globals(copy, setmetatable(scope, SCOPE))
-  return copy
-end
-
--- The texts for such a copy. Functions that the file keeps among them do not see the copy's variables.
-local function texts_alone(texts)
-  if not texts then return nil end
+  if not texts then return copy end
   local alone = {}
   for i = 1, #texts do alone[i] = texts[i] end
-  return alone
+  return copy, alone
 end
 
 local function give_back(body, copy)
@@ -80,8 +76,7 @@ end
 -- of the request, once it was asked for. Asking costs as much as all the rest of 20 includes, so for pages that have
 -- included, by number, it is kept in mind as well.
 local lifetime, find_place, seconds = native.revalidate, native.place, native.seconds
--- Compiled code that calls this one is left for nothing.
-if jit then seconds = require("ffi").cast("double (*)(void)", native.seconds_of_c) end
+if jit then seconds = require("ffi").cast("double (*)(void)", seconds) end
 local UNKNOWN = {}
 local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 256
 local places, remembered = {}, 0
@@ -89,14 +84,19 @@ local led_to, files, looked_at = {}, {}, {}
 local known, now, oldest = UNKNOWN, 0, 0
 local known_of, asked_for = {}, nil
 
+local function look_at_clock()
+  now = seconds()
+  oldest = now - lifetime
+end
+
 local function enter_place()
-  local place
-  place, now = find_place()
+  local place = find_place()
   if not place then
     known = UNKNOWN
     return
   end
-  known, oldest = places[place], now - lifetime
+  look_at_clock()
+  known = places[place]
   if not known then
     known = {}
     if remembered < MOST_REMEMBERED then places[place], remembered = known, remembered + 1 end
@@ -158,7 +158,7 @@ local function open(name, file, vars, level, place)
   if not page then error(name .. ": there is no file '" .. file .. "'", place) end
   body = body or pages[page]
   if not vars then return body, body, page_texts[page] end
-  return body, copy_with(body, vars), texts_alone(page_texts[page])
+  return body, copy_with(vars, body, page_texts[page])
 end
 
 -- Whether that ends the page: then nothing is reported yet.
@@ -220,7 +220,7 @@ local function including(name, once)
       included[number] = serial
     end
     local copy, texts = body, page_texts[page]
-    if vars then copy, texts = copy_with(body, vars), texts_alone(texts) end
+    if vars then copy, texts = copy_with(vars, body, texts) end
     local before = depth
     depth = before + 1
     return finish(body, copy, before, level(), call_with_handler(call, described, copy, for_pages(), texts))
@@ -309,10 +309,7 @@ return {
     if lifetime == 0 then return end
     if read_anew then known_of = {} end
     known, asked_for = known_of[page], page
-    if known then
-      now = seconds()
-      oldest = now - lifetime
-    end
+    if known then look_at_clock() end
   end,
   has_layout = function() return layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.

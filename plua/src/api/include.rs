@@ -83,19 +83,20 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         Ok((shown, false))
     })?;
 
-    // place() -> what decides where names lead, and the time in seconds; nothing between requests
+    // place() -> what decides where names lead; nothing between requests
     let slot = native.slot.clone();
     native.add_plain("place", move |lua, ()| {
         let visit = slot.try_lock();
-        let Some(visit) = visit.as_ref().and_then(|visit| visit.as_ref()) else { return Ok((Value::Nil, 0.0)) };
-        Ok((Value::String(lua.create_string(visit.place())?), seconds()))
+        let place = visit.as_ref().and_then(|visit| visit.as_ref()).map(|visit| visit.place());
+        place.map(|place| lua.create_string(place)).transpose()
     })?;
 
-    // seconds() -> the time by the same clock
-    native.add_plain("seconds", |_, ()| Ok(seconds()))?;
+    // seconds() -> the time; with LuaJIT its address, for compiled code that calls a function of C is left for nothing
     if cfg!(feature = "luajit") {
         let seconds: extern "C" fn() -> f64 = seconds;
-        native.table.raw_set("seconds_of_c", LightUserData((seconds as *const ()).cast_mut().cast()))?;
+        native.table.raw_set("seconds", LightUserData((seconds as *const ()).cast_mut().cast()))?;
+    } else {
+        native.add_plain("seconds", |_, ()| Ok(seconds()))?;
     }
 
     // folder() -> the folder of the page asked for, nil between requests
