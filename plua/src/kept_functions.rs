@@ -95,6 +95,10 @@ impl<'s> Code<'s> {
         self.tokens.get(token).map_or(b"", |token| &self.source[token.range.clone()])
     }
 
+    fn text_before(&self, token: usize) -> &'s [u8] {
+        token.checked_sub(1).map_or(b"", |token| self.text(token))
+    }
+
     fn is_name(&self, token: usize) -> bool {
         self.tokens.get(token).is_some_and(|token| token.lexeme == Lexeme::Word)
             && !self.text(token)[0].is_ascii_digit()
@@ -147,7 +151,7 @@ impl<'s> Code<'s> {
     }
 
     fn push_function(&mut self, first: usize, last: usize) {
-        let is_local = first > 0 && self.text(first - 1) == b"local";
+        let is_local = self.text_before(first) == b"local";
         let start = if is_local { first - 1 } else { first };
         let at = self.tokens[start].range.start..self.tokens[last].range.end;
         self.functions.push(Function { name: self.text(first + 1), is_local, at, inside: first + 3..last });
@@ -158,16 +162,14 @@ impl<'s> Code<'s> {
         let assigned = self.assigned();
         let mut kept_locals = HashSet::new();
         self.functions.iter().filter(move |function| {
-            let declared = self.locals.get(function.name).copied().unwrap_or_default();
-            if function.is_local {
-                if declared != 1 || assigned.contains(function.name) {
-                    return false;
-                }
-                kept_locals.insert(function.name);
-            }
-            let fits = (function.is_local || declared == 0) && self.sees_only(function, &kept_locals);
-            if !fits {
-                kept_locals.remove(function.name);
+            let name = function.name;
+            let is_one = match self.locals.get(name) {
+                Some(declared) => function.is_local && *declared == 1 && !assigned.contains(name),
+                None => true,
+            };
+            let fits = is_one && self.sees_only(function, &kept_locals);
+            if fits {
+                kept_locals.insert(name);
             }
             fits
         })
@@ -180,7 +182,7 @@ impl<'s> Code<'s> {
                 && match self.text(token + 1) {
                     b"=" => !(self.text(token + 2) == b"=" && self.touch(token + 1)),
                     // Behind these it is one of several values.
-                    b"," => *token == 0 || !matches!(self.text(token - 1), b"=" | b"(" | b"{" | b"return"),
+                    b"," => !matches!(self.text_before(*token), b"=" | b"(" | b"{" | b"return"),
                     _ => false,
                 }
         });
@@ -194,25 +196,24 @@ impl<'s> Code<'s> {
 
     /// Whether a token is the name of a variable, not of a field or method.
     fn is_variable(&self, token: usize) -> bool {
-        if !self.is_name(token) || token == 0 {
-            return self.is_name(token);
-        }
-        match self.text(token - 1) {
-            b":" => false,
-            // Two of them put texts together.
-            b"." => token > 1 && self.text(token - 2) == b"." && self.touch(token - 2),
-            _ => true,
-        }
+        self.is_name(token)
+            && match self.text_before(token) {
+                b":" => false,
+                // Two of them put texts together.
+                b"." => self.text_before(token - 1) == b"." && self.touch(token - 2),
+                _ => true,
+            }
     }
 
+    /// Whether a function names no local of the chunk but itself and those that are kept.
     fn sees_only(&self, function: &Function<'s>, kept: &HashSet<&[u8]>) -> bool {
         let Range { start, end } = function.inside;
         let close = (start..end).find(|token| self.text(*token) == b")").unwrap_or(end);
         let parameters: HashSet<_> = (start..close).map(|token| self.text(token)).collect();
-        (close..end)
-            .filter(|token| self.is_variable(*token))
-            .map(|token| self.text(token))
-            .all(|name| !self.locals.contains_key(name) || kept.contains(name) || parameters.contains(name))
+        (close..end).filter(|token| self.is_variable(*token)).map(|token| self.text(token)).all(|name| {
+            let is_kept = name == function.name || kept.contains(name);
+            is_kept || parameters.contains(name) || !self.locals.contains_key(name)
+        })
     }
 }
 
