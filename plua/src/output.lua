@@ -66,23 +66,17 @@ local function put_values(...)
   put_each(put_value, "", ...)
 end
 
--- What `<?= ?>` and `<?& ?>` do with values. Pages can call these with anything, and put.rs must get texts. A text too
--- long to be copied there by a few moves is put on its own: up to 128 bytes become stores of the compiled page.
-local SHORT = 32
+-- What `<?= ?>` and `<?& ?>` do with values. Pages can call these with anything, and put.rs must get texts.
 local function echo(following, ...)
   if type(following) ~= "string" then following = tostring(describe(following)) end
   if select("#", ...) ~= 1 then return put_each(put_value, following, ...) end
-  if #following <= SHORT then return put_value((...), following) end
-  put_value((...), "")
-  put_text(following)
+  put_value((...), following)
 end
 
 local function escape(following, ...)
   if type(following) ~= "string" then following = tostring(describe(following)) end
   if select("#", ...) ~= 1 then return put_each(put_escaped, following, ...) end
-  if #following <= SHORT then return put_escaped((...), following) end
-  put_escaped((...), "")
-  put_text(following)
+  put_escaped((...), following)
 end
 
 local function put(text)
