@@ -43,6 +43,8 @@ if not has_memory then
     if following ~= "" then put(following) end
   end
   return {
+    -- Here every page is begun anew.
+    marks = { needs_reset = 1, at = 0, page = 0, composes = 0 },
     new = function(most) return { n = 0, counted = 0, bytes = 0, most = most } end,
     use = function(buffer) current = buffer end,
     reset = reset,
@@ -66,6 +68,10 @@ end
 -- often the memory may have moved, or become another buffer's. It is no Lua table, so that functions of put.rs can read
 -- and write it; the numbers in it cost no memory to read. There is one, known by a pointer, for LuaJIT makes that a
 -- constant of compiled code, and looks nothing up to find it.
+-- Beside them are the `marks` that each page looks at, in the same line of a processor's cache: `page` is the number of the
+-- one that runs; `composes` is 1 once it is made of several files. `needs_reset` is 0 as long as the page has changed
+-- nothing but what is in the area: then Rust finds the output there, and may call the next page itself. All else is marked
+-- by who does it; that the area is not where it was any more, by `settle`.
 -- `before` bytes are handed to LuaJIT's buffer already; when there are none, it has `whole` bytes of room from `start` on.
 -- `most` is looked at when memory is taken, so that a limit of the output costs nothing where text is put. What goes over
 -- it by less than a long text's entities is found when memory is taken next, or when the page ends.
@@ -73,7 +79,7 @@ local ffi, tobit = require("ffi"), require("bit").tobit
 local cast, copy, tonumber = ffi.cast, ffi.copy, tonumber
 local max, min = math.max, math.min
 local address = ffi.typeof("uintptr_t")
-local area_memory = ffi.new("struct { uint8_t *bytes; int32_t at, room, turn; }")
+local area_memory = ffi.new("struct { uint8_t *bytes; int32_t at, room, turn, needs_reset, page, composes; }")
 local area = ffi.typeof("$ *", ffi.typeof(area_memory))(area_memory)
 local longest_entity = native.longest_entity
 -- They give 0 where there is no room, and then have done nothing.
@@ -91,7 +97,7 @@ local SLACK = longest_entity * LONG
 
 local function settle()
   local at = area.at
-  area.at, area.room = 0, 0
+  area.at, area.room, area.needs_reset = 0, 0, 1
   if at > 0 then
     local self = current
     self.before = self.before + at
@@ -158,6 +164,8 @@ return {
   -- Each call of a C function looks into a table that LuaJIT's collector knows by this library alone, and pages may be
   -- left without it. The pointer keeps no memory.
   kept = { ffi, area_memory },
+  marks = area,
+  address = tonumber(cast(address, area)),
   new = function(most)
     return { memory = new_memory(), start = area.bytes, whole = 0, before = 0, most = most }
   end,

@@ -8,7 +8,7 @@ local unpack = unpack or table.unpack
 local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local level, unwind, capture = output.level, output.unwind, output.capture
-local for_pages = output.for_pages
+local for_pages, marks = output.for_pages, output.marks
 
 local DEEPEST = 100
 local depth = 0
@@ -82,7 +82,7 @@ local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 256
 local places, remembered = {}, 0
 local led_to, files, looked_at = {}, {}, {}
 local known, now, oldest = UNKNOWN, 0, 0
-local known_of, asked_for = {}, nil
+local known_of = {}
 
 local function look_at_clock()
   now = seconds()
@@ -101,7 +101,7 @@ local function enter_place()
     known = {}
     if remembered < MOST_REMEMBERED then places[place], remembered = known, remembered + 1 end
   end
-  if remembered < MOST_REMEMBERED then known_of[asked_for], remembered = known, remembered + 1 end
+  if remembered < MOST_REMEMBERED then known_of[marks.page], remembered = known, remembered + 1 end
 end
 
 local function remember(name, page, file)
@@ -132,6 +132,20 @@ local function forget()
   led_to, files, looked_at = {}, {}, {}
 end
 
+-- The layout named last, ready to run; the blocks by name; what was put out before the layout began.
+local layout, blocks, inner
+
+-- Forgets the request before. Most pages are of one file, so this waits for the first function that needs it.
+local function begin()
+  marks.composes, marks.needs_reset = 1, 1
+  depth, layout, blocks, inner = 0, nil, nil, nil
+  serial = serial + 1
+  if numbered > MOST_REMEMBERED or remembered >= MOST_REMEMBERED then forget() end
+  if lifetime == 0 then return end
+  known = known_of[marks.page]
+  if known then look_at_clock() end
+end
+
 -- What native.include answers, with the file's number if it is there. `level` is where the including file is called;
 -- none, and its folder is not searched. Which file that is takes Lua a walk and a table, so it is asked when the
 -- requested page's folder has no such file.
@@ -149,6 +163,7 @@ end
 
 -- The file's function, one that sees `vars` if there are any, and its texts. Raises what is wrong, at `place`.
 local function open(name, file, vars, level, place)
+  if marks.composes == 0 then begin() end
   local body, page, number = recall(file)
   local ok, problem = true, nil
   if not body then ok, page, problem, number = find(file, level and level + 1) end
@@ -199,6 +214,7 @@ end
 
 local function including(name, once)
   return function(file, vars)
+    if marks.composes == 0 then begin() end
     if depth >= DEEPEST then error(name .. " is nested more than " .. DEEPEST .. " deep", 2) end
     if type(file) ~= "string" then expected(name, 1, "string", file) end
     if vars ~= nil and type(vars) ~= "table" then expected(name, 2, "table", vars) end
@@ -236,9 +252,6 @@ local function render(file, vars)
   return rendered
 end
 
--- The layout named last, ready to run; the blocks by name; what was put out before the layout began.
-local layout, blocks, inner
-
 local function name_layout(file, vars)
   if not file then
     layout = nil
@@ -251,6 +264,7 @@ local function name_layout(file, vars)
 end
 
 local function set_block(name, text)
+  if marks.composes == 0 then begin() end
   blocks = blocks or {}
   blocks[name] = text
 end
@@ -279,6 +293,7 @@ local function end_block()
 end
 
 local function content(name, default)
+  if marks.composes == 0 then begin() end
   if name == nil then return inner or "" end
   local text = blocks and blocks[name]
   if text ~= nil then return text end
@@ -301,17 +316,9 @@ return {
   set_globals = set_globals,
   -- Files with variables of their own see these globals behind them from now on.
   use_globals = function(globals) GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals end,
-  -- Before the page of that number. `read_anew` when files are not read as for the page before.
-  reset = function(page, read_anew)
-    depth, layout, blocks, inner = 0, nil, nil, nil
-    serial = serial + 1
-    if numbered > MOST_REMEMBERED or remembered >= MOST_REMEMBERED then forget() end
-    if lifetime == 0 then return end
-    if read_anew then known_of = {} end
-    known, asked_for = known_of[page], page
-    if known then look_at_clock() end
-  end,
-  has_layout = function() return layout ~= nil end,
+  -- Files are not read as for the page before.
+  read_anew = function() known_of = {} end,
+  has_layout = function() return marks.composes ~= 0 and layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.
   run_layouts = function()
     local nested = 0

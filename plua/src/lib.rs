@@ -25,6 +25,7 @@ mod loader;
 mod memory_limit;
 mod multipart;
 mod output;
+mod page_call;
 pub mod page;
 pub mod pattern;
 mod pool;

@@ -57,6 +57,8 @@ pub struct Loader {
     /// Whether functions of pages are made once.
     keeps_functions: bool,
     next: u32,
+    /// What the functions of files find their globals in, whatever the thread has (`setfenv(0, ...)`).
+    globals: Table,
     /// Compiled functions by number, as the state's own code sees them.
     pages: Table,
     /// Texts of pages too long to hold them, by number.
@@ -66,14 +68,22 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// A loader for a state whose code keeps functions in `pages`, texts in `texts` and what [`identity`] makes in
+    /// A loader for a new state whose code keeps functions in `pages`, texts in `texts` and what [`identity`] makes in
     /// `identities`.
     #[must_use]
-    pub fn new(settings: &Settings, cache: Arc<ChunkCache>, pages: Table, texts: Table, identities: Table) -> Loader {
+    pub fn new(
+        lua: &Lua,
+        settings: &Settings,
+        cache: Arc<ChunkCache>,
+        pages: Table,
+        texts: Table,
+        identities: Table,
+    ) -> Loader {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         let keeps_functions = settings.keeps_functions();
         let loaded = LruCache::new(files);
-        Loader { cache, loaded, bytes: 0, memory: 0, keeps_functions, next: 0, pages, texts, identities }
+        let globals = lua.globals();
+        Loader { cache, loaded, bytes: 0, memory: 0, keeps_functions, next: 0, globals, pages, texts, identities }
     }
 
     /// Refuses files that are larger than the memory of the next page, in kilobytes; 0 is no limit.
@@ -100,11 +110,11 @@ impl Loader {
         }
         let (chunk, function) = match self.cache.get(path, &stamp, language) {
             Some(chunk) => {
-                let function = load(lua, path, &chunk.bytecode, ChunkMode::Binary);
+                let function = load(lua, &self.globals, path, &chunk.bytecode, ChunkMode::Binary);
                 (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
             }
             None => {
-                let (chunk, function) = compile(lua, path, language, self.memory, self.keeps_functions)?;
+                let (chunk, function) = compile(lua, &self.globals, path, language, self.memory, self.keeps_functions)?;
                 let chunk = Arc::new(chunk);
                 self.cache.put(path, chunk.clone());
                 (chunk, function)
@@ -177,8 +187,9 @@ pub fn identity(stamp: &Stamp) -> String {
     format!("{}:{}", stamp.device, stamp.inode)
 }
 
-fn load(lua: &Lua, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Function> {
-    lua.load(code).set_name(format!("@{}", path.display())).set_mode(mode).into_function()
+fn load(lua: &Lua, globals: &Table, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Function> {
+    let chunk = lua.load(code).set_name(format!("@{}", path.display())).set_mode(mode);
+    chunk.set_environment(globals.clone()).into_function()
 }
 
 /// Reads and compiles a file of no more than `memory` kilobytes, if that is not 0, without any lock.
@@ -187,6 +198,7 @@ fn load(lua: &Lua, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Fu
 /// [`LoadError`].
 pub fn compile(
     lua: &Lua,
+    globals: &Table,
     path: &Path,
     language: Language,
     memory: u32,
@@ -196,10 +208,10 @@ pub fn compile(
     let translated = translated(&source, language);
     let keeping = if keeps_functions { translated.keeping_functions() } else { None };
     // What does not compile that way is compiled as it was written, for its error or because of a limit of Lua's.
-    let keeping = keeping.and_then(|code| load(lua, path, &code, ChunkMode::Text).ok());
+    let keeping = keeping.and_then(|code| load(lua, globals, path, &code, ChunkMode::Text).ok());
     let keeps_functions = keeping.is_some();
     let function =
-        keeping.map_or_else(|| load(lua, path, &translated.source, ChunkMode::Text), Ok).map_err(|error| {
+        keeping.map_or_else(|| load(lua, globals, path, &translated.source, ChunkMode::Text), Ok).map_err(|error| {
             LoadError::Page(match error {
                 mlua::Error::SyntaxError { message, .. } => {
                     compile_error(lua, path, &source, &translated.source, message)
@@ -217,7 +229,7 @@ pub fn compile(
 /// [`LoadError`].
 pub fn check(path: &Path, language: Language) -> Result<(), LoadError> {
     let lua = Lua::new_with(StdLib::NONE, LuaOptions::new()).map_err(|error| LoadError::Page(engine_error(error)))?;
-    compile(&lua, path, language, 0, false).map(|_| ())
+    compile(&lua, &lua.globals(), path, language, 0, false).map(|_| ())
 }
 
 /// Reads a file and gives the Lua it becomes.

@@ -3,11 +3,12 @@
 --
 -- A chain of them can only grow by calls, so it is enough to look at the stack at some of the calls. Half of it is left
 -- for what is not counted here: a coroutine can use about a megabyte of it by other ways of calling back.
-local native, leave, level, co_resume = ...
+local native, leave, level = ...
 
 local error, load, next, type = error, load, next, type
 local gsub, sort = string.gsub, table.sort
-local co_create, co_wrap, co_close = coroutine.create, coroutine.wrap, coroutine.close
+local co_create, co_resume, co_wrap, co_close =
+  coroutine.create, coroutine.resume, coroutine.wrap, coroutine.close
 local is_stack_half_used = native.is_stack_half_used
 
 -- A coroutine counts for several calls.

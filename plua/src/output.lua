@@ -183,6 +183,9 @@ local function renew() for_pages = { put = put, echo = echo, escape = escape } e
 renew()
 
 return {
+  -- See buffer.lua.
+  marks = buffer.marks,
+  address = buffer.address,
   for_pages = function() return for_pages end,
   -- Forgets what pages made of that table.
   renew = renew,

@@ -1,10 +1,29 @@
 //! What a page has put out, as Rust finds it when Lua hands it over.
 //!
 //! `unsafe` here because LuaJIT's string buffer gives its contents to nobody but Lua code: it hands over address
-//! and length, which saves interning and copying the whole page.
+//! and length, which saves interning and copying the whole page. Most pages need not even that: all is in the area.
 #![allow(unsafe_code)]
 
 use mlua::Value;
+
+use crate::page_call::PageCall;
+
+/// Calls `use_bytes` with what a page has left that runs no more: what prelude.lua returned, or if that is nothing, what is in
+/// the area.
+///
+/// # Errors
+/// As [`with_contents`].
+pub fn with_output<R>(
+    returned: &[Value; 2],
+    page_call: Option<&PageCall>,
+    use_bytes: impl FnOnce(&[u8]) -> R,
+) -> Result<R, String> {
+    match (returned, page_call) {
+        // SAFETY: `use_bytes` cannot reach the state, and no other thread runs it.
+        ([Value::Nil, _], Some(page_call)) => Ok(use_bytes(unsafe { page_call.written() })),
+        _ => with_contents(returned, use_bytes),
+    }
+}
 
 /// Calls `use_bytes` with the contents a state's `contents(buffer)` returned: address and length, or a string.
 ///

@@ -10,7 +10,6 @@ local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
   error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
 local unpack = unpack or table.unpack
 local lower, match = string.lower, string.match
-local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local getinfo, metatable_of, sethook = debug.getinfo, debug.getmetatable, debug.sethook
 
 -- Why the running page must end although nothing is wrong: nil, "exit" or "client gone". While it is set no protected call
@@ -19,7 +18,7 @@ local ending
 local ENDING = setmetatable({}, { __metatable = false, __tostring = function() return "the page has ended" end })
 
 local output = native.output(native)
-local put, level, unwind, for_pages = output.put, output.level, output.unwind, output.for_pages
+local put, level, unwind, for_pages, marks = output.put, output.level, output.unwind, output.for_pages, output.marks
 local sandboxed = native.is_sandboxed
 
 -- At 1,000 loops of all its pages together, or 2 MB of code, LuaJIT by itself throws all compiled code away.
@@ -78,12 +77,12 @@ _G.xpcall = function(run, handler, ...)
   end, ...))
 end
 
-local begin_in_folder, watch_ffi = native.working_directory(native)
+local begin_in_folder, watch_ffi = native.working_directory(native, marks)
 native.long_calls(native)
-native.nesting(native, leave, level, co_resume)
+native.nesting(native, leave, level)
 
 local function end_page(why)
-  ending = why
+  ending, marks.needs_reset = why, 1
   error(ENDING, 0)
 end
 
@@ -182,7 +181,7 @@ local function restore_gc()
 end
 restore_gc()
 _G.collectgarbage = function(what, ...)
-  if GC_SETTINGS[what] then gc_changed = true end
+  if GC_SETTINGS[what] then gc_changed, marks.needs_reset = true, 1 end
   return collect(what, ...)
 end
 
@@ -194,31 +193,21 @@ local function seed_anew()
   random_seed(native.random_seed())
 end
 function math.randomseed(...)
-  is_seeded = true
+  is_seeded, marks.needs_reset = true, 1
   return random_seed(...)
 end
 
-local DONE = {}
-local worker, failure
+local failure
 local hooked = false
 
--- Body of the coroutine pages run in. It serves page after page until one yields where nobody waits, or the time
--- limit ends it.
-local function work(body, argument)
-  while true do
-    body, argument = co_yield(DONE, call_with_handler(body, described, for_pages(), argument))
-  end
-end
+-- A file's function takes any arguments. LuaJIT compiles no return of such a function to `xpcall`, so another one stands
+-- between.
+local function call(body, slots, argument) body(slots, argument) end
 
 -- Whether a function ran to its end; if it did not and the page is not ending, `failure` says why.
 local function step(body, argument)
-  worker = worker or co_create(work)
-  local ok, outcome, fine, problem = co_resume(worker, body, argument)
-  if not ok or outcome ~= DONE then
-    problem = not ok and outcome or { "attempt to yield from outside a coroutine", frames(worker, 0) }
-    worker, fine = nil, false
-  end
-  if not fine then failure = problem end
+  local fine, problem = call_with_handler(call, described, body, for_pages(), argument)
+  if not fine then failure, marks.needs_reset = problem, 1 end
   return fine
 end
 
@@ -236,26 +225,29 @@ end
 
 local run_prepended, run_appended = composition.runner("pLuaPrepend"), composition.runner("pLuaAppend")
 
--- Runs a page, between the files `prepend` and `append` if they are given, and the layouts it names. `read_anew` when the
--- settings have changed by which files are read.
-local function run(number, prepend, append, read_anew)
+-- Whether Rust may call a page itself after one that only put out text. Else there is more to do for each page, or something
+-- may run between its end and the answer, and put out more.
+local is_called_by_rust = output.address and not globals and not sandboxed
+
+-- Sets right what the page before has changed.
+local function set_right()
   ending, failure = nil, nil
   if hooked then
     hooked = false
     sethook()
-    -- In PUC Lua each coroutine has its own.
-    if worker then sethook(worker) end
   end
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
-  begin_in_folder()
   output.reset()
-  if sandboxed or globals then output.renew() end
-  composition.reset(number, read_anew)
-  -- Taken before other files are loaded, which may push this one out of the cache.
-  local page, texts = pages[number], page_texts[number]
-  local fine = (not prepend or step(run_prepended, prepend))
-    and step(page, texts)
+  marks.needs_reset = is_called_by_rust and 0 or 1
+  begin_in_folder()
+end
+
+-- Completes a page that has run, to its end if all was `fine`. The functions for Rust that follow give what this does:
+-- whether the page has an output, and that, if it is not what is in the area.
+local function complete(fine, append)
+  if fine and not append and marks.needs_reset == 0 then return true end
+  fine = fine
     and (level() == 0 or settle())
     and (not composition.has_layout() or step(composition.run_layouts))
     and (not append or step(run_appended, append))
@@ -264,13 +256,35 @@ local function run(number, prepend, append, read_anew)
   return true, output.contents()
 end
 
+-- Runs a page, between the files `prepend` and `append` if they are given, and the layouts it names. `read_anew` when the
+-- settings have changed by which files are read.
+local function run(number, prepend, append, read_anew)
+  set_right()
+  marks.page, marks.composes = number, 0
+  if sandboxed or globals then output.renew() end
+  if read_anew then composition.read_anew() end
+  -- Taken before other files are loaded, which may push this one out of the cache.
+  local page, texts = pages[number], page_texts[number]
+  return complete((not prepend or step(run_prepended, prepend)) and step(page, texts), append)
+end
+
+-- What Rust calls a page with, as page_call.rs says. The last is where it leaves what the page raised.
+local problem = { false }
+local call_parts = is_called_by_rust and { described, pages, page_texts, for_pages(), problem } or nil
+
+-- Goes on with a page that Rust has called.
+local function finish(fine)
+  marks.needs_reset = 1
+  if not fine then failure, problem[1] = problem[1], false end
+  return complete(fine)
+end
+
 -- Message and frames of the page that failed last.
 local function fault()
   local problem = failure
   failure = nil
   if type(problem) == "table" then return problem[1], problem[2] end
-  -- The state's own code was stopped before it could describe anything: its coroutine is given up.
-  worker = nil
+  -- The state's own code was stopped before it could describe anything.
   return message_of(problem), {}
 end
 
@@ -379,7 +393,7 @@ end
 -- Inside a hook no other hook runs, so a page under a limit sets none, and none outlives its request.
 debug.sethook = function(...)
   if native.has_limit() then error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2) end
-  hooked = true
+  hooked, marks.needs_reset = true, 1
   return sethook(...)
 end
 
@@ -441,6 +455,8 @@ local function limit_page(kilobytes, steps)
   limit_patterns(steps)
 end
 
-if not globals then return run, fault, close_files, output.tidy, limit_page, pages, page_texts, identities end
-return globals.around(run, composition), fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
-  loaded_texts, identities, globals.isolate
+if not globals then
+  return run, finish, fault, close_files, output.tidy, limit_page, pages, page_texts, identities, output.address, call_parts
+end
+return globals.around(run, composition), finish, fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
+  loaded_texts, identities, nil, nil, globals.isolate

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};
+use std::ptr::NonNull;
 use std::slice;
 
 use lexical_core::FormattedSize;
@@ -23,9 +24,39 @@ pub struct Area {
     room: u32,
     /// How often the memory may have moved. That is Lua's business alone.
     turn: u32,
+    /// Whether the page has changed more than these, or what is written in the memory.
+    pub needs_reset: u32,
+    /// Number of the page.
+    page: u32,
+    /// Whether it is made of several files.
+    composes: u32,
 }
 
 impl Area {
+    /// The area at the address that buffer.lua tells, if it has one.
+    #[must_use]
+    pub fn at(address: Option<f64>) -> Option<NonNull<Area>> {
+        NonNull::new(address? as usize as *mut Area)
+    }
+
+    /// Makes ready for the page of that number what need not be reset, as `run` of prelude.lua does.
+    pub fn begin(&mut self, page: u32) {
+        (self.at, self.page, self.composes) = (0, page, 0);
+    }
+
+    /// What is written there.
+    ///
+    /// # Safety
+    /// The area is a buffer's, and its memory stays where it is while the result is in use.
+    #[must_use]
+    pub unsafe fn written(&self) -> &[u8] {
+        if self.at == 0 {
+            return &[];
+        }
+        // SAFETY: so many bytes are written where it begins, and the caller's promise.
+        unsafe { slice::from_raw_parts(self.bytes, self.at as usize) }
+    }
+
     /// Where the next byte goes, if there is room for so many.
     #[inline(always)]
     fn place(&self, length: usize) -> Option<*mut u8> {
@@ -229,7 +260,7 @@ mod tests {
     impl Memory {
         fn new(room: usize) -> Memory {
             let mut bytes = vec![b'.'; room + 1].into_boxed_slice();
-            let area = Area { bytes: bytes.as_mut_ptr(), at: 1, room: room as u32 + 1, turn: 0 };
+            let area = Area { bytes: bytes.as_mut_ptr(), at: 1, room: room as u32 + 1, turn: 0, needs_reset: 0, page: 0, composes: 0 };
             Memory { bytes, area }
         }
 

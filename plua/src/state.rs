@@ -21,6 +21,8 @@ use crate::injection;
 use crate::loader::{LoadError, Loader};
 use crate::memory_limit::MemoryLimit;
 use crate::output;
+use crate::page_call::{Ended, PageCall};
+use crate::put::Area;
 use crate::settings::{Limits, Settings};
 use crate::time_limit::{Call, Reason, TimeLimit, Watchdog};
 use crate::visit::{Slot, Visit};
@@ -29,7 +31,20 @@ use crate::working_directory;
 const PRELUDE: &str = include_str!("prelude.lua");
 
 /// What prelude.lua returns.
-type Parts = (Function, Function, Function, Function, Function, Table, Table, Table, Option<Function>);
+type Parts = (
+    Function,
+    Function,
+    Function,
+    Function,
+    Function,
+    Function,
+    Table,
+    Table,
+    Table,
+    Option<f64>,
+    Option<Table>,
+    Option<Function>,
+);
 
 /// Time the state's own code has to describe an error.
 const FAULT_TIME: Duration = Duration::from_secs(1);
@@ -64,7 +79,10 @@ pub struct State {
     memory: Option<MemoryLimit>,
     slot: Slot,
     loader: Arc<Mutex<Option<Loader>>>,
+    /// For pages that need no more, with LuaJIT.
+    page_call: Option<PageCall>,
     run: Function,
+    finish: Function,
     fault: Function,
     close_files: Function,
     tidy: Function,
@@ -111,14 +129,18 @@ impl State {
         for reason in Reason::ALL {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
-        let (run, fault, close_files, tidy, limit_page, pages, texts, identities, isolate): Parts =
+        let (run, finish, fault, close_files, tidy, limit_page, pages, texts, identities, area, call_parts, isolate): Parts =
             api::own_code(&lua, "prelude", PRELUDE)?.call((native, ignored, messages))?;
-        *loader.lock() = Some(Loader::new(settings, cache, pages, texts, identities));
+        *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities));
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
         if told != (0, 0) {
             limit_page.call::<()>(told)?;
         }
+        let page_call = match (call_parts, Area::at(area)) {
+            (Some(parts), Some(area)) => PageCall::new(&lua, parts, area)?,
+            _ => None,
+        };
         Ok(State {
             limit,
             number,
@@ -127,7 +149,9 @@ impl State {
             memory: None,
             slot,
             loader,
+            page_call,
             run,
+            finish,
             fault,
             close_files,
             tidy,
@@ -281,7 +305,14 @@ impl State {
         let (before, after) =
             settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
         *self.slot.lock() = Some(visit);
-        let ran = self.run.call::<(bool, Value, Value)>((page, before, after, self.reads_anew));
+        let is_alone = before.is_none() && after.is_none() && !self.reads_anew;
+        let ran = match self.page_call.as_mut().filter(|page_call| is_alone && page_call.is_ready()) {
+            Some(page_call) => match page_call.run(page) {
+                Ended::Plain => Ok((true, Value::Nil, Value::Nil)),
+                ended => self.finish.call(ended == Ended::Done),
+            },
+            None => self.run.call((page, before, after, self.reads_anew)),
+        };
         // While the clock runs, for some wait when they are closed.
         let opens_files = self.slot.lock().as_ref().is_some_and(|visit| visit.opens_files);
         let mut has_closed = !opens_files || self.close_files.call::<()>(()).is_ok();
@@ -323,8 +354,8 @@ impl State {
             self.spoiled = spoiled || self.forget_large_files().is_err();
             return answer;
         }
-        let (address, length) = ran.map_or((Value::Nil, Value::Nil), |(_, address, length)| (address, length));
-        let (answer, length) = match output::with_contents(&[address, length], |bytes| {
+        let returned = ran.map_or([Value::Nil, Value::Nil], |(_, address, length)| [address, length]);
+        let (answer, length) = match output::with_output(&returned, self.page_call.as_ref(), |bytes| {
             let outcome = match visit.is_too_much(bytes.len()) {
                 true => Outcome::Failed(over_output_limit()),
                 false => Outcome::Done(bytes),
@@ -332,7 +363,7 @@ impl State {
             (conclude(&mut visit, outcome), bytes.len())
         }) {
             Ok(answer) => answer,
-            Err(_) => unreachable!("prelude.lua returns the contents of its buffer"),
+            Err(_) => unreachable!("prelude.lua returns the contents of its buffer, or has them in the area"),
         };
         self.spoiled = spoiled;
         if length > LARGE_OUTPUT {

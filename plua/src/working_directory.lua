@@ -3,9 +3,9 @@
 --
 -- Code in C uses the working directory as it likes, so once a state has any each of its requests begins in the folder. So
 -- does each with 5.4 and 5.1, whose errors would name what stands before these functions. The chunk takes the functions
--- written in Rust and returns what a request begins with, and what notes who asks for `ffi`: to be called when what pages
--- do without is taken out of it.
-local native = ...
+-- written in Rust and the marks of buffer.lua, and returns what a request begins with, and what notes who asks for `ffi`: to
+-- be called when what pages do without is taken out of it.
+local native, marks = ...
 
 if not jit then return native.enter_folder, function() end end
 
@@ -18,7 +18,7 @@ local is_there, has_c_code = false, false
 
 local function enter()
   if is_there then return end
-  is_there = true
+  is_there, marks.needs_reset = true, 1
   enter_folder()
 end
 

@@ -51,8 +51,7 @@ fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
     environment.raw_set("Request-Time", request.received)?;
     environment.raw_set("Filename", lua.create_string(visit.path.as_os_str().as_bytes())?)?;
     environment.raw_set("Working-Directory", lua.create_string(OsStr::as_bytes(visit.folder().as_os_str()))?)?;
-    let lua_version: String = lua.globals().get("_VERSION")?;
-    environment.raw_set("Lua-Version", lua_version.trim_start_matches("Lua "))?;
+    environment.raw_set("Lua-Version", if cfg!(feature = "lua54") { "5.4" } else { "5.1" })?;
     let host = &visit.host;
     for (name, value) in [
         ("Clock-Offset", 0),
