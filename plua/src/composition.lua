@@ -227,7 +227,7 @@ local function including(name, once)
         if once and included[number] == serial then return true end
         included[number] = serial
       end
-      if problem then report(nil, frames(nil, 2)) end
+      if problem then report(nil, frames(2)) end
       if not page then return false end
       body = pages[page]
     elseif once and included[number] == serial then

@@ -32,9 +32,33 @@ pub struct Lua {
     pub source: Vec<u8>,
     /// The texts that travel outside the chunk, as ranges of the page; empty for all but very long pages.
     pub texts: Vec<Range<usize>>,
+    /// Whether each block of the page's code ends, and each end has its block.
+    has_whole_blocks: bool,
+}
+
+/// The source of a chunk that returns one function, which does what the chunk of `source` does and takes no more than the
+/// same two arguments: LuaJIT compiles such a function as a whole, and one with any number of arguments only in parts.
+/// Nothing for a chunk that begins in another way.
+#[must_use]
+pub fn as_function(source: &[u8]) -> Option<Vec<u8>> {
+    let code = source.strip_prefix(PROLOGUE).or_else(|| source.strip_prefix(PROLOGUE_WITH_TABLE))?;
+    Some([b"return function(__plua,__texts) ", code, b" end"].concat())
 }
 
 impl Lua {
+    /// Whether [`as_function`] of it compiles only if it does itself: in code with one `end` too many, the function could
+    /// end before the page does.
+    #[must_use]
+    pub fn is_fit_for_function(&self) -> bool {
+        self.has_whole_blocks
+    }
+
+    /// A raw Lua file, as [`emit_raw`] makes it.
+    #[must_use]
+    pub fn raw(file: &[u8]) -> Lua {
+        Lua { source: emit_raw(file), texts: Vec::new(), has_whole_blocks: false }
+    }
+
     /// The source of a chunk that makes once, for all calls with the same slot table and table of groups, those of its
     /// functions that can be kept. It is always called with a table, in which they are fields; nothing when there are
     /// none.
@@ -62,13 +86,17 @@ pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
     source.extend_from_slice(prologue);
     let mut numbers = (!texts.is_empty()).then_some(0..);
     let mut segments = segments.iter().peekable();
+    let mut blocks = Blocks::default();
     while let Some(segment) = segments.next() {
         let inner = &page[segment.inner.clone()];
         match segment.kind {
             Kind::Text => put_text(&mut source, inner, numbers.as_mut().and_then(Iterator::next)),
-            Kind::Code => put_code(&mut source, inner),
+            Kind::Code => {
+                let code = Code::read(inner, &mut blocks);
+                put_code(&mut source, inner, &code);
+            }
             Kind::Echo { escape } => {
-                let code = Code::read(inner);
+                let code = Code::read(inner, &mut blocks);
                 if code.last.is_none() {
                     put_newlines(&mut source, inner);
                 } else {
@@ -86,7 +114,7 @@ pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
         }
         put_newlines(&mut source, after(page, segment));
     }
-    Lua { source, texts }
+    Lua { source, texts, has_whole_blocks: blocks.are_whole() }
 }
 
 /// Makes a raw Lua file ready for Lua: without a UTF-8 byte order mark, and with an empty first line for a `#!` one.
@@ -149,11 +177,10 @@ fn put_text(source: &mut Vec<u8>, text: &[u8], number: Option<usize>) {
     source.extend_from_slice(b") end ");
 }
 
-fn put_code(source: &mut Vec<u8>, inner: &[u8]) {
-    let code = Code::read(inner);
+fn put_code(source: &mut Vec<u8>, inner: &[u8], code: &Code) {
     source.push(b' ');
     // In Lua these two are the last of their block, yet in a page something follows, if only a newline.
-    match code.last.filter(|last| matches!(&inner[last.clone()], b"return" | b"break")) {
+    match code.last.clone().filter(|last| matches!(&inner[last.clone()], b"return" | b"break")) {
         Some(last) => {
             source.extend_from_slice(&code.lua[..last.start]);
             source.extend_from_slice(b"do ");
@@ -189,6 +216,31 @@ fn put_echo(source: &mut Vec<u8>, code: &Code, escape: bool, text: &[u8], number
     source.extend_from_slice(b") end ");
 }
 
+/// The blocks of a page's code, as its words tell.
+#[derive(Default)]
+struct Blocks {
+    open: u32,
+    /// Whether something ended where no block was open.
+    broken: bool,
+}
+
+impl Blocks {
+    fn take(&mut self, word: &[u8]) {
+        match word {
+            b"function" | b"do" | b"if" | b"repeat" => self.open += 1,
+            b"end" | b"until" => match self.open.checked_sub(1) {
+                Some(open) => self.open = open,
+                None => self.broken = true,
+            },
+            _ => {}
+        }
+    }
+
+    fn are_whole(&self) -> bool {
+        self.open == 0 && !self.broken
+    }
+}
+
 /// The Lua of a tag, looked at from its end, where something else will follow on the same line.
 struct Code<'p> {
     /// Without a `--` comment that would swallow what follows.
@@ -202,7 +254,7 @@ struct Code<'p> {
 }
 
 impl<'p> Code<'p> {
-    fn read(inner: &'p [u8]) -> Code<'p> {
+    fn read(inner: &'p [u8], blocks: &mut Blocks) -> Code<'p> {
         let mut code = Code { lua: inner, last: None, semicolon: None, ending: b"" };
         for Token { lexeme, range } in Lexer::new(inner) {
             match lexeme {
@@ -214,6 +266,7 @@ impl<'p> Code<'p> {
                     continue;
                 }
                 Lexeme::StrayQuote => code.ending = BROKEN_STRING,
+                Lexeme::Word => blocks.take(&inner[range.clone()]),
                 _ => {}
             }
             // Only one `;` is set apart; the one before it counts as any token does.

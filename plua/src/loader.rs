@@ -208,10 +208,18 @@ pub fn compile(
     let translated = translated(&source, language);
     let keeping = if keeps_functions { translated.keeping_functions() } else { None };
     // What does not compile that way is compiled as it was written, for its error or because of a limit of Lua's.
-    let keeping = keeping.and_then(|code| load(lua, globals, path, &code, ChunkMode::Text).ok());
+    let load = |code: &[u8]| {
+        let whole = if cfg!(feature = "luajit") && translated.is_fit_for_function() { emit::as_function(code) } else { None };
+        let whole = whole.and_then(|code| load(lua, globals, path, &code, ChunkMode::Text).ok());
+        match whole.and_then(|chunk| chunk.call(()).ok()) {
+            Some(function) => Ok(function),
+            None => load(lua, globals, path, code, ChunkMode::Text),
+        }
+    };
+    let keeping = keeping.and_then(|code| load(&code).ok());
     let keeps_functions = keeping.is_some();
     let function =
-        keeping.map_or_else(|| load(lua, globals, path, &translated.source, ChunkMode::Text), Ok).map_err(|error| {
+        keeping.map_or_else(|| load(&translated.source), Ok).map_err(|error| {
             LoadError::Page(match error {
                 mlua::Error::SyntaxError { message, .. } => {
                     compile_error(lua, path, &source, &translated.source, message)
@@ -243,7 +251,7 @@ pub fn translate(path: &Path, language: Language) -> Result<Vec<u8>, LoadError> 
 fn translated(source: &[u8], language: Language) -> emit::Lua {
     match language {
         Language::Page(syntax) => emit::emit(source, syntax),
-        Language::Raw => emit::Lua { source: emit::emit_raw(source), texts: Vec::new() },
+        Language::Raw => emit::Lua::raw(source),
     }
 }
 

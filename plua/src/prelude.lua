@@ -10,7 +10,7 @@ local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
   error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
 local unpack = unpack or table.unpack
 local lower, match = string.lower, string.match
-local getinfo, metatable_of, sethook = debug.getinfo, debug.getmetatable, debug.sethook
+local getinfo, getlocal, metatable_of, sethook = debug.getinfo, debug.getlocal, debug.getmetatable, debug.sethook
 
 -- Why the running page must end although nothing is wrong: nil, "exit" or "client gone". While it is set no protected call
 -- returns to page code: each raises ENDING again.
@@ -119,17 +119,17 @@ local page_functions = {
   end,
 }
 
--- The calls that were active in a thread, innermost first: { source, line, name, what } each. The engine's own
--- functions and those written in C are left out.
+-- The calls that are active from a level on, innermost first: { source, line, name, what } each. The engine's own functions
+-- and those written in C are left out. `what` is "main" for the code of a file, which begins with a variable of the engine's.
 local DEEPEST_FRAME = 60
-local function frames(thread, level)
+local function frames(level)
   local list = {}
   while #list < DEEPEST_FRAME do
-    local info
-    if thread then info = getinfo(thread, level, "Sln") else info = getinfo(level, "Sln") end
+    local info = getinfo(level, "Sln")
     if not info then break end
     if not is_engine(info) and info.currentline > 0 then
-      list[#list + 1] = { info.source, info.currentline, info.name or "", info.what }
+      local what = getlocal(level, 1) == "__plua" and "main" or info.what
+      list[#list + 1] = { info.source, info.currentline, info.name or "", what }
     end
     level = level + 1
   end
@@ -161,7 +161,7 @@ local function described(problem)
   if ending or stops[problem] then return problem end
   local message = message_of(problem)
   -- A file or a captured function that lays its error to its caller, with level 2, names a line of the engine's.
-  return { match(message, "^plua:%d+: (.*)$") or message, frames(nil, 3) }
+  return { match(message, "^plua:%d+: (.*)$") or message, frames(3) }
 end
 
 local composition = native.composition(

@@ -318,6 +318,14 @@ unsafe fn note_calls(state: *mut ffi::lua_State, deadline: &Deadline) {
                 break;
             }
             ffi::lua_getinfo(state, c"Sln".as_ptr(), &mut call);
+            // The code of a file begins with a variable of the engine's.
+            let variable = ffi::lua_getlocal(state, &call, 1);
+            if !variable.is_null() {
+                ffi::lua_pop(state, 1);
+                if CStr::from_ptr(variable) == c"__plua" {
+                    call.what = c"main".as_ptr();
+                }
+            }
             let text = |text: *const c_char| {
                 if text.is_null() { Vec::new() } else { CStr::from_ptr(text).to_bytes().to_vec() }
             };
