@@ -1,8 +1,9 @@
 -- Files that pages open with Lua's own functions: a request has only so many open at once, and what it leaves open is
 -- closed when it ends.
 --
--- The chunk takes the functions written in Rust and Lua's own `pcall`, and returns the function that closes.
-local native, pcall = ...
+-- The chunk takes the functions written in Rust, Lua's own `pcall` and the marks of buffer.lua, and returns the function that
+-- closes.
+local native, pcall, marks = ...
 
 local error, next, setmetatable, type = error, next, setmetatable, type
 local gsub = string.gsub
@@ -28,6 +29,8 @@ local noted = false
 
 local function is_of_request()
   noted = noted or native.opens_files()
+  -- Closing may run a finalizer, which puts something out.
+  if noted then marks.needs_reset = 1 end
   return noted
 end
 

@@ -209,7 +209,8 @@ pub fn compile(
     let keeping = if keeps_functions { translated.keeping_functions() } else { None };
     // What does not compile that way is compiled as it was written, for its error or because of a limit of Lua's.
     let load = |code: &[u8]| {
-        let whole = if cfg!(feature = "luajit") && translated.is_fit_for_function() { emit::as_function(code) } else { None };
+        let whole =
+            if cfg!(feature = "luajit") && translated.is_fit_for_function() { emit::as_function(code) } else { None };
         let whole = whole.and_then(|code| load(lua, globals, path, &code, ChunkMode::Text).ok());
         match whole.and_then(|chunk| chunk.call(()).ok()) {
             Some(function) => Ok(function),
@@ -218,15 +219,12 @@ pub fn compile(
     };
     let keeping = keeping.and_then(|code| load(&code).ok());
     let keeps_functions = keeping.is_some();
-    let function =
-        keeping.map_or_else(|| load(&translated.source), Ok).map_err(|error| {
-            LoadError::Page(match error {
-                mlua::Error::SyntaxError { message, .. } => {
-                    compile_error(lua, path, &source, &translated.source, message)
-                }
-                error => engine_error(error),
-            })
-        })?;
+    let function = keeping.map_or_else(|| load(&translated.source), Ok).map_err(|error| {
+        LoadError::Page(match error {
+            mlua::Error::SyntaxError { message, .. } => compile_error(lua, path, &source, &translated.source, message),
+            error => engine_error(error),
+        })
+    })?;
     let bytecode = function.dump(false);
     Ok((Chunk { stamp, language, source, bytecode, texts: translated.texts, keeps_functions }, function))
 }

@@ -14,14 +14,15 @@ use crate::page_call::PageCall;
 /// # Errors
 /// As [`with_contents`].
 pub fn with_output<R>(
-    returned: &[Value; 2],
+    returned: Option<&[Value; 2]>,
     page_call: Option<&PageCall>,
     use_bytes: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, String> {
     match (returned, page_call) {
         // SAFETY: `use_bytes` cannot reach the state, and no other thread runs it.
-        ([Value::Nil, _], Some(page_call)) => Ok(use_bytes(unsafe { page_call.written() })),
-        _ => with_contents(returned, use_bytes),
+        (None | Some([Value::Nil, _]), Some(page_call)) => Ok(use_bytes(unsafe { page_call.written() })),
+        (Some(returned), _) => with_contents(returned, use_bytes),
+        (None, None) => Err("there is no output".into()),
     }
 }
 

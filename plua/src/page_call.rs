@@ -30,6 +30,8 @@ pub enum Ended {
     Done,
     /// It was ended by an error, which lies where prelude.lua finds it.
     Failed,
+    /// It has not been called.
+    NotYet,
 }
 
 /// Calls the pages of one state. It lives no longer than the state.

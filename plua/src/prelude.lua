@@ -198,7 +198,6 @@ function math.randomseed(...)
 end
 
 local failure
-local hooked = false
 
 -- A file's function takes any arguments. LuaJIT compiles no return of such a function to `xpcall`, so another one stands
 -- between.
@@ -232,10 +231,6 @@ local is_called_by_rust = output.address and not globals and not sandboxed
 -- Sets right what the page before has changed.
 local function set_right()
   ending, failure = nil, nil
-  if hooked then
-    hooked = false
-    sethook()
-  end
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
   output.reset()
@@ -390,10 +385,10 @@ os.setlocale = function(locale, category)
   return nil
 end
 
--- Inside a hook no other hook runs, so a page under a limit sets none, and none outlives its request.
+-- Inside a hook no other hook runs, so a page under a limit sets none. Rust sees to it that none outlives its request.
 debug.sethook = function(...)
-  if native.has_limit() then error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2) end
-  hooked, marks.needs_reset = true, 1
+  if not native.sets_hook() then error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2) end
+  marks.needs_reset = 1
   return sethook(...)
 end
 
@@ -425,7 +420,7 @@ elseif setfenv and sandboxed then
   native.environments(is_engine)
 end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
-local close_files = native.files(native, pcall)
+local close_files = native.files(native, pcall, marks)
 native.libraries(native, ignored, leave, level)
 watch_ffi()
 

@@ -260,7 +260,15 @@ mod tests {
     impl Memory {
         fn new(room: usize) -> Memory {
             let mut bytes = vec![b'.'; room + 1].into_boxed_slice();
-            let area = Area { bytes: bytes.as_mut_ptr(), at: 1, room: room as u32 + 1, turn: 0, needs_reset: 0, page: 0, composes: 0 };
+            let area = Area {
+                bytes: bytes.as_mut_ptr(),
+                at: 1,
+                room: room as u32 + 1,
+                turn: 0,
+                needs_reset: 0,
+                page: 0,
+                composes: 0,
+            };
             Memory { bytes, area }
         }
 

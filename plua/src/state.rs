@@ -305,57 +305,46 @@ impl State {
         let (before, after) =
             settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
         *self.slot.lock() = Some(visit);
-        let is_alone = before.is_none() && after.is_none() && !self.reads_anew;
-        let ran = match self.page_call.as_mut().filter(|page_call| is_alone && page_call.is_ready()) {
-            Some(page_call) => match page_call.run(page) {
-                Ended::Plain => Ok((true, Value::Nil, Value::Nil)),
-                ended => self.finish.call(ended == Ended::Done),
-            },
-            None => self.run.call((page, before, after, self.reads_anew)),
+        let is_alone = !is_between && !self.reads_anew;
+        let ended = match self.page_call.as_mut().filter(|page_call| is_alone && page_call.is_ready()) {
+            Some(page_call) => page_call.run(page),
+            None => Ended::NotYet,
         };
-        // While the clock runs, for some wait when they are closed.
-        let opens_files = self.slot.lock().as_ref().is_some_and(|visit| visit.opens_files);
-        let mut has_closed = !opens_files || self.close_files.call::<()>(()).is_ok();
-        let stopped = self.limit.stop();
+        let ran = match ended {
+            Ended::Plain => None,
+            Ended::Done | Ended::Failed => Some(self.finish.call(ended == Ended::Done)),
+            Ended::NotYet => Some(self.run.call((page, before, after, self.reads_anew))),
+        };
+        // A page that only put out text has no files.
+        let (stopped, has_closed) = match ran {
+            None => (self.limit.stop(), true),
+            Some(_) => self.stop_and_close(),
+        };
         if let Some(memory) = &self.memory {
             memory.stop();
         }
-        if opens_files {
-            has_closed = has_closed || self.close_rest();
-        }
         let was_stopped = stopped.is_some() || !has_closed;
-        if opens_files {
-            match was_stopped {
-                // A file that the page was stopped before it had is closed with the state, and that waits for its process.
-                true => self.limit.cutoff().kill_commands(),
-                false => self.limit.cutoff().forget_commands(),
-            }
-        }
-        // A page that caught it may have ended before it was stopped.
-        let too_much = matches!(stopped, Some((Reason::Output, _)));
-        let failed = match &ran {
-            Ok((true, ..)) if !too_much => None,
-            Ok(_) => Some(self.failure(None, stopped)),
-            Err(error) => Some(self.failure(Some(error), stopped)),
+        let failed = match (&ran, stopped) {
+            (None, None) => None,
+            (ran, stopped) => self.failed(ran.as_ref(), stopped),
         };
         let Some(mut visit) = self.slot.lock().take() else {
             unreachable!("only State::run empties the slot");
         };
         // Before the answer is out: whoever has it may ask for what the page did.
         injection::panic_at("end of page");
-        self.end_databases(&mut visit);
-        let panicked = visit.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic));
-        // A page that caught it may have ended before the watchdog came.
-        let overdue = visit.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit);
-        let failed = panicked.or(failed).or(overdue);
+        if !visit.databases.is_empty() {
+            self.end_databases(&mut visit);
+        }
+        let failed = visit.panicked().or(failed).or_else(|| visit.overdue());
         let spoiled = was_stopped || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
         if let Some(error) = failed {
             let answer = conclude(&mut visit, Outcome::Failed(error));
             self.spoiled = spoiled || self.forget_large_files().is_err();
             return answer;
         }
-        let returned = ran.map_or([Value::Nil, Value::Nil], |(_, address, length)| [address, length]);
-        let (answer, length) = match output::with_output(&returned, self.page_call.as_ref(), |bytes| {
+        let returned = ran.and_then(Result::ok).map(|(_, address, length)| [address, length]);
+        let (answer, length) = match output::with_output(returned.as_ref(), self.page_call.as_ref(), |bytes| {
             let outcome = match visit.is_too_much(bytes.len()) {
                 true => Outcome::Failed(over_output_limit()),
                 false => Outcome::Done(bytes),
@@ -373,6 +362,44 @@ impl State {
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
         self.settings = Some((visit.settings, visit.host));
         answer
+    }
+
+    /// Ends the page's time, and what it has in the state that would outlive it: hooks and open files, for some of which this
+    /// waits. Why it was stopped, if it was, and whether its files are closed.
+    fn stop_and_close(&self) -> (Option<(Reason, Vec<Call>)>, bool) {
+        let (opens_files, sets_hook) =
+            self.slot.lock().as_ref().map_or((false, false), |visit| (visit.opens_files, visit.sets_hook));
+        if sets_hook {
+            self.limit.take_hook_back();
+        }
+        if !opens_files {
+            return (self.limit.stop(), true);
+        }
+        // While the clock runs.
+        let has_closed = self.close_files.call::<()>(()).is_ok();
+        let stopped = self.limit.stop();
+        let has_closed = has_closed || self.close_rest();
+        match stopped.is_some() || !has_closed {
+            // A file that the page was stopped before it had is closed with the state, and that waits for its process.
+            true => self.limit.cutoff().kill_commands(),
+            false => self.limit.cutoff().forget_commands(),
+        }
+        (stopped, has_closed)
+    }
+
+    /// Why the page failed that ran last, if it did. `ran` is what the state's own code said of it, if that had to.
+    fn failed(
+        &self,
+        ran: Option<&mlua::Result<(bool, Value, Value)>>,
+        stopped: Option<(Reason, Vec<Call>)>,
+    ) -> Option<Error> {
+        // A page that caught it may have ended before it was stopped.
+        let too_much = matches!(stopped, Some((Reason::Output, _)));
+        match ran {
+            None | Some(Ok((true, ..))) if !too_much => None,
+            None | Some(Ok(_)) => Some(self.failure(None, stopped)),
+            Some(Err(error)) => Some(self.failure(Some(error), stopped)),
+        }
     }
 
     fn forget_large_files(&self) -> mlua::Result<()> {
@@ -394,7 +421,7 @@ impl State {
 
     /// Tidies the databases of a page that has ended. A server that does not answer has a moment for that.
     fn end_databases(&self, visit: &mut Visit) {
-        let is_limited = !visit.limits.timeout.is_zero() && !visit.databases.is_empty();
+        let is_limited = !visit.limits.timeout.is_zero();
         if is_limited {
             self.limit.start(TIDY_TIME);
         }

@@ -149,9 +149,7 @@ impl Deadline {
             unsafe {
                 ffi::lua_pushlightuserdata(state.as_ptr(), Arc::as_ptr(self).cast_mut().cast());
                 ffi::lua_setfield(state.as_ptr(), ffi::LUA_REGISTRYINDEX, REGISTRY_KEY.as_ptr());
-                if cfg!(not(feature = "luajit")) {
-                    ffi::lua_sethook(state.as_ptr(), Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL);
-                }
+                set_resting_hook(state.as_ptr());
             }
         }
     }
@@ -271,6 +269,20 @@ extern "C" fn on_stop_signal(_: c_int) {
 /// Instructions between two looks at the deadline in PUC Lua.
 const HOOK_INTERVAL: i32 = 1000;
 
+/// Sets the hook of a state whose page is not told to stop.
+///
+/// # Safety
+/// The state is alive, is a main one, and does not run.
+unsafe fn set_resting_hook(state: *mut ffi::lua_State) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match cfg!(feature = "luajit") {
+            true => ffi::lua_sethook(state, None, 0, 0),
+            false => ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL),
+        };
+    }
+}
+
 const REGISTRY_KEY: &CStr = c"plua.deadline";
 
 /// Calls of a stopped page that are kept.
@@ -359,6 +371,14 @@ impl TimeLimit {
             self.shared.call();
         }
         deadline.until()
+    }
+
+    /// Puts its own hook, if it has one between pages, in the place of the one that a page has set.
+    pub fn take_hook_back(&self) {
+        if let Some(state) = *self.deadline.state.lock() {
+            // SAFETY: the state is alive and does not run.
+            unsafe { set_resting_hook(state.as_ptr()) };
+        }
     }
 
     /// What ends with the page. Its commands are to be killed or forgotten when it has ended.

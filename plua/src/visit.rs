@@ -62,6 +62,8 @@ pub struct Visit {
     pub databases: Databases,
     /// Whether Lua's own functions have opened files that must be closed when the page has ended.
     pub opens_files: bool,
+    /// Whether the page has set a hook of its own.
+    pub sets_hook: bool,
     /// Reports of this request that are logged.
     reports: u32,
     /// Text of a panic in a page function.
@@ -94,6 +96,7 @@ impl Visit {
             load_error: None,
             databases: Databases::default(),
             opens_files: false,
+            sets_hook: false,
             reports: 0,
             panic: None,
             body: None,
@@ -218,6 +221,16 @@ impl Visit {
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// The failure that a panic in a page function is, if there was one.
+    pub fn panicked(&mut self) -> Option<Error> {
+        self.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic))
+    }
+
+    /// The failure of a page that caught the refusal of a page function past its time, and ended before the watchdog came.
+    pub fn overdue(&mut self) -> Option<Error> {
+        self.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit)
     }
 
     /// Whether so many bytes more would go over the output limit.

@@ -453,3 +453,102 @@ fn the_loops_of_many_pages_stay_compiled() {
         echo(compiled >= 1500 and 'all' or compiled) ?>";
     assert_eq!(page(source).text(), "all");
 }
+
+#[test]
+fn whatever_a_page_changes_is_set_right_for_the_next_one_after_many_that_change_nothing() {
+    let here = "<? local file = io.open('here') ?><?= file and file:read('*a') ?>";
+    for (changing, showing, shown) in [
+        ("collectgarbage('setpause', 1000)", "<?= collectgarbage('setpause', 200) ?>", "200"),
+        (
+            "math.randomseed(42) local _ a = math.random(1e9) b = math.random(1e9)",
+            "<?= math.random(1e9) == b ?>",
+            "false",
+        ),
+        ("debug.sethook(function() hits = hits + 1 end, 'l')", "<? hits = 0\nlocal _ = 1 ?><?= hits ?>", "0"),
+        ("echo('a') exit()", "<?= pcall(error, 'b') ?>", "falseb"),
+        ("pcall(exit)", "<?= pcall(error, 'b') ?>", "falseb"),
+        ("echo('a') error('b')", "b", "b"),
+        ("coroutine.yield()", "b", "b"),
+        ("ob_start() echo('a')", "<?= ob_get_level() ?>", "0"),
+        ("echo(('a'):rep(3e6))", "b", "b"),
+        ("echo('a') flush()", "b", "b"),
+        ("echo('a') flush() echo('b')", "c", "c"),
+        ("layout('layout.plua')", "b", "b"),
+        ("block('a', 'b')", "<?= content('a', 'none') ?>", "none"),
+        ("include('here')", "<?= include_once('here') ?>", "heretrue"),
+        ("pcall(capture, error)", "<?= ob_get_level() ?>", "0"),
+        ("local _ = io.open('here')", here, "here"),
+        ("local _ = io.tmpfile():write('a')", "b", "b"),
+        ("io.output(io.tmpfile()) io.write('a')", "<?= io.output() == io.stdout ?>", "true"),
+        ("if setfenv then setfenv(0, {}) end", "<?= type(print) ?>", "function"),
+        ("__kept = coroutine.wrap(function() echo('a') coroutine.yield() end) __kept()", "b", "b"),
+    ] {
+        let site = Site::new(
+            "pLuaStates 1",
+            &[
+                ("plain.plua", "plain <?= 1 ?>"),
+                ("changing.plua", &format!("<? {changing} ?>")),
+                ("elsewhere/showing.plua", showing),
+                ("layout.plua", "<l><?= content() ?></l>"),
+                ("here", "another"),
+                ("elsewhere/here", "here"),
+            ],
+        );
+        let plain = || (0..4).for_each(|_| assert_eq!(site.get("plain.plua").text(), "plain 1", "{changing}"));
+        plain();
+        site.get("changing.plua");
+        assert_eq!(site.get("elsewhere/showing.plua").text(), shown, "{changing}");
+        plain();
+        site.get("changing.plua");
+        plain();
+        assert_eq!(site.get("elsewhere/showing.plua").text(), shown, "{changing}");
+    }
+}
+
+#[test]
+fn a_page_is_the_same_by_any_way_it_is_run() {
+    let page =
+        "<?= 'a' ?>\n<? local function f(n) return n < 2 and n or f(n - 1) + f(n - 2) end ?><?= f(9), 1, nil ?>\n\n";
+    let long = format!("{}{page}", "text ".repeat(20_000));
+    for (page, length) in [(page, 8), (&long, 100_008)] {
+        let site = Site::new(
+            "pLuaStates 1",
+            &[
+                ("page.plua", page),
+                ("empty.plua", ""),
+                ("other.plua", "<?= ('x'):rep(200) ?>"),
+                ("whole.plua", "<? ob_start() ?>"),
+            ],
+        );
+        let first = site.get("page.plua").text();
+        assert_eq!(first.len(), length, "{first}");
+        for between in ["empty.plua", "other.plua", "whole.plua", "page.plua", "empty.plua", "page.plua", "other.plua"]
+        {
+            site.get(between);
+            assert_eq!(site.get("page.plua").text(), first, "after {between}");
+            assert_eq!(site.get("empty.plua").text(), "");
+            assert_eq!(site.get("other.plua").text().len(), 200);
+        }
+    }
+}
+
+#[test]
+fn a_page_cannot_end_the_function_that_it_is() {
+    for code in [
+        "end",
+        "end, function()",
+        "end or function()",
+        "end function other()",
+        "end) (function()",
+        "end return function()",
+    ] {
+        let seen = page(&format!("a<? {code} ?>b"));
+        assert_eq!(seen.status, 500, "{code}");
+        assert!(seen.text().contains("expected near"), "{code}: {}", seen.text());
+    }
+}
+
+#[test]
+fn a_page_that_asks_for_its_arguments_is_told() {
+    assert_eq!(page("<?= type((...)), (...) == __plua ?>").text(), "tabletrue");
+}

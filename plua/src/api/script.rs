@@ -28,6 +28,13 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let limited = |visit: &Visit| visit.limits.stop_pages();
         Ok(slot.try_lock().is_none_or(|visit| visit.as_deref().is_none_or(limited)))
     })?;
+    // sets_hook() -> whether the page may: no limit needs the hook
+    let slot = native.slot.clone();
+    native.add_plain("sets_hook", move |_, ()| {
+        let mut visit = slot.try_lock();
+        let visit = visit.as_mut().and_then(|visit| visit.as_deref_mut()).filter(|visit| !visit.limits.stop_pages());
+        Ok(visit.map(|visit| visit.sets_hook = true).is_some())
+    })?;
     // go_over_memory() -> whether the page has a memory limit; it is stopped at its next step then
     let (slot, limit) = (native.slot.clone(), native.limit.clone());
     native.add_plain("go_over_memory", move |_, ()| {
