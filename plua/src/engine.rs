@@ -124,8 +124,8 @@ impl Host {
         if state.runs() == 0 && self.settings.log_level() >= 2 {
             self.log_new_state(state.number(), &mut *exchange);
         }
-        let (settings, host) = state.shared(file.settings, &self.settings);
-        let visit = Box::new(Visit::new(exchange, file.path.to_path_buf(), settings, host));
+        let settings = state.settings_in(file.settings, &self.settings);
+        let visit = Box::new(Visit::new(exchange, file.path.to_path_buf(), settings));
         // The page around this one goes on in its own folder.
         let folder = if inside { env::current_dir().ok() } else { None };
         let answer = state.run(visit, file.stamp, conclude);

@@ -25,7 +25,7 @@ use crate::page_call::{Ended, PageCall};
 use crate::put::Area;
 use crate::settings::{Limits, Settings};
 use crate::time_limit::{Call, Reason, TimeLimit, Watchdog};
-use crate::visit::{Slot, Visit};
+use crate::visit::{Slot, Visit, VisitSettings};
 use crate::working_directory;
 
 const PRELUDE: &str = include_str!("prelude.lua");
@@ -90,7 +90,7 @@ pub struct State {
     /// The output and pattern limits that `limit_page` was told last.
     told: (u32, u32),
     /// Settings of the last request's directory and host.
-    settings: Option<(Arc<Settings>, Arc<Settings>)>,
+    settings: Option<VisitSettings>,
     /// Whether those of this request read files in another way.
     reads_anew: bool,
     /// Lets each request have globals of its own from then on; none where they are the state's.
@@ -257,14 +257,17 @@ impl State {
         self.spoiled
     }
 
-    /// Both to keep for a visit. Most requests of a state have the same, and take those of the one before: each clone would
-    /// change a count that the threads of all processors change.
-    pub fn shared(&mut self, settings: &Arc<Settings>, host: &Arc<Settings>) -> (Arc<Settings>, Arc<Settings>) {
+    /// The settings of a directory and of its host, to keep for a visit. Most requests of a state have the same, and take
+    /// those of the one before: each clone would change a count that the threads of all processors change.
+    pub fn settings_in(&mut self, directory: &Arc<Settings>, host: &Arc<Settings>) -> VisitSettings {
         let last = self.settings.take();
-        self.reads_anew = !last.as_ref().is_some_and(|last| last.0.reading() == settings.reading());
+        self.reads_anew = false;
         match last {
-            Some(last) if Arc::ptr_eq(&last.0, settings) && Arc::ptr_eq(&last.1, host) => last,
-            _ => (settings.clone(), host.clone()),
+            Some(last) if last.are_of(directory, host) => last,
+            last => {
+                self.reads_anew = !last.is_some_and(|last| last.directory.reading() == directory.reading());
+                VisitSettings::new(directory, host)
+            }
         }
     }
 
@@ -298,7 +301,7 @@ impl State {
             return conclude(&mut visit, Outcome::Failed(error));
         }
         if !limits.timeout.is_zero() {
-            visit.deadline = self.limit.start(limits.timeout);
+            visit.deadline = Some(self.limit.start(limits.timeout));
         }
         let is_between = visit.settings.prepend().or(visit.settings.append()).is_some();
         let settings = is_between.then(|| visit.settings.clone());
@@ -360,7 +363,7 @@ impl State {
         }
         self.spoiled |= self.forget_large_files().is_err();
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
-        self.settings = Some((visit.settings, visit.host));
+        self.settings = Some(visit.into_settings());
         answer
     }
 

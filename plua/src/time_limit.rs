@@ -26,6 +26,8 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use mlua::{Lua, ffi};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
 
 use self::watchdog::Shared;
@@ -73,20 +75,34 @@ impl Reason {
 const NEVER: u64 = u64::MAX;
 const EXPIRED: u64 = 0;
 
-/// The time of the first call in this process.
-fn start() -> Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    *START.get_or_init(Instant::now)
-}
-
-/// Nanoseconds since the first call in this process, at least 1.
+/// What the system's monotonic clock says, in nanoseconds.
 fn now() -> u64 {
-    start().elapsed().as_nanos() as u64 + 1
+    // It is there on every system that httpd runs on.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or_else(|_| TimeSpec::new(0, 1));
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 /// The clock's time of what [`now`] counts; none for [`NEVER`].
 fn instant(time: u64) -> Option<Instant> {
-    if time == NEVER { None } else { start().checked_add(Duration::from_nanos(time)) }
+    if time == NEVER { None } else { Instant::now().checked_add(Duration::from_nanos(time.saturating_sub(now()))) }
+}
+
+/// When a page must have ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End(u64);
+
+impl End {
+    /// Time until then.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(now()))
+    }
+
+    /// The same moment, or none when it is too far for one.
+    #[must_use]
+    pub fn instant(self) -> Option<Instant> {
+        instant(self.0)
+    }
 }
 
 #[derive(Default)]
@@ -356,7 +372,7 @@ pub struct TimeLimit {
 
 impl TimeLimit {
     /// Starts the clock for a page that runs in this thread; when it must have ended.
-    pub fn start(&self, limit: Duration) -> Option<Instant> {
+    pub fn start(&self, limit: Duration) -> End {
         let deadline = &*self.deadline;
         if !LISTENS.get() {
             listen();
@@ -370,7 +386,7 @@ impl TimeLimit {
         if ends < self.shared.wakes_at.load(Ordering::SeqCst) {
             self.shared.call();
         }
-        deadline.until()
+        End(ends)
     }
 
     /// Puts its own hook, if it has one between pages, in the place of the one that a page has set.

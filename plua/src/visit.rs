@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memchr::memmem;
 use parking_lot::Mutex;
@@ -21,12 +21,35 @@ use crate::exchange::{Exchange, Head, HeaderChange, Level};
 use crate::form::Form;
 use crate::report::Report;
 use crate::settings::{Limits, Settings};
+use crate::time_limit::End;
 
 /// Where page functions find their request; empty between pages.
 pub type Slot = Arc<Mutex<Option<Box<Visit>>>>;
 
 /// Reports of one request that are logged, beside the one of the page itself.
 const MOST_REPORTS: u32 = 100;
+
+/// The settings that hold for a request.
+pub struct VisitSettings {
+    /// Those of the page's directory.
+    pub directory: Arc<Settings>,
+    host: Arc<Settings>,
+    limits: Limits,
+}
+
+impl VisitSettings {
+    /// For a page in this directory of this host.
+    #[must_use]
+    pub fn new(directory: &Arc<Settings>, host: &Arc<Settings>) -> VisitSettings {
+        VisitSettings { directory: directory.clone(), host: host.clone(), limits: host.limits_in(directory) }
+    }
+
+    /// Whether they are made of these very two.
+    #[must_use]
+    pub fn are_of(&self, directory: &Arc<Settings>, host: &Arc<Settings>) -> bool {
+        Arc::ptr_eq(&self.directory, directory) && Arc::ptr_eq(&self.host, host)
+    }
+}
 
 /// A request, what the page made of its response so far, and the settings that hold for it.
 ///
@@ -55,9 +78,9 @@ pub struct Visit {
     /// Requests this state has begun, this one included.
     pub run: u32,
     /// When the page must have ended.
-    pub deadline: Option<Instant>,
+    pub deadline: Option<End>,
     /// The last file that could not be loaded for the page: what its code was told, and the whole of it.
-    pub load_error: Option<(String, Error)>,
+    pub load_error: Option<Box<(String, Error)>>,
     /// Database handles that must be looked after when the page has ended.
     pub databases: Databases,
     /// Whether Lua's own functions have opened files that must be closed when the page has ended.
@@ -69,23 +92,24 @@ pub struct Visit {
     /// Text of a panic in a page function.
     pub panic: Option<String>,
     /// The request's body, or why there is none, once it was asked for.
-    pub body: Option<Result<Body, Error>>,
+    pub body: Option<Box<Result<Body, Error>>>,
     /// The form in the body, once it was asked for. Its files go with it.
-    pub form: Option<Form>,
-    /// Why a page function refused the request last.
-    pub refusal: Option<Error>,
+    pub form: Option<Box<Form>>,
+    /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
+    pub refusal: Option<Box<Error>>,
 }
 
 impl Visit {
     /// A visit of which nothing has happened.
     #[must_use]
-    pub fn new(exchange: Box<dyn Exchange>, path: PathBuf, settings: Arc<Settings>, host: Arc<Settings>) -> Visit {
+    pub fn new(exchange: Box<dyn Exchange>, path: PathBuf, settings: VisitSettings) -> Visit {
+        let VisitSettings { directory: settings, host, limits } = settings;
         Visit {
             exchange,
             folder_length: path.as_os_str().as_bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0),
             path,
             show_errors: settings.show_errors(),
-            limits: host.limits_in(&settings),
+            limits,
             sent: 0,
             settings,
             host,
@@ -105,14 +129,21 @@ impl Visit {
         }
     }
 
+    /// What is left of it for the next one.
+    #[must_use]
+    pub fn into_settings(self: Box<Visit>) -> VisitSettings {
+        let Visit { settings: directory, host, limits, .. } = *self;
+        VisitSettings { directory, host, limits }
+    }
+
     /// The request's body, read when it is first asked for.
     ///
     /// # Errors
     /// What [`Body::read`] said then.
     pub fn body(&mut self) -> Result<&mut Body, Error> {
-        let (exchange, host, deadline) = (&mut *self.exchange, &self.host, self.deadline);
-        let body = self.body.get_or_insert_with(|| Body::read(exchange, &host.upload_folder(), deadline));
-        body.as_mut().map_err(|error| error.clone())
+        let (exchange, host, deadline) = (&mut *self.exchange, &self.host, self.deadline.and_then(End::instant));
+        let body = self.body.get_or_insert_with(|| Body::read(exchange, &host.upload_folder(), deadline).into());
+        body.as_mut().as_mut().map_err(|error| error.clone())
     }
 
     /// The form in the body, read when it is first asked for; an empty one when the body holds none.
@@ -125,7 +156,7 @@ impl Visit {
             None => {
                 let content_type = self.content_type();
                 let (limits, folder) = (self.limits, self.host.upload_folder());
-                Form::read(&content_type, &limits, &folder, || self.body())?
+                Form::read(&content_type, &limits, &folder, || self.body())?.into()
             }
         };
         Ok(self.form.insert(form))
@@ -145,7 +176,7 @@ impl Visit {
     /// Keeps in mind why the request is refused; the message for the page.
     pub fn refuse(&mut self, error: Error) -> String {
         let message = error.message.clone();
-        self.refusal = Some(error);
+        self.refusal = Some(error.into());
         message
     }
 
@@ -220,7 +251,7 @@ impl Visit {
     /// Time until the page must have ended; none without a limit.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline.map(End::left)
     }
 
     /// The failure that a panic in a page function is, if there was one.
@@ -230,7 +261,7 @@ impl Visit {
 
     /// The failure of a page that caught the refusal of a page function past its time, and ended before the watchdog came.
     pub fn overdue(&mut self) -> Option<Error> {
-        self.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit)
+        self.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit).map(|refusal| *refusal)
     }
 
     /// Whether so many bytes more would go over the output limit.
@@ -259,7 +290,7 @@ impl Visit {
     /// it is.
     #[must_use]
     pub fn take_load_error(&mut self, message: Option<&[u8]>) -> Option<Error> {
-        let (text, error) = self.load_error.take()?;
+        let (text, error) = *self.load_error.take()?;
         message.is_none_or(|message| message == text.as_bytes()).then_some(error)
     }
 

@@ -150,7 +150,7 @@ fn failed(
         None => error.message.clone(),
     };
     let told = lua.create_string(&text)?;
-    visit.load_error = Some((text, error));
+    visit.load_error = Some((text, error).into());
     Ok((true, Value::Nil, Value::String(told), identity))
 }
 

@@ -60,7 +60,7 @@ fn failed(lua: &Lua, visit: &mut Visit, name: &[u8], path: &Path, error: LoadErr
     let name = String::from_utf8_lossy(name);
     let text = format!("error loading module '{name}' from file '{}':\n\t{place}{}", path.display(), error.message);
     let told = lua.create_string(&text);
-    visit.load_error = Some((text, error));
+    visit.load_error = Some((text, error).into());
     results(lua, (Value::Nil, Value::Nil, told))
 }
 

@@ -171,7 +171,7 @@ mod tests {
             watchdog.shared.deadlines.is_locked()
         }) {}
         thread::scope(|scope| {
-            let calls = scope.spawn(|| page.start(Duration::MAX).and(page.stop()));
+            let calls = scope.spawn(|| (page.start(Duration::MAX), page.stop()));
             thread::sleep(TICK * 10);
             assert!(!calls.is_finished());
             drop(held);
