@@ -1,5 +1,5 @@
-//! Pages as Lua sees them: a chunk has the lines of its page, no byte of a text is ever Lua, and functions are kept only
-//! of what is Lua.
+//! Pages as Lua sees them: a chunk has the lines of its page, no byte of a text is ever Lua, and a page is one function, and
+//! has functions that are kept, only if it is Lua.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use libfuzzer_sys::fuzz_target;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
-use plua::emit::emit;
+use plua::emit::{as_function, emit};
 use plua::page::{Kind, Segment, Syntax, split};
 
 /// The shape of a function, and that of each inside it: how many instructions, from which line to which. Puts its
@@ -72,6 +72,16 @@ fn check(lua: &Lua, shape: &Function, page: &[u8], syntax: Syntax) {
         assert_eq!(newlines(&keeping), newlines(page));
         let keeping = compiled(lua, &keeping);
         assert_eq!(keeping.is_ok(), function.is_ok(), "{keeping:?} keeping functions, {function:?} without");
+    }
+    if let Some(whole) = as_function(&own.source).filter(|_| own.is_fit_for_function()) {
+        assert_eq!(newlines(&whole), newlines(page));
+        let whole = compiled(lua, &whole);
+        // There are no other arguments that it could name.
+        let may_refuse = own.source.windows(3).skip(b"local __plua=...".len()).any(|bytes| bytes == b"...");
+        assert!(
+            whole.is_ok() == function.is_ok() || may_refuse && whole.is_err(),
+            "{whole:?} as a function, {function:?} as a chunk"
+        );
     }
     // What text follows decides whether a quote opens a string: another text may make another page.
     if kinds(&segments) == kinds(&split(&other, syntax)) {

@@ -316,6 +316,31 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_fit_for_a_function_when_each_block_ends_and_each_end_has_its_block() {
+        for (page, fits) in [
+            ("", true),
+            ("<? if a then ?>b<? elseif c then ?>d<? else ?>e<? end ?>", true),
+            ("<? for i = 1, 2 do local f = function() repeat until true end end ?>", true),
+            ("<? -- end\nlocal a = 'end' --[[ end ]] ?> end <?= [[ end ]] ?>", true),
+            ("<?= (function() return 1 end)() ?>", true),
+            ("<? end ?>", false),
+            ("<? end, function() ?>", false),
+            ("<?= a end) or (function() ?>", false),
+            ("<? do ?>", false),
+            ("<? end do ?>", false),
+        ] {
+            assert_eq!(emit(page.as_bytes(), SHORT).is_fit_for_function(), fits, "{page}");
+        }
+        assert!(!Lua::raw(b"return 1").is_fit_for_function());
+        assert_eq!(as_function(b"return 1"), None);
+        let function = as_function(&emit(b"a\n<?= b ?>", SHORT).source).unwrap();
+        assert_eq!(
+            String::from_utf8(function).unwrap(),
+            "return function(__plua,__texts) if true then __plua.put(\"a\\\n\") end if true then __plua.echo(\"\", b ) end  end"
+        );
+    }
+
+    #[test]
     fn what_would_swallow_or_refuse_what_follows_is_left_out() {
         for (page, expected) in [
             ("<?f()-- note?>", " f() "),
