@@ -5,9 +5,11 @@ use std::ffi::{CStr, c_int};
 use std::iter;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use plua::engine::{Engine, Host};
 use plua::injection;
+use plua::own_code::OwnCode;
 use plua::settings::Settings;
 
 use crate::{ffi, pool};
@@ -21,6 +23,9 @@ pub(crate) struct Server {
     pub(crate) host: Option<Host>,
     /// The running httpd's version, known as long as the host: `2.4.71`.
     pub(crate) httpd_version: String,
+    /// The engine's own code, compiled for all children. Only the main server has it; a static would keep it after the
+    /// module is unloaded.
+    pub(crate) own_code: Option<Arc<OwnCode>>,
 }
 
 impl Server {
@@ -36,7 +41,8 @@ impl Server {
     }
 }
 
-/// Asks the engine about every server's settings, before any process starts that would use them.
+/// Asks the engine about every server's settings, and compiles its own code, before any process starts that would use
+/// them.
 ///
 /// # Errors
 /// A sentence that names the server.
@@ -57,6 +63,13 @@ pub(crate) unsafe fn check(main: *mut ffi::server_rec) -> Result<(), String> {
             unsafe { log(main, ffi::APLOG_WARNING, &line) };
         }
     }
+    // SAFETY: the caller's promise.
+    if let Some(mut record) = unsafe { Server::of(main) } {
+        let own_code = Arc::new(OwnCode::default());
+        own_code.compile().map_err(|error| error.message)?;
+        // SAFETY: the record is the configuration's, and nobody else looks at it meanwhile.
+        unsafe { record.as_mut() }.own_code = Some(own_code);
+    }
     Ok(())
 }
 
@@ -69,7 +82,9 @@ pub(crate) unsafe fn check(main: *mut ffi::server_rec) -> Result<(), String> {
 /// `pool` is the child's, `main` httpd's live main server, in a process of one thread. Both outlive all requests.
 pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_rec) -> Result<(), String> {
     injection::panic_at("start of child");
-    let engine = Engine::new();
+    // SAFETY: the caller's promise; the record is the configuration's, and nobody changes it meanwhile.
+    let own_code = unsafe { Server::of(main).and_then(|record| record.as_ref().own_code.clone()) };
+    let engine = Engine::with(own_code.unwrap_or_default());
     // SAFETY: the caller's promise.
     let hosts = unsafe { hosts(&engine, main) }?;
     let httpd_version = httpd_version();

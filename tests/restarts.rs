@@ -7,6 +7,7 @@
 mod common;
 
 use std::env;
+use std::fs;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -152,6 +153,32 @@ fn a_killed_child_without_threads_loses_only_its_one_request() {
         assert!(tally.lost <= killed, "{tally}, {killed} killed");
         assert_eq!((tally.wrong, tally.sent), (0, tally.answered + tally.lost), "{tally}");
         assert!(server.httpd().is_running());
+    });
+}
+
+/// Kilobytes of a process's memory that are of no file.
+fn memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn what_is_prepared_for_the_children_goes_with_its_configuration() {
+    // As large as the code that a configuration read has compiled, if it stayed.
+    const MOST_KILOBYTES: u64 = 500;
+    let hosts: String = (0..5).map(|n| format!("<VirtualHost *>\nServerName host{n}\n</VirtualHost>\n")).collect();
+    httpd().mpm(Mpm::Event).children(1, 2).pages(PAGES).lines(&hosts).run(|server| {
+        let parent = server.httpd().pid();
+        let mut restart = || {
+            server.httpd().graceful().unwrap();
+            assert_eq!(server.get("/steady.plua?q=1").text(), "steady 1");
+            memory(parent)
+        };
+        // The first ones bring malloc to its size.
+        let before = (0..5).map(|_| restart()).max().unwrap();
+        let after = (0..10).map(|_| restart()).max().unwrap();
+        assert!(after < before + MOST_KILOBYTES, "{before} KB, then {after} KB");
     });
 }
 

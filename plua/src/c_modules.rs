@@ -8,10 +8,10 @@
 #![allow(unsafe_code, reason = "the dynamic loader is a C interface, and so is the table it finds")]
 
 use mlua::Lua;
-use mlua::chunk::ChunkMode;
 use parking_lot::Mutex;
 
 use crate::memory_limit;
+use crate::own_code::{C_MODULES, OwnCode};
 use crate::time_limit::TimeLimitHandle;
 
 /// Whether the forwarding library leads to this copy of the crate.
@@ -35,12 +35,9 @@ pub fn prepare() -> Result<(), String> {
 ///
 /// # Errors
 /// What Lua reports, for want of memory.
-pub fn install(lua: &Lua, limit: &TimeLimitHandle) -> mlua::Result<()> {
+pub fn install(lua: &Lua, limit: &TimeLimitHandle, own_code: &OwnCode) -> mlua::Result<()> {
     let prepare = memory_limit::function(lua, limit, |_, ()| Ok(prepare().err()))?;
-    lua.load(include_str!("c_modules.lua"))
-        .set_name("=plua")
-        .set_mode(ChunkMode::Text)
-        .call((prepare, std::env::consts::ARCH))
+    own_code.function(lua, C_MODULES)?.call((prepare, std::env::consts::ARCH))
 }
 
 #[cfg(not(c_forwarding))]

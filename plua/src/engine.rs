@@ -13,6 +13,7 @@ use crate::chunk::Stamp;
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::{Answer, Exchange, Head, Level};
 use crate::loader::{self, LoadError};
+use crate::own_code::OwnCode;
 use crate::pool::{HostPool, Shape};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -59,6 +60,7 @@ impl PageFile<'_> {
 pub struct Engine {
     pools: Mutex<HashMap<(String, Shape), Arc<HostPool>>>,
     watchdog: Arc<OnceLock<Watchdog>>,
+    own_code: Arc<OwnCode>,
 }
 
 impl Engine {
@@ -66,6 +68,12 @@ impl Engine {
     #[must_use]
     pub fn new() -> Engine {
         Engine::default()
+    }
+
+    /// The same, for hosts whose states take from `own_code` what is compiled there already.
+    #[must_use]
+    pub fn with(own_code: Arc<OwnCode>) -> Engine {
+        Engine { own_code, ..Engine::default() }
     }
 
     /// The host of that name. Hosts of one name share their states unless a setting that shapes the pool differs;
@@ -82,7 +90,7 @@ impl Engine {
             .pools
             .lock()
             .entry((name.clone(), Shape::from(settings)))
-            .or_insert_with(|| Arc::new(HostPool::new(settings, self.watchdog.clone())))
+            .or_insert_with(|| Arc::new(HostPool::new(settings, self.watchdog.clone(), self.own_code.clone())))
             .clone();
         Ok(Host { name: name.into(), pool, settings: Arc::new(settings.clone()) })
     }

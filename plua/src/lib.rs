@@ -25,6 +25,7 @@ mod loader;
 mod memory_limit;
 mod multipart;
 mod output;
+pub mod own_code;
 pub mod page;
 mod page_call;
 pub mod pattern;

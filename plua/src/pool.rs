@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
+use crate::own_code::OwnCode;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::time_limit::Watchdog;
@@ -65,6 +66,7 @@ pub struct HostPool {
     settings: Settings,
     cache: Arc<ChunkCache>,
     watchdog: Arc<OnceLock<Watchdog>>,
+    own_code: Arc<OwnCode>,
     first_state: OnceLock<u64>,
     shelves: OnceLock<Box<[Shelf]>>,
     /// States that exist or are being made. Changed only by who holds the queue.
@@ -105,13 +107,14 @@ fn next_number() -> u64 {
 impl HostPool {
     /// A pool without states.
     #[must_use]
-    pub fn new(settings: &Settings, watchdog: Arc<OnceLock<Watchdog>>) -> HostPool {
+    pub fn new(settings: &Settings, watchdog: Arc<OnceLock<Watchdog>>, own_code: Arc<OwnCode>) -> HostPool {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         HostPool {
             number: next_number(),
             settings: settings.clone(),
             cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
             watchdog,
+            own_code,
             first_state: OnceLock::new(),
             shelves: OnceLock::new(),
             made: AtomicU32::new(0),
@@ -235,7 +238,7 @@ impl HostPool {
         };
         let number = next_number();
         self.first_state.get_or_init(|| number);
-        let mut state = State::new(number, &self.settings, self.cache.clone(), watchdog)?;
+        let mut state = State::new(number, &self.settings, self.cache.clone(), watchdog, &self.own_code)?;
         state.initialise(&self.settings)?;
         Ok(Box::new(state))
     }

@@ -21,14 +21,13 @@ use crate::injection;
 use crate::loader::{LoadError, Loader};
 use crate::memory_limit::MemoryLimit;
 use crate::output;
+use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS};
 use crate::page_call::{Ended, PageCall};
 use crate::put::Area;
 use crate::settings::{Limits, Settings};
 use crate::time_limit::{Call, Reason, TimeLimit, Watchdog};
 use crate::visit::{Slot, Visit, VisitSettings};
 use crate::working_directory;
-
-const PRELUDE: &str = include_str!("prelude.lua");
 
 /// What prelude.lua returns.
 type Parts = (
@@ -99,26 +98,39 @@ pub struct State {
 }
 
 impl State {
-    /// A state for a host of these settings, which takes compiled files from `cache`.
+    /// A state for a host of these settings, which takes compiled files from `cache`, and what it runs first from `own_code`.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when Lua cannot be set up.
-    pub fn new(number: u64, settings: &Settings, cache: Arc<ChunkCache>, watchdog: &Watchdog) -> Result<State, Error> {
-        State::make(number, settings, cache, watchdog)
+    pub fn new(
+        number: u64,
+        settings: &Settings,
+        cache: Arc<ChunkCache>,
+        watchdog: &Watchdog,
+        own_code: &OwnCode,
+    ) -> Result<State, Error> {
+        State::make(number, settings, cache, watchdog, own_code)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("no Lua state could be made: {error}")))
     }
 
-    fn make(number: u64, settings: &Settings, cache: Arc<ChunkCache>, watchdog: &Watchdog) -> mlua::Result<State> {
+    fn make(
+        number: u64,
+        settings: &Settings,
+        cache: Arc<ChunkCache>,
+        watchdog: &Watchdog,
+        own_code: &OwnCode,
+    ) -> mlua::Result<State> {
         // SAFETY: page code is as free as its host's pLuaIgnoreLibrary leaves it: `debug` and `ffi` can break
         // the process by design, and prelude.lua removes what is left out before a page runs.
         let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new()) };
         let limit = watchdog.limit(&lua);
-        c_modules::install(&lua, &limit.handle())?;
+        c_modules::install(&lua, &limit.handle(), own_code)?;
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
         let native = api::native(&lua, &slot, &loader, limit.handle(), settings)?;
-        if settings.request_globals() {
-            api::add_request_globals(&lua, &native)?;
+        let request_globals = settings.request_globals().then_some(REQUEST_GLOBALS);
+        for part in PARTS.into_iter().chain(request_globals.into_iter().flatten()) {
+            native.raw_set(part.name, own_code.function(&lua, part)?)?;
         }
         native.raw_set("package_path", settings.package_path())?;
         native.raw_set("package_cpath", settings.package_cpath())?;
@@ -130,7 +142,7 @@ impl State {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
         let (run, finish, fault, close_files, tidy, limit_page, pages, texts, identities, area, call_parts, isolate): Parts =
-            api::own_code(&lua, "prelude", PRELUDE)?.call((native, ignored, messages))?;
+            own_code.function(&lua, PRELUDE)?.call((native, ignored, messages))?;
         *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities));
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);

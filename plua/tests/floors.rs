@@ -33,6 +33,7 @@ const FLOORS: &[&[&str]] = &[
         "c_stack",
         "injection",
         "fault",
+        "own_code",
         "visit",
         "loader",
     ],

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use apr_dbd::{Batch, Connection, Found, MemoryUse, Value};
 use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
 
-use super::{Arguments, Native, own_code, sql_files};
+use super::{Arguments, Native, sql_files};
 use crate::confinement;
 use crate::database::{self, Handle, Prepared, Rows, allow};
 use crate::time_limit::TimeLimitHandle;
 use crate::visit::Visit;
-
-const DATABASE: &str = include_str!("../database.lua");
 
 const CLOSED: &str = "the database handle is closed";
 
@@ -21,9 +19,6 @@ const CLOSED: &str = "the database handle is closed";
 const VALUES: &str = "pass strings, numbers, booleans, nil or db:blob(bytes)";
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    let source = own_code(native.lua, "database", DATABASE)?;
-    native.table.raw_set("database", source)?;
-
     // Each returns its result, or nil and a message.
     let (limit, memory) = (native.limit.clone(), Arc::new(MemoryUse::default()));
     native.add("dbopen", move |lua, visit, arguments| {

@@ -19,13 +19,11 @@ mod secret;
 mod sql_files;
 mod text;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mlua::chunk::ChunkMode;
-use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
+use mlua::{FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
 pub use arguments::Arguments;
@@ -503,60 +501,8 @@ pub fn native(
         InLua => None,
     });
     native.table.raw_set("results", lua.create_table_from(results)?)?;
-    add_parts(lua, &native.table, &PARTS)?;
     Ok(native.table)
 }
-
-/// Gives a state's own code the parts that let each request have globals of its own.
-///
-/// # Errors
-/// Lua's, when memory runs out.
-pub fn add_request_globals(lua: &Lua, native: &Table) -> mlua::Result<()> {
-    add_parts(lua, native, &REQUEST_GLOBALS)
-}
-
-type Part = (&'static str, &'static str);
-
-fn add_parts(lua: &Lua, native: &Table, parts: &[Part]) -> mlua::Result<()> {
-    parts.iter().try_for_each(|(name, code)| native.raw_set(*name, own_code(lua, name, code)?))
-}
-
-const REQUEST_GLOBALS: [Part; 2] =
-    [("globals", include_str!("../globals.lua")), ("modules", include_str!("../modules.lua"))];
-
-/// A part of the state's own code in Lua, by its name. A process compiles it once and keeps the bytecode: compiling
-/// is most of what a new state costs, and states are replaced all the time.
-///
-/// # Errors
-/// Lua's, when memory runs out.
-pub fn own_code(lua: &Lua, name: &'static str, source: &str) -> mlua::Result<Function> {
-    static COMPILED: Mutex<BTreeMap<&str, Arc<[u8]>>> = Mutex::new(BTreeMap::new());
-    let load = |code: &[u8], mode| lua.load(code).set_name("=plua").set_mode(mode).into_function();
-    let compiled = COMPILED.lock().get(name).cloned();
-    if let Some(bytecode) = compiled {
-        return load(&bytecode, ChunkMode::Binary);
-    }
-    let part = load(source.as_bytes(), ChunkMode::Text)?;
-    COMPILED.lock().insert(name, part.dump(false).into());
-    Ok(part)
-}
-
-/// The parts of the state's own code in Lua, by the names under which prelude.lua finds them.
-const PARTS: [Part; 13] = [
-    ("buffer", include_str!("../buffer.lua")),
-    ("output", include_str!("../output.lua")),
-    ("composition", include_str!("../composition.lua")),
-    ("environments", include_str!("../environments.lua")),
-    ("long_calls", include_str!("../long_calls.lua")),
-    ("nesting", include_str!("../nesting.lua")),
-    ("patterns", include_str!("../patterns.lua")),
-    ("files", include_str!("../files.lua")),
-    ("working_directory", include_str!("../working_directory.lua")),
-    ("libraries", include_str!("../libraries.lua")),
-    ("line_reading", include_str!("../line_reading.lua")),
-    ("confinement", include_str!("../confinement.lua")),
-    ("sandbox", include_str!("../sandbox.lua")),
-];
 
 struct Native<'a> {
     lua: &'a Lua,

@@ -1,0 +1,100 @@
+//! The engine's own code in Lua: what every state runs before its first page.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, LuaOptions, StdLib};
+use parking_lot::Mutex;
+
+use crate::error::{Error, ErrorKind};
+
+/// A piece of the code.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// The name under which prelude.lua finds it.
+    pub name: &'static str,
+    source: &'static str,
+}
+
+/// What a new state runs; it calls the others.
+pub const PRELUDE: Part = Part { name: "prelude", source: include_str!("prelude.lua") };
+
+/// What makes `require` ready for C modules.
+pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_modules.lua") };
+
+/// The parts of each state.
+pub const PARTS: [Part; 14] = [
+    Part { name: "buffer", source: include_str!("buffer.lua") },
+    Part { name: "output", source: include_str!("output.lua") },
+    Part { name: "composition", source: include_str!("composition.lua") },
+    Part { name: "environments", source: include_str!("environments.lua") },
+    Part { name: "long_calls", source: include_str!("long_calls.lua") },
+    Part { name: "nesting", source: include_str!("nesting.lua") },
+    Part { name: "patterns", source: include_str!("patterns.lua") },
+    Part { name: "files", source: include_str!("files.lua") },
+    Part { name: "working_directory", source: include_str!("working_directory.lua") },
+    Part { name: "libraries", source: include_str!("libraries.lua") },
+    Part { name: "line_reading", source: include_str!("line_reading.lua") },
+    Part { name: "confinement", source: include_str!("confinement.lua") },
+    Part { name: "sandbox", source: include_str!("sandbox.lua") },
+    Part { name: "database", source: include_str!("database.lua") },
+];
+
+/// Those that let each request have globals of its own.
+pub const REQUEST_GLOBALS: [Part; 2] = [
+    Part { name: "globals", source: include_str!("globals.lua") },
+    Part { name: "modules", source: include_str!("modules.lua") },
+];
+
+/// The code's bytecode. States are replaced all the time and compiling would be most of what a new one costs, so each part
+/// is compiled once: when a state first needs it, or all of them before, in a process that others are forked from.
+#[derive(Debug, Default)]
+pub struct OwnCode(Mutex<BTreeMap<&'static str, Arc<[u8]>>>);
+
+impl OwnCode {
+    /// Compiles all parts that are not yet compiled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when Lua runs out of memory.
+    pub fn compile(&self) -> Result<(), Error> {
+        let compile = || {
+            let lua = Lua::new_with(StdLib::NONE, LuaOptions::new())?;
+            let parts = [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS);
+            parts.into_iter().try_for_each(|part| self.function(&lua, part).map(drop))
+        };
+        compile().map_err(|error: mlua::Error| {
+            Error::new(ErrorKind::Internal, format!("the engine's own code cannot be compiled: {error}"))
+        })
+    }
+
+    /// A part as a function of this state.
+    ///
+    /// # Errors
+    /// Lua's, when memory runs out.
+    pub fn function(&self, lua: &Lua, part: Part) -> mlua::Result<Function> {
+        let load = |code: &[u8], mode| lua.load(code).set_name("=plua").set_mode(mode).into_function();
+        let compiled = self.0.lock().get(part.name).cloned();
+        if let Some(bytecode) = compiled {
+            return load(&bytecode, ChunkMode::Binary);
+        }
+        let function = load(part.source.as_bytes(), ChunkMode::Text)?;
+        self.0.lock().insert(part.name, function.dump(false).into());
+        Ok(function)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_finds_every_part_compiled_beforehand() {
+        let own_code = OwnCode::default();
+        own_code.compile().unwrap();
+        let lua = Lua::new();
+        for part in [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS) {
+            own_code.function(&lua, Part { source: "is not compiled again", ..part }).unwrap();
+        }
+    }
+}
