@@ -255,7 +255,8 @@ fn pages_with_more_names_than_are_kept_in_mind_work_and_take_no_more_memory() {
             size.parse().unwrap()
         })
         .collect();
-    assert!(sizes[5] - sizes[1] < 200, "{sizes:?} kilobytes");
+    // What LuaJIT has compiled of the loops counts as well, and comes when it likes, 230 KB at a time.
+    assert!(sizes[5] - sizes[1] < 800, "{sizes:?} kilobytes");
 }
 
 #[test]
