@@ -196,7 +196,9 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-fn is_word(byte: u8) -> bool {
+/// Whether a byte is of a name, keyword or number.
+#[must_use]
+pub fn is_word(byte: u8) -> bool {
     // LuaJIT takes every byte from 128 on as part of a name.
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
