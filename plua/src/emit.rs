@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::kept_functions;
 use crate::lexer::{Lexeme, Lexer, Token, is_word};
-use crate::page::{Kind, Segment, Syntax, split};
+use crate::page::{Kind, Segment, Segments, Syntax};
 
 /// More texts than this travel outside the chunk: LuaJIT takes 65,536 constants a function, and the page's own code
 /// needs some of them.
@@ -75,46 +75,72 @@ impl Lua {
 /// Any bytes give a chunk, but not one that compiles: errors in a page's Lua are Lua's to find.
 #[must_use]
 pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
-    let segments = split(page, syntax);
-    let mut texts: Vec<_> =
-        segments.iter().filter(|segment| segment.kind == Kind::Text).map(|segment| segment.outer.clone()).collect();
-    if texts.len() <= MOST_TEXTS_INSIDE {
-        texts.clear();
-    }
-    let prologue = if texts.is_empty() { PROLOGUE } else { PROLOGUE_WITH_TABLE };
-    let mut source = Vec::with_capacity(page.len() + 40 * segments.len() + prologue.len());
-    source.extend_from_slice(prologue);
-    let mut numbers = (!texts.is_empty()).then_some(0..);
-    let mut ending = Ending::Complete;
-    let mut segments = segments.iter().peekable();
+    let mut texts = Texts { count: 0, outside: None };
     let mut blocks = Blocks::default();
-    while let Some(segment) = segments.next() {
+    let mut source = put_page(page, syntax, &mut texts, &mut blocks);
+    if texts.count > MOST_TEXTS_INSIDE {
+        (texts, blocks) = (Texts { count: 0, outside: Some(Vec::new()) }, Blocks::default());
+        source = put_page(page, syntax, &mut texts, &mut blocks);
+    }
+    Lua { source, texts: texts.outside.unwrap_or_default(), has_whole_blocks: blocks.are_whole() }
+}
+
+/// The texts of a page, as they are put.
+struct Texts {
+    count: usize,
+    /// Those that travel outside the chunk, if they do.
+    outside: Option<Vec<Range<usize>>>,
+}
+
+impl Texts {
+    /// Counts a text and returns its number outside the chunk.
+    fn number(&mut self, text: &Segment) -> Option<usize> {
+        self.count += 1;
+        let outside = self.outside.as_mut()?;
+        outside.push(text.outer.clone());
+        Some(outside.len() - 1)
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.outside.is_none() && self.count > MOST_TEXTS_INSIDE
+    }
+}
+
+/// The source of a page's chunk; only the beginning of it when the texts are too many to be in it.
+fn put_page(page: &[u8], syntax: Syntax, texts: &mut Texts, blocks: &mut Blocks) -> Vec<u8> {
+    let prologue = if texts.outside.is_none() { PROLOGUE } else { PROLOGUE_WITH_TABLE };
+    // What a page of many tags takes; the part that is not written takes no memory.
+    let mut source = Vec::with_capacity(2 * page.len() + prologue.len());
+    source.extend_from_slice(prologue);
+    let mut ending = Ending::Complete;
+    let mut segments = Segments::of(page, syntax);
+    while let Some(segment) = segments.next()
+        && !texts.are_too_many()
+    {
         let inner = &page[segment.inner.clone()];
         match segment.kind {
-            Kind::Text => {
-                ending = put_text(&mut source, ending, inner, numbers.as_mut().and_then(Iterator::next));
-            }
-            Kind::Code => ending = put_code(&mut source, ending, inner, &Code::read(inner, &mut blocks)),
+            Kind::Text => ending = put_text(&mut source, ending, inner, texts.number(&segment)),
+            Kind::Code => ending = put_code(&mut source, ending, inner, &Code::read(inner, blocks)),
             Kind::Echo { escape } => {
-                let code = Code::read(inner, &mut blocks);
+                let code = Code::read(inner, blocks);
                 if code.last.is_none() {
                     put_newlines(&mut source, inner);
                 } else {
                     // The text behind an echo goes into its call: fewer instructions, of which Lua limits a loop's.
-                    let text = segments.next_if(|next| next.kind == Kind::Text);
-                    let text = text.map_or(&b""[..], |text| &page[text.inner.clone()]);
-                    let number = if text.is_empty() { None } else { numbers.as_mut().and_then(Iterator::next) };
+                    let text = segments.next_text();
+                    let number = text.as_ref().and_then(|text| texts.number(text));
+                    let text = text.map_or(&b""[..], |text| &page[text.inner]);
                     ending = put_echo(&mut source, ending, &code, escape, text, number);
-                    put_newlines(&mut source, after(page, segment));
+                    put_newlines(&mut source, after(page, &segment));
                     put_newlines(&mut source, text);
                     continue;
                 }
             }
             Kind::Note => put_newlines(&mut source, inner),
         }
-        put_newlines(&mut source, after(page, segment));
+        put_newlines(&mut source, after(page, &segment));
     }
-    Lua { source, texts, has_whole_blocks: blocks.are_whole() }
+    source
 }
 
 /// Makes a raw Lua file ready for Lua: without a UTF-8 byte order mark, and with an empty first line for a `#!` one.
@@ -140,15 +166,18 @@ fn put_newlines(source: &mut Vec<u8>, bytes: &[u8]) {
 /// A text as a string constant, whose line breaks are `line_break`.
 fn put_constant(source: &mut Vec<u8>, text: &[u8], line_break: &[u8]) {
     source.push(b'"');
-    for byte in text {
-        match byte {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r' | b'\0' | b'"' | b'\\')) {
+        source.extend_from_slice(&rest[..at]);
+        match rest[at] {
             b'\n' => source.extend_from_slice(line_break),
             b'\r' => source.extend_from_slice(b"\\r"),
             b'\0' => source.extend_from_slice(b"\\000"),
-            b'"' | b'\\' => source.extend_from_slice(&[b'\\', *byte]),
-            _ => source.push(*byte),
+            byte => source.extend_from_slice(&[b'\\', byte]),
         }
+        rest = &rest[at + 1..];
     }
+    source.extend_from_slice(rest);
     source.push(b'"');
 }
 

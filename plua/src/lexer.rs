@@ -59,7 +59,14 @@ impl<'s> Lexer<'s> {
     /// `start` must not lie before what was walked already.
     pub fn tag_end(&mut self, start: usize) -> Option<usize> {
         self.at = start;
-        self.find(|token| token.lexeme == Lexeme::TagEnd).map(|token| token.range.start)
+        loop {
+            // No other byte ends a tag or begins what hides its end.
+            self.at = self.run_end(self.at, |byte| !matches!(byte, b'?' | b'"' | b'\'' | b'[' | b'-'));
+            let Token { lexeme, range } = self.next()?;
+            if lexeme == Lexeme::TagEnd {
+                return Some(range.start);
+            }
+        }
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
@@ -188,19 +195,30 @@ impl Iterator for Lexer<'_> {
 /// The offset of the first `pair` at or after `from`.
 #[must_use]
 pub fn find(source: &[u8], from: usize, pair: [u8; 2]) -> Option<usize> {
-    let found = source.get(from..)?.windows(2).position(|bytes| bytes == pair)?;
-    Some(from + found)
+    let rest = source.get(from..)?;
+    memchr::memchr_iter(pair[1], rest.get(1..)?).find(|at| rest[*at] == pair[0]).map(|at| from + at)
 }
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
+/// Each byte's [`is_word`]: in a table, for most of a page's bytes are asked for it.
+static WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        // LuaJIT takes every byte from 128 on as part of a name.
+        table[byte] = byte >= 0x80 || byte as u8 == b'_' || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
+
 /// Whether a byte is of a name, keyword or number.
 #[must_use]
 pub fn is_word(byte: u8) -> bool {
-    // LuaJIT takes every byte from 128 on as part of a name.
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+    WORD[usize::from(byte)]
 }
 
 #[cfg(test)]

@@ -49,35 +49,68 @@ pub struct Segment {
 /// `<?xml` followed by white space opens no tag, so that an XML prolog is text.
 #[must_use]
 pub fn split(source: &[u8], syntax: Syntax) -> Vec<Segment> {
-    let mut segments = Vec::new();
-    let mut lexer = Lexer::new(source);
-    let mut text = 0;
-    let mut from = 0;
-    while let Some(start) = find(source, from, *b"<?") {
-        let Some((kind, length)) = opening(&source[start + 2..], syntax) else {
+    Segments::of(source, syntax).collect()
+}
+
+/// The segments of a page, each found when it is asked for: a list of them takes five times the memory of a page of
+/// many tags.
+pub struct Segments<'p> {
+    source: &'p [u8],
+    syntax: Syntax,
+    lexer: Lexer<'p>,
+    /// Where the next segment begins.
+    at: usize,
+    /// Where the next tag begins, or the source ends, if it was looked for.
+    tag: Option<usize>,
+}
+
+impl<'p> Segments<'p> {
+    /// What [`split`] makes of the page.
+    #[must_use]
+    pub fn of(source: &'p [u8], syntax: Syntax) -> Segments<'p> {
+        Segments { source, syntax, lexer: Lexer::new(source), at: 0, tag: None }
+    }
+
+    /// The text that is next, if one is.
+    pub fn next_text(&mut self) -> Option<Segment> {
+        let start = self.at;
+        let tag = self.tag.unwrap_or_else(|| self.find_tag());
+        (self.at, self.tag) = (tag, Some(tag));
+        (tag > start).then_some(Segment { kind: Kind::Text, outer: start..tag, inner: start..tag })
+    }
+
+    fn find_tag(&self) -> usize {
+        let mut from = self.at;
+        while let Some(start) = find(self.source, from, *b"<?") {
+            if opening(&self.source[start + 2..], self.syntax).is_some() {
+                return start;
+            }
             from = start + 2;
-            continue;
-        };
-        push_text(&mut segments, text..start);
+        }
+        self.source.len()
+    }
+}
+
+impl Iterator for Segments<'_> {
+    type Item = Segment;
+
+    fn next(&mut self) -> Option<Segment> {
+        if let Some(text) = self.next_text() {
+            return Some(text);
+        }
+        let (source, start) = (self.source, self.at);
+        let (kind, length) = opening(source.get(start + 2..)?, self.syntax)?;
         let open = start + 2 + length;
         let close = match kind {
             Kind::Note => find(source, open, *b"?>"),
-            _ => lexer.tag_end(open),
+            _ => self.lexer.tag_end(open),
         };
         let (inner_end, end) = match close {
             Some(close) => (close, close + 2 + newline(&source[close + 2..])),
             None => (source.len(), source.len()),
         };
-        segments.push(Segment { kind, outer: start..end, inner: open..inner_end });
-        (text, from) = (end, end);
-    }
-    push_text(&mut segments, text..source.len());
-    segments
-}
-
-fn push_text(segments: &mut Vec<Segment>, range: Range<usize>) {
-    if !range.is_empty() {
-        segments.push(Segment { kind: Kind::Text, outer: range.clone(), inner: range });
+        (self.at, self.tag) = (end, None);
+        Some(Segment { kind, outer: start..end, inner: open..inner_end })
     }
 }
 
