@@ -147,6 +147,8 @@ fn run(criterion: &mut Criterion) {
             group.bench_function(format!("{name}{limits}"), |bench| bench.iter(|| site.serve()));
         }
     }
+    let site = Site::new(&[("pLuaRuns", "1")], Path::new(PAGES).join("hello.plua"));
+    group.bench_function("hello in a new state", |bench| bench.iter(|| site.serve()));
     // Strings and tables that Rust makes, as for the rows of a query.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("values.plua");

@@ -68,6 +68,7 @@ pub struct HostPool {
     watchdog: Arc<OnceLock<Watchdog>>,
     own_code: Arc<OwnCode>,
     first_state: OnceLock<u64>,
+    processors: usize,
     shelves: OnceLock<Box<[Shelf]>>,
     /// States that exist or are being made. Changed only by who holds the queue.
     made: AtomicU32,
@@ -99,6 +100,12 @@ thread_local! {
     static OWN: RefCell<HashMap<u64, Box<State>>> = RefCell::default();
 }
 
+/// Processors of the machine, or what its administrator leaves of them. Asking reads files, so it is asked once.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))
+}
+
 fn next_number() -> u64 {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     NUMBER.fetch_add(1, Relaxed)
@@ -116,6 +123,7 @@ impl HostPool {
             watchdog,
             own_code,
             first_state: OnceLock::new(),
+            processors: processors(),
             shelves: OnceLock::new(),
             made: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
@@ -190,10 +198,7 @@ impl HostPool {
 
     /// The shelves, this thread's processor's first.
     fn shelves(&self) -> impl Iterator<Item = &Shelf> {
-        let shelves = self.shelves.get_or_init(|| {
-            let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-            (0..processors).map(|_| Shelf::default()).collect()
-        });
+        let shelves = self.shelves.get_or_init(|| (0..self.processors).map(|_| Shelf::default()).collect());
         let (before, from_here) = shelves.split_at(sched_getcpu().unwrap_or(0) % shelves.len());
         from_here.iter().chain(before)
     }
