@@ -28,6 +28,9 @@ const LONG_PAGE: usize = 100_000;
 /// Pages asked for once.
 const COLD_PAGES: u32 = 20;
 
+/// Starts of the server, each for one first request.
+const STARTS: u32 = 11;
+
 /// Measures everything, `seconds` for each figure, and returns the tables in Markdown.
 ///
 /// # Errors
@@ -177,7 +180,7 @@ fn cold_pages(built: &Built, docroot: &Path) -> Result<String, String> {
         let server = started(plua(built, docroot)?)?;
         ask(&server, "localhost", &format!("/long-{number}.plua"))
     };
-    let after_start: Vec<Duration> = (1..=5).map(first).collect::<Result<_, _>>()?;
+    let after_start: Vec<Duration> = (1..=STARTS).map(first).collect::<Result<_, _>>()?;
     let server = started(plua(built, docroot)?)?;
     ask(&server, "localhost", "/pages/1.plua")?;
     let new_page = |number| ask(&server, "localhost", &format!("/long-{number}.plua"));
