@@ -11,6 +11,7 @@
 //! `unsafe` here for the allocator of a state: no safe interface takes one.
 #![allow(unsafe_code)]
 
+use std::ffi::c_int;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 #[cfg(feature = "luajit")]
@@ -22,6 +23,7 @@ use std::{
 
 #[cfg(feature = "luajit")]
 use mlua::ffi;
+use mlua::ffi::lua_State;
 use mlua::{BString, FromLuaMulti, Function, IntoLuaMulti, Lua};
 
 use crate::time_limit::{Reason, TimeLimitHandle};
@@ -189,6 +191,21 @@ pub fn path_function<A: FromLuaMulti>(
             Err(problem) => (None, Some(problem)),
         })
     })
+}
+
+/// A function for the body of another to call, without mlua's part in it. Nothing marks it while it runs: the other is marked.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+///
+/// # Safety
+/// `body` does what Lua's manual says of C functions. When it raises an error, it owns nothing that would be left behind.
+pub unsafe fn inner_function(
+    lua: &Lua,
+    body: unsafe extern "C-unwind" fn(*mut lua_State) -> c_int,
+) -> mlua::Result<Function> {
+    // SAFETY: the caller's promise.
+    unsafe { lua.create_c_function(body) }
 }
 
 /// What a page may still have, for page functions: what they hold themselves is beyond Lua's count.

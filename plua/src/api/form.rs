@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use mlua::{Lua, LuaString, Table, Value};
 
-use super::{Arguments, Native, fields, json};
+use super::fields::Tables;
+use super::{Arguments, Native, json};
 use crate::form::{self, Upload};
 use crate::memory_limit::Room;
 use crate::query::Fields;
@@ -38,9 +39,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         [] => Ok((Value::Nil, Some("the request has no body".to_string()))),
         body => json::value_or_problem(lua, Room::new(lua, &limit), body),
     })?;
-    native.add("parsePost", |lua, visit, _| {
+    let tables = native.tables.clone();
+    native.add("parsePost", move |lua, visit, _| {
         if &*visit.exchange.request().method != b"POST" {
-            return fields::table(lua, &Fields::default()).map_err(|error| error.to_string());
+            return lua.create_table().map_err(|error| error.to_string());
         }
         let form = match visit.form() {
             Ok(form) => form,
@@ -48,7 +50,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         };
         // They are handed out once.
         let typed = std::mem::take(&mut form.fields);
-        let table = fields::table(lua, &typed).map_err(|error| error.to_string())?;
+        let table = tables.table(&typed).map_err(|error| error.to_string())?;
         for (name, value) in std::mem::take(&mut form.parts) {
             match value {
                 form::Value::Text(text) => add(lua, &table, &name, &[&text]),
@@ -154,10 +156,10 @@ fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
 ///
 /// # Errors
 /// The message for a page whose query has too many.
-pub fn query_fields(lua: &Lua, visit: &mut Visit) -> Result<Table, String> {
+pub fn query_fields(tables: &Tables, visit: &mut Visit) -> Result<Table, String> {
     let request = visit.exchange.request();
     match Fields::decode(request.query.as_deref().unwrap_or_default(), visit.limits.fields) {
-        Some(fields) => fields::table(lua, &fields).map_err(|error| error.to_string()),
+        Some(fields) => tables.table(&fields).map_err(|error| error.to_string()),
         None => {
             let error = form::too_many_fields("query", &visit.limits);
             Err(visit.refuse(error))

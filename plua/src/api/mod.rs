@@ -480,7 +480,7 @@ pub fn native(
     limit: TimeLimitHandle,
     settings: &Settings,
 ) -> mlua::Result<Table> {
-    let native = Native { lua, slot, limit, table: lua.create_table()? };
+    let native = Native { lua, slot, limit, tables: fields::Tables::new(lua)?, table: lua.create_table()? };
     response::install(&native)?;
     request::install(&native)?;
     script::install(&native)?;
@@ -508,6 +508,7 @@ struct Native<'a> {
     lua: &'a Lua,
     slot: &'a Slot,
     limit: TimeLimitHandle,
+    tables: fields::Tables,
     table: Table,
 }
 

@@ -13,7 +13,8 @@ use crate::visit::Visit;
 const PAGE_FUNCTIONS_VERSION: u32 = 53;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    native.add("parseGet", |lua, visit, _| query_fields(lua, visit))?;
+    let tables = native.tables.clone();
+    native.add("parseGet", move |_, visit, _| query_fields(&tables, visit))?;
     native.add("getEnv", |lua, visit, _| environment(lua, visit).map_err(|error| error.to_string()))?;
     Ok(())
 }
