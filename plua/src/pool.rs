@@ -69,6 +69,8 @@ pub struct HostPool {
     own_code: Arc<OwnCode>,
     first_state: OnceLock<u64>,
     processors: usize,
+    /// Bytes that a state holds at first, once one has counted them.
+    fresh: OnceLock<usize>,
     shelves: OnceLock<Box<[Shelf]>>,
     /// States that exist or are being made. Changed only by who holds the queue.
     made: AtomicU32,
@@ -124,6 +126,7 @@ impl HostPool {
             own_code,
             first_state: OnceLock::new(),
             processors: processors(),
+            fresh: OnceLock::new(),
             shelves: OnceLock::new(),
             made: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
@@ -244,7 +247,7 @@ impl HostPool {
         let number = next_number();
         self.first_state.get_or_init(|| number);
         let mut state = State::new(number, &self.settings, self.cache.clone(), watchdog, &self.own_code)?;
-        state.initialise(&self.settings)?;
+        state.initialise(&self.settings, &self.fresh)?;
         Ok(Box::new(state))
     }
 

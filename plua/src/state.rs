@@ -5,7 +5,7 @@
 
 use std::env;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value};
@@ -177,11 +177,11 @@ impl State {
     }
 
     /// Runs the file of `pLuaInit`, if there is one, and begins to count memory. To be called once, before the first
-    /// page; a state that fails here must not run any.
+    /// page; a state that fails here must not run any. States of these settings share `fresh`: the bytes one holds.
     ///
     /// # Errors
     /// What the file failed with.
-    pub fn initialise(&mut self, settings: &Settings) -> Result<(), Error> {
+    pub fn initialise(&mut self, settings: &Settings, fresh: &OnceLock<usize>) -> Result<(), Error> {
         if let Some(file) = settings.init() {
             let path = Path::new(file);
             let page = self
@@ -211,9 +211,17 @@ impl State {
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("globals could not be set apart: {error}")))?;
         }
         match settings.limits().memory {
-            0 => Ok(()),
-            kilobytes => self.limit_memory(kilobytes),
+            0 => {}
+            // That file may leave more in one state than in another.
+            kilobytes if settings.init().is_some() => self.limit_memory(kilobytes, None)?,
+            kilobytes => {
+                self.limit_memory(kilobytes, fresh.get().copied())?;
+                if let Some(memory) = &self.memory {
+                    fresh.get_or_init(|| memory.fresh());
+                }
+            }
         }
+        Ok(())
     }
 
     /// The number of a file's function, which is loaded if it was not, for a page of so many kilobytes; 0 is no limit.
@@ -227,11 +235,11 @@ impl State {
         }
     }
 
-    /// Allows the next page so many kilobytes beyond a fresh state; 0 is no limit.
-    fn limit_memory(&mut self, kilobytes: u32) -> Result<(), Error> {
+    /// Allows the next page so many kilobytes beyond a fresh state, which held so many bytes if that is known; 0 is no limit.
+    fn limit_memory(&mut self, kilobytes: u32, fresh: Option<usize>) -> Result<(), Error> {
         let memory = match self.memory.take() {
             Some(memory) => Ok(memory),
-            None => MemoryLimit::new(&self.lua, self.limit.handle()),
+            None => MemoryLimit::new(&self.lua, self.limit.handle(), fresh),
         };
         memory
             .and_then(|memory| self.memory.insert(memory).start(&self.lua, kilobytes))
@@ -247,7 +255,7 @@ impl State {
         }
         match limits.memory {
             0 if self.memory.is_none() => Ok(()),
-            kilobytes => self.limit_memory(kilobytes),
+            kilobytes => self.limit_memory(kilobytes, None),
         }
     }
 

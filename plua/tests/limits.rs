@@ -86,6 +86,21 @@ fn a_page_over_its_memory_limit_ends_and_the_next_one_works() {
 }
 
 #[test]
+fn each_state_of_a_host_allows_its_page_as_much_memory_as_the_first() {
+    let holding = |kilobytes: u32| {
+        format!("<? local t, text = {{}}, ('x'):rep(1020) for i = 1, {kilobytes} do t[i] = text .. i end ?>fine")
+    };
+    let site = Site::new(
+        "pLuaStates 1\npLuaRuns 1\npLuaMemoryLimit 2000",
+        &[("less.plua", &holding(1700)), ("more.plua", &holding(2000))],
+    );
+    for _ in 0..3 {
+        assert_eq!(site.get("less.plua").text(), "fine");
+        assert_eq!(site.get("more.plua").status, 500);
+    }
+}
+
+#[test]
 fn memory_kept_in_globals_does_not_fail_later_pages() {
     let site = Site::new(
         "pLuaStates 1\npLuaMemoryLimit 8000",
