@@ -12,7 +12,10 @@ use crate::exchange::Exchange;
 /// Largest body kept in memory, in bytes: forms and most JSON fit, and a thousand requests at once take 256 MB.
 pub const IN_MEMORY: usize = 256 * 1024;
 
-/// Bytes asked of the server at a time; httpd gives 8,000 of them at most.
+/// Bytes asked of the server at first: most forms are no longer, and memory must be empty before it is filled.
+const FIRST_PIECE: usize = 1024;
+
+/// Bytes asked of the server at a time after that; httpd gives 8,000 of them at most.
 const PIECE: usize = 8 * 1024;
 
 /// A body that has come in whole.
@@ -38,12 +41,18 @@ impl Body {
         // Beyond IN_MEMORY, what is not in the file yet.
         let mut pending = Vec::new();
         let mut file = None;
-        let mut piece = [0; PIECE];
+        let (mut first_piece, mut piece) = ([0; FIRST_PIECE], Vec::new());
         loop {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(Error::new(ErrorKind::TimeLimit, "the request's body took until the time limit"));
             }
-            let count = match exchange.read_body(&mut piece) {
+            let piece = if size < FIRST_PIECE as u64 {
+                first_piece.as_mut_slice()
+            } else {
+                piece.resize(PIECE, 0);
+                piece.as_mut_slice()
+            };
+            let count = match exchange.read_body(piece) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

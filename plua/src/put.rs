@@ -235,7 +235,10 @@ impl Write for Place {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // SAFETY: whoever makes a place vouches for room for all that is written to it, away from what is read.
         unsafe {
-            self.next.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            match bytes.len() {
+                length @ 0..=SHORT => copy_short(bytes.as_ptr(), length, self.next),
+                length => self.next.copy_from_nonoverlapping(bytes.as_ptr(), length),
+            }
             self.next = self.next.add(bytes.len());
         }
         Ok(bytes.len())

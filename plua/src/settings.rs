@@ -5,7 +5,8 @@ mod library;
 mod limits;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use directive::{DIRECTIVES, Directive, Scope};
@@ -156,8 +157,9 @@ impl Settings {
 
     /// The folder for uploaded files and large bodies.
     #[must_use]
-    pub fn upload_folder(&self) -> PathBuf {
-        self.upload_folder.clone().unwrap_or_else(env::temp_dir)
+    pub fn upload_folder(&self) -> &Path {
+        static TEMPORARY: OnceLock<PathBuf> = OnceLock::new();
+        self.upload_folder.as_deref().unwrap_or_else(|| TEMPORARY.get_or_init(env::temp_dir))
     }
 
     /// Whether `<?=` escapes HTML.

@@ -141,9 +141,8 @@ impl Visit {
     /// # Errors
     /// What [`Body::read`] said then.
     pub fn body(&mut self) -> Result<&mut Body, Error> {
-        let (exchange, host, deadline) = (&mut *self.exchange, &self.host, self.deadline.and_then(End::instant));
-        let body = self.body.get_or_insert_with(|| Body::read(exchange, &host.upload_folder(), deadline).into());
-        body.as_mut().as_mut().map_err(|error| error.clone())
+        let Visit { exchange, host, body, deadline, .. } = self;
+        read_body(body, &mut **exchange, host, *deadline)
     }
 
     /// The form in the body, read when it is first asked for; an empty one when the body holds none.
@@ -155,8 +154,12 @@ impl Visit {
             Some(form) => form,
             None => {
                 let content_type = self.content_type();
-                let (limits, folder) = (self.limits, self.host.upload_folder());
-                Form::read(&content_type, &limits, &folder, || self.body())?.into()
+                let Visit { exchange, host, body, limits, deadline, .. } = self;
+                let (exchange, host, deadline) = (&mut **exchange, &**host, *deadline);
+                Form::read(&content_type, limits, host.upload_folder(), move || {
+                    read_body(body, exchange, host, deadline)
+                })?
+                .into()
             }
         };
         Ok(self.form.insert(form))
@@ -313,6 +316,20 @@ impl Visit {
     pub fn language(&self, path: &Path) -> Language {
         language(&self.settings, path)
     }
+}
+
+/// The body that is kept, or else read now.
+///
+/// # Errors
+/// What [`Body::read`] said when it was read.
+fn read_body<'b>(
+    kept: &'b mut Option<Box<Result<Body, Error>>>,
+    exchange: &mut dyn Exchange,
+    host: &Settings,
+    deadline: Option<End>,
+) -> Result<&'b mut Body, Error> {
+    let read = || Body::read(exchange, host.upload_folder(), deadline.and_then(End::instant)).into();
+    kept.get_or_insert_with(read).as_mut().as_mut().map_err(|error| error.clone())
 }
 
 /// Whether an error says that calls or files are nested too deep, which ends the page and not only the file that did it.

@@ -134,7 +134,7 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
 
 /// Makes an empty file that no other has the name of. Pages must be able to open it by its name if they get it.
 fn temporary_file(settings: &Settings, is_named: bool) -> Result<PathBuf, String> {
-    let mut folder = settings.upload_folder();
+    let mut folder = settings.upload_folder().to_path_buf();
     if is_named {
         folder = confinement::within(settings, &folder)
             .map_err(|_| "no temporary file can be named: pLuaUploadFolder is not within pLuaBaseDir")?;
