@@ -1,5 +1,6 @@
 //! The pages a state has loaded, and how it gets those it has not: from the host's cache, or compiled.
 
+use std::borrow::Cow;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lru::LruCache;
-use mlua::chunk::ChunkMode;
+use mlua::chunk::{AsChunk, ChunkMode};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::cache::{self, ChunkCache};
@@ -39,7 +40,14 @@ impl LoadError {
 
 struct Loaded {
     chunk: Arc<Chunk>,
+    /// The chunk's own, here because each request looks at them: what a page of many needs is in no cache of the processor.
+    stamp: Stamp,
+    language: Language,
     number: u32,
+    /// The number given last when this was made the most recently used.
+    moved: u32,
+    /// Whether `identities` has it.
+    is_identified: bool,
 }
 
 /// Bytes of compiled files that a state keeps at most: what the host's cache keeps of one file. Those in the cache are
@@ -50,6 +58,9 @@ const MOST_BYTES: usize = cache::MOST_BYTES / 4;
 pub struct Loader {
     cache: Arc<ChunkCache>,
     loaded: LruCache<Box<[u8]>, Loaded>,
+    /// Files that may be loaded before a use counts as a later one. To keep the exact order, each request would write to
+    /// what is known of three files beside its own.
+    slack: u32,
     /// Of all that are loaded.
     bytes: usize,
     /// Kilobytes a page may have; 0 is no limit.
@@ -63,13 +74,14 @@ pub struct Loader {
     pages: Table,
     /// Texts of pages too long to hold them, by number.
     texts: Table,
-    /// Which file each page was read from, by number: two of one identity are one file under two names.
+    /// Which file each page was read from that another has included, by number: two of one identity are one file under
+    /// two names.
     identities: Table,
 }
 
 impl Loader {
-    /// A loader for a new state whose code keeps functions in `pages`, texts in `texts` and what [`identity`] makes in
-    /// `identities`.
+    /// A loader for a new state whose code keeps functions in `pages`, texts in `texts` and what [`identity`] makes of
+    /// files that others include in `identities`.
     #[must_use]
     pub fn new(
         lua: &Lua,
@@ -81,9 +93,22 @@ impl Loader {
     ) -> Loader {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         let keeps_functions = settings.keeps_functions();
+        let slack = files.get() as u32 / 16;
         let loaded = LruCache::new(files);
         let globals = lua.globals();
-        Loader { cache, loaded, bytes: 0, memory: 0, keeps_functions, next: 0, globals, pages, texts, identities }
+        Loader {
+            cache,
+            loaded,
+            slack,
+            bytes: 0,
+            memory: 0,
+            keeps_functions,
+            next: 0,
+            globals,
+            pages,
+            texts,
+            identities,
+        }
     }
 
     /// Refuses files that are larger than the memory of the next page, in kilobytes; 0 is no limit.
@@ -102,15 +127,49 @@ impl Loader {
             Some(stamp) => stamp,
             None => Stamp::from(&path.metadata().map_err(LoadError::Io)?),
         };
-        if let Some(loaded) = self.loaded.get(path.as_os_str().as_bytes())
-            && loaded.chunk.stamp == stamp
-            && loaded.chunk.language == language
-        {
-            return Ok(loaded.number);
+        self.loaded_number(lua, path, &stamp, language).map(|(number, _)| number)
+    }
+
+    /// The same for a file that another includes, whose identity the state's code then finds too.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load_part(&mut self, lua: &Lua, path: &Path, stamp: &Stamp, language: Language) -> Result<u32, LoadError> {
+        injection::panic_at("load");
+        let (number, is_identified) = self.loaded_number(lua, path, stamp, language)?;
+        if !is_identified && let Some(loaded) = self.loaded.peek_mut(path.as_os_str().as_bytes()) {
+            self.identities
+                .raw_set(number, identity(&loaded.stamp))
+                .map_err(|error| LoadError::Page(engine_error(error)))?;
+            loaded.is_identified = true;
         }
-        let (chunk, function) = match self.cache.get(path, &stamp, language) {
+        Ok(number)
+    }
+
+    /// A file's number, and whether `identities` has it.
+    fn loaded_number(
+        &mut self,
+        lua: &Lua,
+        path: &Path,
+        stamp: &Stamp,
+        language: Language,
+    ) -> Result<(u32, bool), LoadError> {
+        let name = path.as_os_str().as_bytes();
+        if let Some(loaded) = self.loaded.peek_mut(name)
+            && loaded.stamp == *stamp
+            && loaded.language == language
+        {
+            let found = (loaded.number, loaded.is_identified);
+            if self.next.wrapping_sub(loaded.moved) >= self.slack {
+                loaded.moved = self.next;
+                self.loaded.promote(name);
+            }
+            return Ok(found);
+        }
+        let (chunk, function) = match self.cache.get(path, stamp, language) {
             Some(chunk) => {
-                let function = load(lua, &self.globals, path, &chunk.bytecode, ChunkMode::Binary);
+                let function =
+                    lua.load(Bytecode(&chunk.bytecode)).set_environment(self.globals.clone()).into_function();
                 (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
             }
             None => {
@@ -120,7 +179,8 @@ impl Loader {
                 (chunk, function)
             }
         };
-        self.keep(lua, path, chunk, &function).map_err(|error| LoadError::Page(engine_error(error)))
+        let number = self.keep(lua, path, chunk, &function).map_err(|error| LoadError::Page(engine_error(error)))?;
+        Ok((number, false))
     }
 
     /// The source a path was loaded from.
@@ -144,10 +204,11 @@ impl Loader {
             }
             self.texts.raw_set(number, groups)?;
         }
-        self.identities.raw_set(number, identity(&chunk.stamp))?;
         self.pages.raw_set(number, function)?;
         self.bytes += chunk.size();
-        if let Some((_, old)) = self.loaded.push(path.as_os_str().as_bytes().into(), Loaded { chunk, number }) {
+        let (stamp, language) = (chunk.stamp, chunk.language);
+        let loaded = Loaded { chunk, stamp, language, number, moved: number, is_identified: false };
+        if let Some((_, old)) = self.loaded.push(path.as_os_str().as_bytes().into(), loaded) {
             self.forget(&old)?;
         }
         // The one that is to run stays.
@@ -187,8 +248,29 @@ pub fn identity(stamp: &Stamp) -> String {
     format!("{}:{}", stamp.device, stamp.inode)
 }
 
-fn load(lua: &Lua, globals: &Table, path: &Path, code: &[u8], mode: ChunkMode) -> mlua::Result<Function> {
-    let chunk = lua.load(code).set_name(format!("@{}", path.display())).set_mode(mode);
+/// Bytecode of ours. It has its file's name in it; this one is for mlua, which otherwise makes one up, at a fifth of the cost
+/// of loading a small page.
+struct Bytecode<'c>(&'c [u8]);
+
+impl AsChunk for Bytecode<'_> {
+    fn name(&self) -> Option<String> {
+        Some("=page".to_string())
+    }
+
+    fn mode(&self) -> Option<ChunkMode> {
+        Some(ChunkMode::Binary)
+    }
+
+    fn source<'a>(&self) -> io::Result<Cow<'a, [u8]>>
+    where
+        Self: 'a,
+    {
+        Ok(Cow::Borrowed(self.0))
+    }
+}
+
+fn load(lua: &Lua, globals: &Table, path: &Path, code: &[u8]) -> mlua::Result<Function> {
+    let chunk = lua.load(code).set_name(format!("@{}", path.display())).set_mode(ChunkMode::Text);
     chunk.set_environment(globals.clone()).into_function()
 }
 
@@ -211,10 +293,10 @@ pub fn compile(
     let load = |code: &[u8]| {
         let whole =
             if cfg!(feature = "luajit") && translated.is_fit_for_function() { emit::as_function(code) } else { None };
-        let whole = whole.and_then(|code| load(lua, globals, path, &code, ChunkMode::Text).ok());
+        let whole = whole.and_then(|code| load(lua, globals, path, &code).ok());
         match whole.and_then(|chunk| chunk.call(()).ok()) {
             Some(function) => Ok(function),
-            None => load(lua, globals, path, code, ChunkMode::Text),
+            None => load(lua, globals, path, code),
         }
     };
     let keeping = keeping.and_then(|code| load(&code).ok());

@@ -189,6 +189,16 @@ fn include_gives_what_the_file_returns_after_true() {
 }
 
 #[test]
+fn a_file_that_was_a_page_of_its_own_before_is_still_known_by_all_its_names_when_it_is_included() {
+    let page = "<? include('p.plua') ?>,<?= include_once('./p.plua') ?>";
+    let site = Site::new("", &[("p.plua", "p"), ("page.plua", page)]);
+    assert_eq!(site.get("p.plua").text(), "p");
+    for _ in 0..2 {
+        assert_eq!(site.get("page.plua").text(), "p,true");
+    }
+}
+
+#[test]
 fn include_once_runs_a_file_once_in_a_request_whatever_it_is_called() {
     let site = Site::new(
         "pLuaStates 1",

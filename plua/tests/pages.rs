@@ -131,6 +131,17 @@ fn more_pages_than_pluafiles_still_work() {
 }
 
 #[test]
+fn a_page_that_is_asked_for_again_and_again_stays_loaded_while_others_come_and_go() {
+    let site = Site::new("pLuaFiles 32", &[("often.plua", "<? function f() end ?><?= f ?>")]);
+    let first = site.get("often.plua").text();
+    for name in 0..50 {
+        site.write(&format!("{name}.plua"), "once");
+        assert_eq!(site.get(&format!("{name}.plua")).text(), "once");
+        assert_eq!(site.get("often.plua").text(), first, "its function is made once, when it is loaded");
+    }
+}
+
+#[test]
 fn status_and_headers_can_be_set_after_output() {
     let seen = page(
         "text<? setReturnCode(404) header('X-One', 1) header('x-one', 'two') header('X-More', 'a') \

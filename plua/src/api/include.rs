@@ -41,7 +41,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         let language = visit.language(&path);
         let Some(mut loader) = loading.try_lock() else { return refused(IN_FINALIZER) };
         let Some(loader) = loader.as_mut() else { return Ok((true, Value::Nil, Value::Nil, Value::Nil)) };
-        match loader.load(lua, &path, Some(stamp), language) {
+        match loader.load_part(lua, &path, &stamp, language) {
             Ok(number) => {
                 // The next request may have another file there, or none that it may open.
                 let lasting = including.is_none() && !visit.is_own_upload(&path);
