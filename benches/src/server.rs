@@ -230,6 +230,11 @@ impl Built {
         &self.plua
     }
 
+    /// The bare handler's.
+    pub fn bare(&self) -> &Path {
+        &self.bare
+    }
+
     /// Compiles the bare handler into `folder` and finds our module, built before, next to this program.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ pub const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// What wrk saw.
 pub struct Load {
+    /// Answers.
+    pub requests: f64,
     /// Answers in a second.
     pub requests_per_second: f64,
     /// The time half of the answers took at most.
@@ -55,6 +57,7 @@ pub fn load(url: &str, seconds: u32, connections: u32, script: Option<&str>) -> 
     }
     let figures = || {
         Some(Load {
+            requests: text.lines().find_map(|line| line.split_once(" requests in ")?.0.trim().parse().ok())?,
             requests_per_second: line("Requests/sec:")?.parse().ok()?,
             median: time(line("50%")?)?,
             p99: time(line("99%")?)?,
