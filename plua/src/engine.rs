@@ -133,7 +133,7 @@ impl Host {
             self.log_new_state(state.number(), &mut *exchange);
         }
         let settings = state.settings_in(file.settings, &self.settings);
-        let visit = Box::new(Visit::new(exchange, file.path.to_path_buf(), settings));
+        let visit = Visit::new(exchange, file.path.to_path_buf(), settings);
         // The page around this one goes on in its own folder.
         let folder = if inside { env::current_dir().ok() } else { None };
         let answer = state.run(visit, file.stamp, conclude);
@@ -159,7 +159,7 @@ impl Host {
 fn conclude(visit: &mut Visit, outcome: Outcome<'_>) -> Answer {
     match outcome {
         Outcome::Done(body) => done(visit, body),
-        Outcome::Failed(error) => failed(visit, error),
+        Outcome::Failed(error) => failed(visit, *error),
         Outcome::Unreadable(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Answer::Status(404, Vec::new()),
             io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {

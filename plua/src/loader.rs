@@ -166,6 +166,12 @@ impl Loader {
             }
             return Ok(found);
         }
+        Ok((self.read(lua, path, stamp, language)?, false))
+    }
+
+    /// The number of a file that is not loaded, or was changed.
+    #[inline(never)]
+    fn read(&mut self, lua: &Lua, path: &Path, stamp: &Stamp, language: Language) -> Result<u32, LoadError> {
         let (chunk, function) = match self.cache.get(path, stamp, language) {
             Some(chunk) => {
                 let function =
@@ -179,8 +185,7 @@ impl Loader {
                 (chunk, function)
             }
         };
-        let number = self.keep(lua, path, chunk, &function).map_err(|error| LoadError::Page(engine_error(error)))?;
-        Ok((number, false))
+        self.keep(lua, path, chunk, &function).map_err(|error| LoadError::Page(engine_error(error)))
     }
 
     /// The source a path was loaded from.

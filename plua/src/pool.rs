@@ -234,6 +234,8 @@ impl HostPool {
         }
     }
 
+    // What making one takes on the stack, a page need not stand on.
+    #[inline(never)]
     fn make(&self) -> Result<Box<State>, Error> {
         let watchdog = match self.watchdog.get() {
             Some(watchdog) => watchdog,

@@ -45,6 +45,9 @@ type Parts = (
     Option<Function>,
 );
 
+/// What the state's own code says of a page: whether it ran to its end, and what it put out.
+type Ran = mlua::Result<(bool, [Value; 2])>;
+
 /// Time the state's own code has to describe an error.
 const FAULT_TIME: Duration = Duration::from_secs(1);
 
@@ -65,7 +68,7 @@ pub enum Outcome<'a> {
     /// Its file could not be read.
     Unreadable(std::io::Error),
     /// It failed.
-    Failed(Error),
+    Failed(Box<Error>),
 }
 
 /// One Lua state. It serves one request at a time, on any thread.
@@ -292,6 +295,8 @@ impl State {
     }
 
     /// Runs the page of a visit; `conclude` answers its request.
+    ///
+    /// Few pages need what is in other functions here, which then take no room on the stack of this one.
     pub fn run<R>(
         &mut self,
         mut visit: Box<Visit>,
@@ -302,42 +307,23 @@ impl State {
         self.spoiled = true;
         self.runs += 1;
         (visit.run, visit.state) = (self.runs, self.number);
-        let limits = visit.limits;
-        let page = match self.load(&visit.path, stamp, visit.language(&visit.path), limits.memory) {
+        let memory_limit = visit.limits.memory;
+        let page = match self.prepare(&mut visit, stamp) {
             Ok(page) => page,
-            Err(LoadError::Io(error)) => {
-                let answer = conclude(&mut visit, Outcome::Unreadable(error));
-                self.spoiled = false;
-                return answer;
-            }
-            Err(LoadError::Page(error)) => {
-                let spoiled = error.kind.spoils_state();
-                let answer = conclude(&mut visit, Outcome::Failed(error));
+            Err(refusal) => {
+                let (outcome, spoiled) = *refusal;
+                let answer = conclude(&mut visit, outcome);
                 self.spoiled = spoiled;
                 return answer;
             }
         };
-        if let Err(error) = self.set_limits(&limits) {
-            return conclude(&mut visit, Outcome::Failed(error));
-        }
-        if !limits.timeout.is_zero() {
-            visit.deadline = Some(self.limit.start(limits.timeout));
-        }
-        let is_between = visit.settings.prepend().or(visit.settings.append()).is_some();
-        let settings = is_between.then(|| visit.settings.clone());
-        let (before, after) =
-            settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
+        let is_alone = !self.reads_anew && visit.settings.prepend().or(visit.settings.append()).is_none();
         *self.slot.lock() = Some(visit);
-        let is_alone = !is_between && !self.reads_anew;
         let ended = match self.page_call.as_mut().filter(|page_call| is_alone && page_call.is_ready()) {
             Some(page_call) => page_call.run(page),
             None => Ended::NotYet,
         };
-        let ran = match ended {
-            Ended::Plain => None,
-            Ended::Done | Ended::Failed => Some(self.finish.call(ended == Ended::Done)),
-            Ended::NotYet => Some(self.run.call((page, before, after, self.reads_anew))),
-        };
+        let ran = if ended == Ended::Plain { None } else { Some(self.complete(ended, page)) };
         // A page that only put out text has no files.
         let (stopped, has_closed) = match ran {
             None => (self.limit.stop(), true),
@@ -347,10 +333,7 @@ impl State {
             memory.stop();
         }
         let was_stopped = stopped.is_some() || !has_closed;
-        let failed = match (&ran, stopped) {
-            (None, None) => None,
-            (ran, stopped) => self.failed(ran.as_ref(), stopped),
-        };
+        let failed = if ran.is_none() && !was_stopped { None } else { self.failed(ran.as_deref(), stopped) };
         let Some(mut visit) = self.slot.lock().take() else {
             unreachable!("only State::run empties the slot");
         };
@@ -359,15 +342,14 @@ impl State {
         if !visit.databases.is_empty() {
             self.end_databases(&mut visit);
         }
-        let failed = visit.panicked().or(failed).or_else(|| visit.overdue());
-        let spoiled = was_stopped || failed.as_ref().is_some_and(|error| error.kind.spoils_state());
-        if let Some(error) = failed {
+        if let Some(error) = visit.failure(failed) {
+            let spoiled = was_stopped || error.kind.spoils_state();
             let answer = conclude(&mut visit, Outcome::Failed(error));
             self.spoiled = spoiled || self.forget_large_files().is_err();
             return answer;
         }
-        let returned = ran.and_then(Result::ok).map(|(_, address, length)| [address, length]);
-        let (answer, length) = match output::with_output(returned.as_ref(), self.page_call.as_ref(), |bytes| {
+        let returned = ran.as_deref().and_then(|ran| ran.as_ref().ok()).map(|(_, returned)| returned);
+        let (answer, length) = match output::with_output(returned, self.page_call.as_ref(), |bytes| {
             let outcome = match visit.is_too_much(bytes.len()) {
                 true => Outcome::Failed(over_output_limit()),
                 false => Outcome::Done(bytes),
@@ -377,18 +359,51 @@ impl State {
             Ok(answer) => answer,
             Err(_) => unreachable!("prelude.lua returns the contents of its buffer, or has them in the area"),
         };
-        self.spoiled = spoiled;
+        self.spoiled = was_stopped;
         if length > LARGE_OUTPUT {
             self.spoiled |= self.tidy.call::<()>(()).is_err();
         }
         self.spoiled |= self.forget_large_files().is_err();
-        self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, limits.memory));
+        self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, memory_limit));
         self.settings = Some(visit.into_settings());
         answer
     }
 
+    /// Loads a visit's page, sets its limits and starts its time; the page's number. When it cannot run: why, and whether the
+    /// state is spoiled.
+    fn prepare(&mut self, visit: &mut Visit, stamp: Option<Stamp>) -> Result<u32, Box<(Outcome<'static>, bool)>> {
+        let limits = visit.limits;
+        let page =
+            self.load(&visit.path, stamp, visit.language(&visit.path), limits.memory).map_err(|error| match error {
+                LoadError::Io(error) => (Outcome::Unreadable(error), false),
+                LoadError::Page(error) => {
+                    let spoiled = error.kind.spoils_state();
+                    (Outcome::Failed(error.into()), spoiled)
+                }
+            })?;
+        self.set_limits(&limits).map_err(|error| (Outcome::Failed(error.into()), true))?;
+        if !limits.timeout.is_zero() {
+            visit.deadline = Some(self.limit.start(limits.timeout));
+        }
+        Ok(page)
+    }
+
+    /// What the state's own code makes of a page that Rust has called, or which it has to run itself.
+    #[inline(never)]
+    fn complete(&self, ended: Ended, page: u32) -> Box<Ran> {
+        let ran = if ended == Ended::NotYet {
+            let settings = self.slot.lock().as_ref().map(|visit| visit.settings.clone());
+            let between = settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
+            self.run.call((page, between.0, between.1, self.reads_anew))
+        } else {
+            self.finish.call(ended == Ended::Done)
+        };
+        Box::new(ran.map(|(fine, address, length)| (fine, [address, length])))
+    }
+
     /// Ends the page's time, and what it has in the state that would outlive it: hooks and open files, for some of which this
     /// waits. Why it was stopped, if it was, and whether its files are closed.
+    #[inline(never)]
     fn stop_and_close(&self) -> (Option<(Reason, Vec<Call>)>, bool) {
         let (opens_files, sets_hook) =
             self.slot.lock().as_ref().map_or((false, false), |visit| (visit.opens_files, visit.sets_hook));
@@ -411,17 +426,14 @@ impl State {
     }
 
     /// Why the page failed that ran last, if it did. `ran` is what the state's own code said of it, if that had to.
-    fn failed(
-        &self,
-        ran: Option<&mlua::Result<(bool, Value, Value)>>,
-        stopped: Option<(Reason, Vec<Call>)>,
-    ) -> Option<Error> {
+    #[inline(never)]
+    fn failed(&self, ran: Option<&Ran>, stopped: Option<(Reason, Vec<Call>)>) -> Option<Box<Error>> {
         // A page that caught it may have ended before it was stopped.
         let too_much = matches!(stopped, Some((Reason::Output, _)));
         match ran {
-            None | Some(Ok((true, ..))) if !too_much => None,
-            None | Some(Ok(_)) => Some(self.failure(None, stopped)),
-            Some(Err(error)) => Some(self.failure(Some(error), stopped)),
+            None | Some(Ok((true, _))) if !too_much => None,
+            None | Some(Ok(_)) => Some(self.failure(None, stopped).into()),
+            Some(Err(error)) => Some(self.failure(Some(error), stopped).into()),
         }
     }
 
@@ -495,6 +507,6 @@ impl State {
     }
 }
 
-fn over_output_limit() -> Error {
-    Error::new(ErrorKind::OutputLimit, Reason::Output.message().to_string_lossy())
+fn over_output_limit() -> Box<Error> {
+    Error::new(ErrorKind::OutputLimit, Reason::Output.message().to_string_lossy()).into()
 }

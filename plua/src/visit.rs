@@ -101,10 +101,12 @@ pub struct Visit {
 
 impl Visit {
     /// A visit of which nothing has happened.
+    // What is on the stack here is gone when the page runs.
+    #[inline(never)]
     #[must_use]
-    pub fn new(exchange: Box<dyn Exchange>, path: PathBuf, settings: VisitSettings) -> Visit {
+    pub fn new(exchange: Box<dyn Exchange>, path: PathBuf, settings: VisitSettings) -> Box<Visit> {
         let VisitSettings { directory: settings, host, limits } = settings;
-        Visit {
+        Box::new(Visit {
             exchange,
             folder_length: path.as_os_str().as_bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0),
             path,
@@ -126,7 +128,7 @@ impl Visit {
             body: None,
             form: None,
             refusal: None,
-        }
+        })
     }
 
     /// What is left of it for the next one.
@@ -257,14 +259,11 @@ impl Visit {
         self.deadline.map(End::left)
     }
 
-    /// The failure that a panic in a page function is, if there was one.
-    pub fn panicked(&mut self) -> Option<Error> {
-        self.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic))
-    }
-
-    /// The failure of a page that caught the refusal of a page function past its time, and ended before the watchdog came.
-    pub fn overdue(&mut self) -> Option<Error> {
-        self.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit).map(|refusal| *refusal)
+    /// Why the page failed after all: by a panic in a page function, `failed`, or because it caught the refusal of one past
+    /// its time and ended before the watchdog came.
+    pub fn failure(&mut self, failed: Option<Box<Error>>) -> Option<Box<Error>> {
+        let panicked = self.panic.take().map(|panic| Error::new(ErrorKind::Internal, panic).into());
+        panicked.or(failed).or_else(|| self.refusal.take().filter(|refusal| refusal.kind == ErrorKind::TimeLimit))
     }
 
     /// Whether so many bytes more would go over the output limit.
