@@ -48,5 +48,5 @@ pub mod fuzzing {
     pub use crate::form::{Form, Value};
     pub use crate::memory_limit::Room;
     pub use crate::query::Fields;
-    pub use crate::visit::Visit;
+    pub use crate::visit::{Visit, VisitSettings};
 }

@@ -44,8 +44,8 @@ struct Loaded {
     stamp: Stamp,
     language: Language,
     number: u32,
-    /// The number given last when this was made the most recently used.
-    moved: u32,
+    /// Whether it was asked for since it was loaded, or since it was its turn to leave.
+    is_used: bool,
     /// Whether `identities` has it.
     is_identified: bool,
 }
@@ -54,13 +54,12 @@ struct Loaded {
 /// no others.
 const MOST_BYTES: usize = cache::MOST_BYTES / 4;
 
-/// A state's compiled functions by path, the least recently used leaving when there are too many.
+/// A state's compiled functions by path. When there are too many, one leaves that has not been used for long: their turns come
+/// in the order they were loaded in, and one that was used since its last turn stays for another round. The exact order of
+/// use would take each request three writes to what is known of other files.
 pub struct Loader {
     cache: Arc<ChunkCache>,
     loaded: LruCache<Box<[u8]>, Loaded>,
-    /// Files that may be loaded before a use counts as a later one. To keep the exact order, each request would write to
-    /// what is known of three files beside its own.
-    slack: u32,
     /// Of all that are loaded.
     bytes: usize,
     /// Kilobytes a page may have; 0 is no limit.
@@ -93,22 +92,9 @@ impl Loader {
     ) -> Loader {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         let keeps_functions = settings.keeps_functions();
-        let slack = files.get() as u32 / 16;
         let loaded = LruCache::new(files);
         let globals = lua.globals();
-        Loader {
-            cache,
-            loaded,
-            slack,
-            bytes: 0,
-            memory: 0,
-            keeps_functions,
-            next: 0,
-            globals,
-            pages,
-            texts,
-            identities,
-        }
+        Loader { cache, loaded, bytes: 0, memory: 0, keeps_functions, next: 0, globals, pages, texts, identities }
     }
 
     /// Refuses files that are larger than the memory of the next page, in kilobytes; 0 is no limit.
@@ -159,12 +145,8 @@ impl Loader {
             && loaded.stamp == *stamp
             && loaded.language == language
         {
-            let found = (loaded.number, loaded.is_identified);
-            if self.next.wrapping_sub(loaded.moved) >= self.slack {
-                loaded.moved = self.next;
-                self.loaded.promote(name);
-            }
-            return Ok(found);
+            loaded.is_used = true;
+            return Ok((loaded.number, loaded.is_identified));
         }
         Ok((self.read(lua, path, stamp, language)?, false))
     }
@@ -210,16 +192,18 @@ impl Loader {
             self.texts.raw_set(number, groups)?;
         }
         self.pages.raw_set(number, function)?;
-        self.bytes += chunk.size();
-        let (stamp, language) = (chunk.stamp, chunk.language);
-        let loaded = Loaded { chunk, stamp, language, number, moved: number, is_identified: false };
-        if let Some((_, old)) = self.loaded.push(path.as_os_str().as_bytes().into(), loaded) {
+        let name = path.as_os_str().as_bytes();
+        if let Some(old) = self.loaded.pop(name) {
             self.forget(&old)?;
         }
-        // The one that is to run stays.
-        while self.bytes > MOST_BYTES && self.loaded.len() > 1 {
-            self.forget_oldest()?;
+        let size = chunk.size();
+        while self.loaded.len() == self.loaded.cap().get() || self.bytes + size > MOST_BYTES && !self.loaded.is_empty()
+        {
+            self.forget_one()?;
         }
+        self.bytes += size;
+        let (stamp, language) = (chunk.stamp, chunk.language);
+        self.loaded.push(name.into(), Loaded { chunk, stamp, language, number, is_used: false, is_identified: false });
         Ok(number)
     }
 
@@ -230,8 +214,16 @@ impl Loader {
         self.identities.raw_set(old.number, mlua::Nil)
     }
 
-    fn forget_oldest(&mut self) -> mlua::Result<()> {
-        self.loaded.pop_lru().map_or(Ok(()), |(_, old)| self.forget(&old))
+    /// Forgets the one whose turn it is.
+    fn forget_one(&mut self) -> mlua::Result<()> {
+        while let Some((name, mut loaded)) = self.loaded.pop_lru() {
+            if !loaded.is_used {
+                return self.forget(&loaded);
+            }
+            loaded.is_used = false;
+            self.loaded.push(name, loaded);
+        }
+        Ok(())
     }
 
     /// Forgets a file too large to be kept for another page. Whether there was one.
@@ -241,7 +233,7 @@ impl Loader {
     pub fn forget_large(&mut self) -> mlua::Result<bool> {
         let any = self.bytes > MOST_BYTES;
         while self.bytes > MOST_BYTES {
-            self.forget_oldest()?;
+            self.forget_one()?;
         }
         Ok(any)
     }
@@ -298,15 +290,12 @@ pub fn compile(
     let load = |code: &[u8]| {
         let whole =
             if cfg!(feature = "luajit") && translated.is_fit_for_function() { emit::as_function(code) } else { None };
-        let whole = whole.and_then(|code| load(lua, globals, path, &code).ok());
-        match whole.and_then(|chunk| chunk.call(()).ok()) {
-            Some(function) => Ok(function),
-            None => load(lua, globals, path, code),
-        }
+        let whole = whole.map(|code| load(lua, globals, path, &code)?.call(()));
+        whole.filter(is_compiled).unwrap_or_else(|| load(lua, globals, path, code))
     };
-    let keeping = keeping.and_then(|code| load(&code).ok());
+    let keeping = keeping.map(|code| load(&code)).filter(is_compiled);
     let keeps_functions = keeping.is_some();
-    let function = keeping.map_or_else(|| load(&translated.source), Ok).map_err(|error| {
+    let function = keeping.unwrap_or_else(|| load(&translated.source)).map_err(|error| {
         LoadError::Page(match error {
             mlua::Error::SyntaxError { message, .. } => compile_error(lua, path, &source, &translated.source, message),
             error => engine_error(error),
@@ -314,6 +303,11 @@ pub fn compile(
     })?;
     let bytecode = function.dump(false);
     Ok((Chunk { stamp, language, source, bytecode, texts: translated.texts, keeps_functions }, function))
+}
+
+/// Whether code compiled, whatever else went wrong: a limit can strike then.
+fn is_compiled(function: &mlua::Result<Function>) -> bool {
+    !matches!(function, Err(mlua::Error::SyntaxError { .. }))
 }
 
 /// Reads and compiles a file in a Lua of its own, to see whether it compiles.
@@ -359,6 +353,8 @@ fn compile_error(lua: &Lua, path: &Path, source: &[u8], code: &[u8], message: St
     let Some((Ok(line), message)) = located.map(|(line, message)| (line.parse(), message)) else {
         return Error::new(ErrorKind::Compile, named);
     };
+    // What comes next is not of the page's Lua.
+    let message = message.replace("near '__plua'", "near '?>'");
     let mut error = Error::new(ErrorKind::Compile, message);
     error.place = Some(Box::new(Place::new(path, line, source)));
     error

@@ -47,9 +47,10 @@ impl PageCall {
     /// For a state that does not run, with what prelude.lua handed over.
     ///
     /// # Errors
-    /// Lua's, when memory runs out.
-    pub fn new(lua: &Lua, parts: Table, area: NonNull<Area>) -> mlua::Result<Option<PageCall>> {
-        let Some(state) = lua.exec_raw_lua(|raw| NonNull::new(raw.state())) else { return Ok(None) };
+    /// Lua's, when memory runs out, or when the stack is not as a new state has it.
+    pub fn new(lua: &Lua, parts: Table, area: NonNull<Area>) -> mlua::Result<PageCall> {
+        let unfit = || mlua::Error::runtime("pages cannot be called: the state's stack is in use, or has no room");
+        let state = lua.exec_raw_lua(|raw| NonNull::new(raw.state())).ok_or_else(unfit)?;
         let key = area.as_ptr().cast_const().cast();
         // SAFETY: the parts are the only value on the stack, and the registry takes it from there.
         unsafe { lua.exec_raw::<()>(parts, |state| ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key)) }?;
@@ -58,7 +59,7 @@ impl PageCall {
         unsafe {
             let state = state.as_ptr();
             if ffi::lua_gettop(state) != 0 || ffi::lua_checkstack(state, PROBLEM + 1 + MOST_SLOTS) == 0 {
-                return Ok(None);
+                return Err(unfit());
             }
             ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key);
             for part in HANDLER..=PROBLEM {
@@ -66,7 +67,7 @@ impl PageCall {
             }
             ffi::lua_remove(state, 1);
         }
-        Ok(Some(PageCall { state, area }))
+        Ok(PageCall { state, area })
     }
 
     /// Whether the state is as the shortest way needs it: no page before has changed more than the area.

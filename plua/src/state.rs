@@ -153,7 +153,7 @@ impl State {
             limit_page.call::<()>(told)?;
         }
         let page_call = match (call_parts, Area::at(area)) {
-            (Some(parts), Some(area)) => PageCall::new(&lua, parts, area)?,
+            (Some(parts), Some(area)) => Some(PageCall::new(&lua, parts, area)?),
             _ => None,
         };
         Ok(State {

@@ -52,6 +52,9 @@ fn a_syntax_error_names_the_pages_own_line_whatever_the_length_of_its_path() {
         ("a<? if b ?>x<? end ?>", 1, "'then' expected near 'if'"),
         ("a<? while true ?><?= 1 ?>", 1, "'do' expected near 'if'"),
         ("a<? b = ?>x", 1, "unexpected symbol near 'if'"),
+        ("<? for k, v in pairs(t) ?>x", 1, "'do' expected near '?>'"),
+        ("<? while f() ?><?= 1 ?>", 1, "'do' expected near '?>'"),
+        ("<? if f(x) ?>x<? end ?>", 1, "'then' expected near '?>'"),
         ("<?= 'a\n?>", 1, "unfinished string"),
         ("\r\n\r\n<? end ?>", 3, "'<eof>' expected near 'end'"),
     ] {

@@ -229,6 +229,7 @@ fn environments_never_lead_to_the_states_own_globals() {
         set(getfenv(load(function() end))) set(getfenv(load(function() end, 'n', 't', nil))) \
         pcall(setfenv, 0, { kept = 'evil' }) pcall(setfenv, echo, {}) pcall(setfenv, string.rep, {}) \
         for i = 2, 20 do pcall(setfenv, i, _G) end pcall(debug.setfenv, echo, {}) \
+        coroutine.wrap(function() pcall(debug.setfenv, coroutine.running(), { kept = 'evil' }) end)() \
         pcall(debug.setfenv, coroutine.running(), { kept = 'evil' }) ?><?= kept ?>";
     let site = Site::new(
         REQUEST,

@@ -560,6 +560,13 @@ fn a_page_cannot_end_the_function_that_it_is() {
 }
 
 #[test]
+fn a_page_runs_in_no_coroutine() {
+    assert_eq!(page("<?= pcall(coroutine.yield) ?>").text().split(' ').next(), Some("falseattempt"));
+    let running = if cfg!(feature = "lua54") { "thread true" } else { "nil nil" };
+    assert_eq!(page("<? local t, main = coroutine.running() ?><?= type(t), ' ', main ?>").text(), running);
+}
+
+#[test]
 fn a_page_that_asks_for_its_arguments_is_told() {
     assert_eq!(page("<?= type((...)), (...) == __plua ?>").text(), "tabletrue");
 }
