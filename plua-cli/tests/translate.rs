@@ -12,7 +12,7 @@ fn a_page_becomes_lua_of_as_many_lines() {
     let said = folder.plua(&["translate", "page.plua"]);
     assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
     let lua = [
-        r#"local __plua=... __plua.put("<ul>\"#,
+        r#"local __plua=... do end __plua.put("<ul>\"#,
         r#"")   for i = 1, 2 do  "#,
         r#"__plua.put("<li>") __plua.echo("", i ) "#,
         r#"  end  __plua.put("</ul>\"#,
@@ -25,7 +25,7 @@ fn a_page_becomes_lua_of_as_many_lines() {
 fn directives_hold_and_code_that_does_not_compile_is_shown_as_well() {
     let folder = Folder::new(&[("page.plua", "<?= 1 + ?>"), ("tool.lua", "#!/usr/bin/lua\nreturn +\n")]);
     let said = folder.plua(&["translate", "-d", "pLuaAutoEscape=1", "page.plua"]);
-    assert_eq!(said.all(), (Some(0), "local __plua=... __plua.escape(\"\", 1 + ) ", ""));
+    assert_eq!(said.all(), (Some(0), "local __plua=... do end __plua.escape(\"\", 1 + ) ", ""));
     let said = folder.plua(&["translate", "-d", "pLuaRaw=.lua", "tool.lua"]);
     assert_eq!(said.all(), (Some(0), "\nreturn +\n", ""));
 }

@@ -13,9 +13,10 @@ const MOST_TEXTS_INSIDE: usize = 16_000;
 /// Texts in one group of `__texts`.
 pub const GROUP: usize = 16_384;
 
-/// What chunks begin with: without texts outside, and with the table that they and functions that are kept are in.
-const PROLOGUE: &[u8] = b"local __plua=... ";
-const PROLOGUE_WITH_TABLE: &[u8] = b"local __plua,__texts=... ";
+/// What chunks begin with: without texts outside, and with the table that they and functions that are kept are in. A value
+/// could be gone on with by what follows, such as `- 1`, and `do end` cannot.
+const PROLOGUE: &[u8] = b"local __plua=... do end ";
+const PROLOGUE_WITH_TABLE: &[u8] = b"local __plua,__texts=... do end ";
 
 /// Follows code that ends inside a string: the page's own `?>`, which a last `\z` cannot skip, and a CR, which breaks the
 /// string. Without it the string would end at the next quote, and text would be read as Lua. CR and not LF, so that the
@@ -42,7 +43,7 @@ pub struct Lua {
 #[must_use]
 pub fn as_function(source: &[u8]) -> Option<Vec<u8>> {
     let code = source.strip_prefix(PROLOGUE).or_else(|| source.strip_prefix(PROLOGUE_WITH_TABLE))?;
-    Some([b"return function(__plua,__texts) ", code, b" end"].concat())
+    Some([b"return function(__plua,__texts) do end ", code, b" end"].concat())
 }
 
 impl Lua {
@@ -380,7 +381,7 @@ mod tests {
             ("<?& a ?>\n", "__plua.escape(\"\", a ) \n"),
             ("<?# a\n-- ?>\n", "\n\n"),
         ] {
-            assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
+            assert_eq!(lua(page), format!("local __plua=... do end {expected}"), "{page:?}");
         }
     }
 
@@ -404,7 +405,7 @@ mod tests {
         assert_eq!(as_function(b"return 1"), None);
         let page = emit(b"a\n<?= b ?>", SHORT).source;
         let code = page.strip_prefix(PROLOGUE).unwrap();
-        assert_eq!(as_function(&page).unwrap(), [b"return function(__plua,__texts) ", code, b" end"].concat());
+        assert_eq!(as_function(&page).unwrap(), [b"return function(__plua,__texts) do end ", code, b" end"].concat());
     }
 
     #[test]
@@ -420,7 +421,7 @@ mod tests {
             ("<?=\n;--[[\n]]--?>", "\n\n"),
             ("<?=?>", ""),
         ] {
-            assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
+            assert_eq!(lua(page), format!("local __plua=... do end {expected}"), "{page:?}");
         }
     }
 
@@ -434,7 +435,7 @@ mod tests {
             ("<?return 1?>", " return 1 "),
             ("<?myreturn?>", " myreturn "),
         ] {
-            assert_eq!(lua(page), format!("local __plua=... {expected}"), "{page:?}");
+            assert_eq!(lua(page), format!("local __plua=... do end {expected}"), "{page:?}");
         }
     }
 
@@ -464,8 +465,8 @@ mod tests {
             ("--[[b]];", ""),
         ] {
             let alone = lua(&format!("<?{code}?>"));
-            let alone = alone.strip_prefix("local __plua=... ").unwrap();
-            let expected = format!("local __plua=... __plua.put(\"A\") {separator}{alone}");
+            let alone = alone.strip_prefix("local __plua=... do end ").unwrap();
+            let expected = format!("local __plua=... do end __plua.put(\"A\") {separator}{alone}");
             assert_eq!(lua(&format!("A<?{code}?>")), expected);
         }
         assert_eq!(lua("A<? --b ?><?# c ?><?= ?><?(f)()?>").matches(';').count(), 1);
@@ -473,8 +474,8 @@ mod tests {
 
     #[test]
     fn a_string_left_open_is_broken_before_text_can_close_it() {
-        assert_eq!(lua("<?a=\"b?>"), "local __plua=...  a=\"b?>\r ");
-        assert_eq!(lua("<?='b?>"), "local __plua=... __plua.echo(\"\",'b?>\r) ");
+        assert_eq!(lua("<?a=\"b?>"), "local __plua=... do end  a=\"b?>\r ");
+        assert_eq!(lua("<?='b?>"), "local __plua=... do end __plua.echo(\"\",'b?>\r) ");
     }
 
     #[test]
@@ -484,7 +485,7 @@ mod tests {
         assert_eq!(lua.texts.len(), GROUP + 1);
         assert!(lua.texts.iter().all(|text| &page[text.clone()] == "a\nb"));
         let source = String::from_utf8(lua.source).unwrap();
-        assert!(source.starts_with("local __plua,__texts=... __plua.put(__texts[1][1]\n)  f() __plua.put("));
+        assert!(source.starts_with("local __plua,__texts=... do end __plua.put(__texts[1][1]\n)  f() __plua.put("));
         assert!(source.ends_with("f() __plua.put(__texts[2][1]\n)  f() "));
     }
 

@@ -560,6 +560,15 @@ fn a_page_cannot_end_the_function_that_it_is() {
 }
 
 #[test]
+fn code_at_the_beginning_of_a_page_goes_on_with_nothing() {
+    for code in ["- 1", "and f()", "or 1", "..'a'", ", a = 1, 2", "== 1"] {
+        let seen = page(&format!("<? {code} ?>b"));
+        assert!(seen.status == 500 && seen.text().contains("unexpected symbol near"), "{code}: {}", seen.text());
+    }
+    assert_eq!(page("<? ; echo('a') ?>b").text(), "ab");
+}
+
+#[test]
 fn a_page_runs_in_no_coroutine() {
     assert_eq!(page("<?= pcall(coroutine.yield) ?>").text().split(' ').next(), Some("falseattempt"));
     let running = if cfg!(feature = "lua54") { "thread true" } else { "nil nil" };
