@@ -69,7 +69,7 @@ fn a_panic_while_a_page_is_served_is_500_and_a_line_in_the_log_and_the_process_g
         let lines = "pLuaError 0\npLuaStates 4\npLuaStateWait 10\npLuaTimeout 10";
         panic.setup().mpm(mpm).children(processes, 10).lines(lines).pages(PAGES).run(|server| {
             let before = server.httpd().children();
-            for place in ["request", "load", "page function", "output", "end of page"] {
+            for place in ["request", "load", "include", "page function", "output", "end of page"] {
                 announce(server, place);
                 let visit = |visitor: &mut common::traffic::Visitor, _, count: usize| {
                     let path = ["/page.plua", "/outer.plua", "/pieces.plua"][count % 3];
@@ -82,7 +82,8 @@ fn a_panic_while_a_page_is_served_is_500_and_a_line_in_the_log_and_the_process_g
                     thread::sleep(Duration::from_millis(50));
                     panic.at(place);
                     thread::sleep(Duration::from_millis(200));
-                    let answer = server.get("/page.plua");
+                    // This page catches what its include raises.
+                    let answer = server.get(if place == "include" { "/outer.plua" } else { "/page.plua" });
                     assert_eq!(answer.status, 500, "{place}");
                     assert!(!answer.text().contains("planted"), "{place}: visitors are told nothing");
                     panic.nowhere();

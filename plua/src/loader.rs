@@ -121,7 +121,7 @@ impl Loader {
     /// # Errors
     /// [`LoadError`].
     pub fn load_part(&mut self, lua: &Lua, path: &Path, stamp: &Stamp, language: Language) -> Result<u32, LoadError> {
-        injection::panic_at("load");
+        injection::panic_at("include");
         let (number, is_identified) = self.loaded_number(lua, path, stamp, language)?;
         if !is_identified && let Some(loaded) = self.loaded.peek_mut(path.as_os_str().as_bytes()) {
             self.identities

@@ -19,7 +19,7 @@ mod secret;
 mod sql_files;
 mod text;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -548,12 +548,24 @@ impl Native<'_> {
         })
     }
 
-    /// Adds a function for the state's own code, which finds its request itself and returns what it likes to Lua.
+    /// Adds a function for the state's own code, which finds its request itself and returns what it likes to Lua. To Lua a
+    /// panic is an error, which a page may catch, so the request that it fails is told of it here.
     fn add_plain<A: FromLuaMulti, R: IntoLuaMulti>(
         &self,
         name: &'static str,
         body: impl Fn(&Lua, A) -> mlua::Result<R> + Send + 'static,
     ) -> mlua::Result<()> {
+        let slot = self.slot.clone();
+        let body = move |lua: &Lua, arguments: A| {
+            catch_unwind(AssertUnwindSafe(|| body(lua, arguments))).unwrap_or_else(|panic| {
+                if let Some(mut visit) = slot.try_lock()
+                    && let Some(visit) = visit.as_mut()
+                {
+                    visit.panic.get_or_insert_with(|| format!("internal error in {name}: {}", panic_text(&*panic)));
+                }
+                resume_unwind(panic)
+            })
+        };
         self.table.raw_set(name, memory_limit::function(self.lua, &self.limit, body)?)
     }
 
