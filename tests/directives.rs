@@ -61,7 +61,7 @@ fn a_word_that_is_no_value_of_a_directive_is_refused() {
         ("pLuaRaw .lua .tar.lua", "pLuaRaw: '.tar.lua' is not one extension such as .lua"),
         (
             "pLuaIgnoreLibrary osx",
-            "pLuaIgnoreLibrary: 'osx' is no library or function of Lua that can be left out: did you mean 'os'?",
+            "pLuaIgnoreLibrary: 'osx' is no library or function that can be left out: did you mean 'os'?",
         ),
         ("pLuaIgnoreLibrary os \"io coroutine\"", "pLuaIgnoreLibrary: 'coroutine' is no library"),
         ("pLuaIgnoreLibrary os.exec", "did you mean 'os.exit'?"),

@@ -470,8 +470,10 @@ modules = native.modules(native, around.files, own, function() return current, l
 function around.around(run, of_composition)
   composition, set_globals = of_composition, of_composition.set_globals
   -- All there is before pLuaInit runs is Lua's or the engine's.
-  for _, value in next, STATE do
-    if type(value) == "table" and value ~= STATE and value ~= package then stand_before(value) end
+  for _, names in next, { STATE, STATE.plua } do
+    for _, value in next, names do
+      if type(value) == "table" and value ~= STATE and value ~= package then stand_before(value) end
+    end
   end
   return function(...)
     if not isolated then return run(...) end

@@ -18,6 +18,7 @@ mod escape;
 pub mod exchange;
 mod fault;
 mod form;
+pub mod functions;
 pub mod injection;
 mod kept_functions;
 mod lexer;

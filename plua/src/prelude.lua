@@ -10,6 +10,7 @@ local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
   error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
 local unpack = unpack or table.unpack
 local lower, match = string.lower, string.match
+local loaded = package.loaded
 local getinfo, getlocal, metatable_of, sethook = debug.getinfo, debug.getlocal, debug.getmetatable, debug.sethook
 
 -- Why the running page must end although nothing is wrong: nil, "exit" or "client gone". While it is set no protected call
@@ -425,14 +426,21 @@ native.libraries(native, ignored, leave, level)
 watch_ffi()
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.
-for name, results in next, native.results do
+local plua = {}
+-- Where a page function stands below a table of names: the table, and the field in it.
+local function place_of(name, names)
   local library, field = match(name, "^(%w+)%.(%w+)$")
-  local place = _G
-  if library then
-    _G[library] = _G[library] or {}
-    place = _G[library]
+  if not library then return names, name end
+  if library == "plua" then return plua, field end
+  names[library] = names[library] or {}
+  return names[library], field
+end
+local functions = native.functions
+for name, results in next, functions do
+  if results then
+    local place, field = place_of(name, _G)
+    place[field] = page_functions[results](native[name])
   end
-  place[field or name] = page_functions[results](native[name])
 end
 _G.echo, _G.print, _G.exit, _G.flush, _G.sleep = put, put, exit, flush, sleep
 for _, functions in next, { output.ob, composition.functions } do
@@ -443,6 +451,25 @@ json.array, json.decode, json.null = json_array, decoder("json.decode"), native.
 _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
 _G.dbopen = native.database(native, pcall, metatable_of)
 _G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case }) end
+
+-- All of them are in `plua` as well, and stay there where a host leaves out their global names.
+for name in next, functions do
+  local place, field = place_of(name, _G)
+  local own_place, own_field = place_of(name, plua)
+  own_place[own_field] = place[field]
+end
+plua.json.null = json.null
+_G.plua, loaded.plua = plua, plua
+for name in next, functions do
+  local library = match(name, "^(%w+)%.")
+  if library ~= "plua" and (ignored.page or ignored[name] or library ~= "string" and ignored[library]) then
+    local place, field = place_of(name, _G)
+    place[field] = nil
+  end
+end
+for _, library in next, { "json", "file" } do
+  if ignored.page or ignored[library] then _G[library] = nil end
+end
 
 -- Limits of the pages from here on: kilobytes of output, steps of a pattern; 0 is none.
 local function limit_page(kilobytes, steps)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The engine's modules, the ground floor first.
 const FLOORS: &[&[&str]] = &[
     // The page language and what is said of it: bytes in, text out.
-    &["page", "emit", "kept_functions", "lexer", "query", "error", "report", "pattern", "escape"],
+    &["page", "emit", "kept_functions", "lexer", "query", "error", "report", "pattern", "escape", "functions"],
     // What one request, one file or one state needs.
     &[
         "settings",

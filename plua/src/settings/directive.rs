@@ -96,7 +96,7 @@ pub const DIRECTIVES: &[Directive] = &[
         scope: Scope::Host,
         list: true,
         default: "none",
-        help: c"Lua libraries and single functions that pages do not get, separated by spaces or commas",
+        help: c"Libraries and single functions that pages do not get, separated by spaces or commas; page: no global page functions",
         set: add_ignored,
     },
     Directive {

@@ -1,8 +1,14 @@
-//! What `pLuaIgnoreLibrary` can take from pages: Lua's libraries and the functions in them.
+//! What `pLuaIgnoreLibrary` can take from pages: Lua's libraries and the functions in them, and the global names of page
+//! functions.
+
+use crate::functions::FUNCTIONS;
 
 /// Libraries, in every build: a name that this Lua does not have is nothing to take away.
 pub const LIBRARIES: &[&str] =
     &["bit", "debug", "ffi", "io", "jit", "math", "os", "package", "string", "table", "utf8"];
+
+/// Page functions by the tables they are in, and `page` for the global names of all of them.
+pub const PAGE_LIBRARIES: &[&str] = &["file", "json", "page"];
 
 /// What reaches files without asking where they are. C modules are within the folders themselves.
 pub const AROUND_FILES: &[&str] = if cfg!(feature = "lua54") || cfg!(feature = "lua51") {
@@ -11,7 +17,7 @@ pub const AROUND_FILES: &[&str] = if cfg!(feature = "lua54") || cfg!(feature = "
     &["debug", "ffi", "io.popen", "os.execute"]
 };
 
-/// Functions that every Lua has: those without a library first. `print` is none of them, for it is a page function.
+/// Functions that every Lua has: those without a library first. `print` is a page function.
 #[rustfmt::skip]
 const COMMON: &[&str] = &[
     "assert", "collectgarbage", "dofile", "error", "getmetatable", "ipairs", "load", "loadfile", "next", "pairs",
@@ -77,6 +83,11 @@ pub fn functions() -> impl Iterator<Item = &'static str> {
     [COMMON].into_iter().chain(more).flatten().copied()
 }
 
+/// The page functions that have a name outside the table `plua`.
+fn page_functions() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|function| function.name).filter(|name| !name.starts_with("plua."))
+}
+
 /// Characters by which a name may differ from the one that was meant.
 const FARTHEST: usize = 2;
 
@@ -85,7 +96,7 @@ const FARTHEST: usize = 2;
 /// # Errors
 /// A sentence that says that there is nothing of that name, and what may have been meant.
 pub fn known(name: &str) -> Result<&'static str, String> {
-    let all = || LIBRARIES.iter().copied().chain(functions());
+    let all = || LIBRARIES.iter().chain(PAGE_LIBRARIES).copied().chain(functions()).chain(page_functions());
     if let Some(known) = all().find(|known| *known == name) {
         return Ok(known);
     }
@@ -99,12 +110,13 @@ pub fn known(name: &str) -> Result<&'static str, String> {
         });
     Err(match meant {
         Some(meant) => {
-            format!("'{name}' is no library or function of Lua that can be left out: did you mean '{meant}'?")
+            format!("'{name}' is no library or function that can be left out: did you mean '{meant}'?")
         }
         None => format!(
-            "'{name}' is no library or function of Lua that can be left out: choose from {}, and their functions, \
-             such as os.execute",
-            LIBRARIES.join(", ")
+            "'{name}' is no library or function that can be left out: choose from {}, {} and the \
+             functions in them, such as os.execute",
+            LIBRARIES.join(", "),
+            PAGE_LIBRARIES.join(", ")
         ),
     })
 }
@@ -142,6 +154,8 @@ mod tests {
                 _ => assert!(refused.ends_with(&format!("did you mean '{meant}'?")), "{refused}"),
             }
         }
-        assert_eq!(known("string.dump"), Ok("string.dump"));
+        for name in ["string.dump", "string.md5", "header", "page", "json"] {
+            assert_eq!(known(name), Ok(name));
+        }
     }
 }
