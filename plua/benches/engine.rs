@@ -15,7 +15,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mlua::Lua;
 use mlua::chunk::ChunkMode;
 use plua::chunk::Stamp;
-use plua::emit::emit;
+use plua::emit::{emit, keeping};
 use plua::engine::{Engine, Host, PageFile};
 use plua::exchange::{Answer, Exchange, Head, Level, Request};
 use plua::page::{Syntax, split};
@@ -123,7 +123,9 @@ fn language(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(page.len() as u64));
         group.bench_function(format!("split {name}"), |bench| bench.iter(|| split(black_box(&page), SYNTAX)));
         group.bench_function(format!("emit {name}"), |bench| bench.iter(|| emit(black_box(&page), SYNTAX)));
-        group.bench_function(format!("keep functions {name}"), |bench| bench.iter(|| emitted.keeping_functions()));
+        group.bench_function(format!("keep functions {name}"), |bench| {
+            bench.iter(|| emitted.functions_to_keep().and_then(|functions| keeping(&functions)))
+        });
         group.bench_function(format!("compile {name}"), |bench| {
             bench.iter(|| lua.load(black_box(source)).set_mode(ChunkMode::Text).into_function().unwrap());
         });

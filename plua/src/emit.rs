@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::kept_functions;
+use crate::kept_functions::{self, KeptFunctions};
 use crate::lexer::{Lexeme, Lexer, Token, is_word};
 use crate::page::{Kind, Segment, Segments, Syntax};
 
@@ -35,6 +35,8 @@ pub struct Lua {
     pub texts: Vec<Range<usize>>,
     /// Whether each block of the page's code ends, and each end has its block.
     has_whole_blocks: bool,
+    /// Whether the page's code has names that are written around it.
+    has_our_names: bool,
 }
 
 /// The source of a chunk that returns one function, which does what the chunk of `source` does and takes no more than the
@@ -57,17 +59,22 @@ impl Lua {
     /// A raw Lua file, as [`emit_raw`] makes it.
     #[must_use]
     pub fn raw(file: &[u8]) -> Lua {
-        Lua { source: emit_raw(file), texts: Vec::new(), has_whole_blocks: false }
+        Lua { source: emit_raw(file), texts: Vec::new(), has_whole_blocks: false, has_our_names: false }
     }
 
-    /// The source of a chunk that makes once, for all calls with the same slot table and table of groups, those of its
-    /// functions that can be kept. It is always called with a table, in which they are fields; nothing when there are
-    /// none.
+    /// The functions of the page that may be kept: only LuaJIT gains from it, and can say which can.
     #[must_use]
-    pub fn keeping_functions(&self) -> Option<Vec<u8>> {
+    pub fn functions_to_keep(&self) -> Option<KeptFunctions<'_>> {
         let code = self.source.strip_prefix(PROLOGUE).or_else(|| self.source.strip_prefix(PROLOGUE_WITH_TABLE))?;
-        Some([PROLOGUE_WITH_TABLE, &kept_functions::keep(code, "__texts")?].concat())
+        (cfg!(feature = "luajit") && !self.has_our_names).then(|| KeptFunctions::of(code))
     }
+}
+
+/// The source of a page's chunk that makes these functions once, for all calls with the same slot table and table of groups.
+/// It is always called with a table, in which they are fields; nothing when there are none.
+#[must_use]
+pub fn keeping(functions: &KeptFunctions) -> Option<Vec<u8>> {
+    Some([PROLOGUE_WITH_TABLE, &functions.keep("__texts")?].concat())
 }
 
 /// Translates a page. Lines are counted by LF; a lone CR inside a tag is a line to Lua as well, and there Lua's count
@@ -83,7 +90,12 @@ pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
         (texts, blocks) = (Texts { count: 0, outside: Some(Vec::new()) }, Blocks::default());
         source = put_page(page, syntax, &mut texts, &mut blocks);
     }
-    Lua { source, texts: texts.outside.unwrap_or_default(), has_whole_blocks: blocks.are_whole() }
+    Lua {
+        source,
+        texts: texts.outside.unwrap_or_default(),
+        has_whole_blocks: blocks.are_whole(),
+        has_our_names: blocks.has_our_names,
+    }
 }
 
 /// The texts of a page, as they are put.
@@ -195,6 +207,8 @@ enum Ending {
     Complete,
     /// The same, but for what would go on with the call that is its last statement: a bracket, a string, a dot.
     Call,
+    /// A statement may begin, but a `do`, or what goes on with a value, could belong to what is there.
+    Value,
     /// Something that may wait for a value, or for a `do`.
     Open,
 }
@@ -205,7 +219,7 @@ enum Ending {
 /// statement: with `do`, a `for` or `while` that lacks its own would take this one; with nothing, `x =` would take the
 /// call as its value. Elsewhere it does without, for Lua compiles a page in two thirds of the time then.
 fn put_call(source: &mut Vec<u8>, ending: Ending, function: &[u8], arguments: impl FnOnce(&mut Vec<u8>)) -> Ending {
-    let waits = ending == Ending::Open;
+    let waits = matches!(ending, Ending::Value | Ending::Open);
     if waits {
         source.extend_from_slice(b"if true then ");
     }
@@ -234,8 +248,17 @@ fn put_code(source: &mut Vec<u8>, ending: Ending, inner: &[u8], code: &Code) -> 
     }
     source.push(b' ');
     let last = code.last.as_ref().map(|last| &inner[last.clone()]);
-    // In Lua these two are the last of their block, yet in a page something follows, if only a newline.
-    match code.last.clone().filter(|_| matches!(last, Some(b"return" | b"break"))) {
+    // In Lua these are the last of their block, yet in a page something follows, if only a newline.
+    let ends_block = match last {
+        Some(b"return" | b"break") => true,
+        // LuaJIT takes it for a name elsewhere, as the others do everywhere.
+        Some(b"continue") => match &code.before_last {
+            Some(before) => ending_with(&inner[before.clone()]) != Ending::Open,
+            None => ending != Ending::Open,
+        },
+        _ => false,
+    };
+    match code.last.clone().filter(|_| ends_block) {
         Some(last) => {
             source.extend_from_slice(&code.lua[..last.start]);
             source.extend_from_slice(b"do ");
@@ -249,11 +272,23 @@ fn put_code(source: &mut Vec<u8>, ending: Ending, inner: &[u8], code: &Code) -> 
     source.push(b' ');
     match last {
         _ if code.first.is_none() => ending,
-        Some(b"then" | b"else" | b"do" | b"repeat" | b"end" | b")")
-            if code.semicolon.is_none() && code.ending.is_empty() =>
-        {
-            Ending::Complete
-        }
+        _ if !code.ending.is_empty() => Ending::Open,
+        _ if code.semicolon.is_some() => Ending::Value,
+        Some(last) => ending_with(last),
+        None => Ending::Open,
+    }
+}
+
+/// What Lua that ends with this token ends with.
+fn ending_with(token: &[u8]) -> Ending {
+    match token {
+        b"then" | b"else" | b"do" | b"repeat" | b"end" | b")" => Ending::Complete,
+        b"and" | b"const" | b"elseif" | b"for" | b"function" | b"goto" | b"if" | b"in" | b"local" | b"not" | b"or"
+        | b"return" | b"until" | b"while" => Ending::Open,
+        b"]" | b"}" => Ending::Value,
+        // Long brackets that nothing closes begin as long strings do.
+        [b'"' | b'\'', _, ..] | [b'[', .., b']'] => Ending::Value,
+        [first, ..] if is_word(*first) => Ending::Value,
         _ => Ending::Open,
     }
 }
@@ -292,6 +327,8 @@ struct Blocks {
     open: u32,
     /// Whether something ended where no block was open.
     broken: bool,
+    /// Whether a word is a name that is written around the code.
+    has_our_names: bool,
 }
 
 impl Blocks {
@@ -302,6 +339,7 @@ impl Blocks {
                 Some(open) => self.open = open,
                 None => self.broken = true,
             },
+            [b'_', ..] => self.has_our_names |= kept_functions::is_ours(word),
             _ => {}
         }
     }
@@ -319,6 +357,8 @@ struct Code<'p> {
     first: Option<u8>,
     /// The last token that is not a comment, nor the `semicolon`.
     last: Option<Range<usize>>,
+    /// The token before that one.
+    before_last: Option<Range<usize>>,
     /// Where a `;` is, if it is the very last token.
     semicolon: Option<usize>,
     /// What must follow to keep what comes next out of a string that is still open.
@@ -327,7 +367,7 @@ struct Code<'p> {
 
 impl<'p> Code<'p> {
     fn read(inner: &'p [u8], blocks: &mut Blocks) -> Code<'p> {
-        let mut code = Code { lua: inner, first: None, last: None, semicolon: None, ending: b"" };
+        let mut code = Code { lua: inner, first: None, last: None, before_last: None, semicolon: None, ending: b"" };
         for Token { lexeme, range } in Lexer::new(inner) {
             match lexeme {
                 Lexeme::Space | Lexeme::LongComment => continue,
@@ -344,12 +384,12 @@ impl<'p> Code<'p> {
             code.first.get_or_insert(inner[range.start]);
             // Only one `;` is set apart; the one before it counts as any token does.
             if let Some(at) = code.semicolon.take() {
-                code.last = Some(at..at + 1);
+                code.before_last = code.last.replace(at..at + 1);
             }
             if inner[range.start] == b';' {
                 code.semicolon = Some(range.start);
             } else {
-                code.last = Some(range);
+                code.before_last = code.last.replace(range);
             }
         }
         code
@@ -434,6 +474,19 @@ mod tests {
             ("<?while a do break?>", " while a do do break end "),
             ("<?return 1?>", " return 1 "),
             ("<?myreturn?>", " myreturn "),
+            ("<?continue?>", " do continue end "),
+            ("<?if a then continue ; -- b?>", " if a then do continue end ;  "),
+            ("<?f()continue?>", " f()do continue end "),
+            ("<?a = 'b' continue?>", " a = 'b' do continue end "),
+            ("<?a = [[b]] continue?>", " a = [[b]] do continue end "),
+            ("<?a = 1?><?continue?>", " a = 1  do continue end "),
+            ("<?a = 1;?><?continue?>", " a = 1;  do continue end "),
+            ("<?a =?><?continue?>", " a =  continue "),
+            ("<?goto continue?>", " goto continue "),
+            ("<?local continue?>", " local continue "),
+            ("<?x = a or continue?>", " x = a or continue "),
+            ("<?x = a ? b : continue?>", " x = a ? b : continue "),
+            ("<?x = a.continue?>", " x = a.continue "),
         ] {
             assert_eq!(lua(page), format!("local __plua=... do end {expected}"), "{page:?}");
         }

@@ -4,54 +4,41 @@
 //! function to function are compiled for whatever function comes. Recursion takes three times as long that way. So a
 //! function that the page names outside any block, and that sees nothing of its request but globals, is kept in the
 //! table that goes with the page's function, and taken from there by the next request.
+//!
+//! What a function sees is for the compiler to say. The source only tells where functions may be that can be kept; each of
+//! them is compiled inside one of its own, and whatever it takes from the page is then an upvalue of that. A local one is
+//! declared `const`, which LuaJIT lets nobody assign or declare again, so that its name means it wherever it stands.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 
 use memchr::memmem;
 
+use crate::bytecode;
 use crate::lexer::{Lexeme, Lexer, Token};
 
 /// Longer sources are left as they are, for the tokens of one take some thirty times its memory.
 const LONGEST: usize = 1 << 20;
 
 /// Names with which a page could change what a kept function sees, or make one statement run twice.
-const REFUSED: [&[u8]; 4] = [b"_ENV", b"debug", b"goto", b"setfenv"];
+const REFUSED: [&[u8]; 3] = [b"debug", b"goto", b"setfenv"];
 
-/// The source of a chunk, changed to keep those of its functions that can be kept in the table that the chunk has as
-/// `table`; nothing when there are none. Lines stay what they are.
-///
-/// Which those are is told from the tokens alone, so some that could be kept are not. A function is when it is made by
-/// `function name` or `local function name` outside any block, and names no other local of the chunk, except those of
-/// functions kept before it. A local one is assigned once only.
+/// What every page's function is called with, and may be seen: the same for all requests of a state.
+const GIVEN: [&[u8]; 2] = [b"__plua", b"__texts"];
+
+/// How the only parameter of a function begins that makes one to keep. Its number follows.
+const MARK: &str = "__kept";
+
+/// Whether a page that says this word could be taken for what is written around it here.
 #[must_use]
-pub fn keep(source: &[u8], table: &str) -> Option<Vec<u8>> {
-    if source.len() > LONGEST || memmem::find(source, b"function").is_none() {
-        return None;
-    }
-    let code = Code::read(source)?;
-    let mut kept = Vec::with_capacity(source.len() + 100 * code.functions.len());
-    let (mut copied, mut count) = (0, 0);
-    for function in code.kept() {
-        count += 1;
-        let Function { name, at, .. } = function;
-        kept.extend_from_slice(&source[copied..at.start]);
-        if function.is_local {
-            kept.extend_from_slice(b"local ");
-        }
-        kept.extend_from_slice(name);
-        kept.extend_from_slice(format!("={table}.f{count} or(function({table})").as_bytes());
-        kept.extend_from_slice(&source[at.clone()]);
-        kept.extend_from_slice(format!(" {table}.f{count}=").as_bytes());
-        kept.extend_from_slice(name);
-        kept.extend_from_slice(b" return ");
-        kept.extend_from_slice(name);
-        // What follows could take the last bracket for the beginning of a call, and a `;` needs a statement before it.
-        kept.extend_from_slice(format!(" end)({table})do end").as_bytes());
-        copied = at.end;
-    }
-    kept.extend_from_slice(&source[copied..]);
-    (count > 0).then_some(kept)
+pub fn is_ours(word: &[u8]) -> bool {
+    GIVEN.contains(&word) || word.starts_with(MARK.as_bytes())
+}
+
+/// A chunk, and those of its functions that may be kept.
+pub struct KeptFunctions<'s> {
+    source: &'s [u8],
+    functions: Vec<Function<'s>>,
 }
 
 /// A statement that makes a function outside any block.
@@ -60,236 +47,159 @@ struct Function<'s> {
     is_local: bool,
     /// All of it, in bytes.
     at: Range<usize>,
-    /// Its tokens from the first parameter to `end`.
-    inside: Range<usize>,
+    /// Where the word `function` is.
+    word: usize,
 }
 
-/// A chunk, as far as it must be known.
-struct Code<'s> {
-    source: &'s [u8],
-    /// Without spaces and comments.
-    tokens: Vec<Token>,
-    /// How often each name is declared outside any block.
-    locals: HashMap<&'s [u8], u32>,
-    functions: Vec<Function<'s>>,
-}
+impl<'s> KeptFunctions<'s> {
+    /// The functions that are made by `function name`, `local function name` or `const function name` outside any block.
+    #[must_use]
+    pub fn of(source: &'s [u8]) -> KeptFunctions<'s> {
+        let functions = match memmem::find(source, b"function") {
+            Some(_) if source.len() <= LONGEST => find_functions(source).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        KeptFunctions { source, functions }
+    }
 
-impl<'s> Code<'s> {
-    /// Nothing for a chunk that cannot be read, that makes no such function, or that has a name which is [`REFUSED`].
-    fn read(source: &'s [u8]) -> Option<Code<'s>> {
-        let mut tokens = Vec::new();
-        for token in Lexer::new(source) {
-            match token.lexeme {
-                Lexeme::Space | Lexeme::LineComment | Lexeme::LongComment => {}
-                Lexeme::StrayQuote | Lexeme::StrayBracket | Lexeme::TagEnd => return None,
-                Lexeme::Word if REFUSED.contains(&&source[token.range.clone()]) => return None,
-                _ => tokens.push(token),
+    /// The source of the chunk that keeps them in the table it has as `table`; nothing when there are none. Lines stay what
+    /// they are.
+    #[must_use]
+    pub fn keep(&self, table: &str) -> Option<Vec<u8>> {
+        let source = self.source;
+        let mut kept = Vec::with_capacity(source.len() + 100 * self.functions.len());
+        let mut copied = 0;
+        for (number, function) in self.functions.iter().enumerate() {
+            let Function { name, at, is_local, word } = function;
+            let constant: &[u8] = if *is_local { b"const " } else { b"" };
+            for piece in [
+                &source[copied..at.start],
+                constant,
+                name,
+                format!("={table}.f{number} or(function({MARK}{number})").as_bytes(),
+                constant,
+                &source[*word..at.end],
+                format!(" {MARK}{number}.f{number}=").as_bytes(),
+                name,
+                b" return ",
+                name,
+                // What follows could take the last bracket for the beginning of a call, and a `;` needs a statement
+                // before it.
+                format!(" end)({table})do end").as_bytes(),
+            ] {
+                kept.extend_from_slice(piece);
             }
+            copied = at.end;
         }
-        let mut code = Code { source, tokens, locals: HashMap::new(), functions: Vec::new() };
-        code.find_blocks()?;
-        (!code.functions.is_empty()).then_some(code)
+        kept.extend_from_slice(&source[copied..]);
+        (!self.functions.is_empty()).then_some(kept)
     }
 
-    fn text(&self, token: usize) -> &'s [u8] {
-        self.tokens.get(token).map_or(b"", |token| &self.source[token.range.clone()])
+    /// Leaves out what the compiler refuses in what [`keep`](KeptFunctions::keep) gave. Whether there was something.
+    pub fn drop_refused(&mut self, message: &[u8]) -> bool {
+        self.retain(|_, function| !message.ends_with(&[b"const variable '", function.name, b"'"].concat()))
     }
 
-    fn text_before(&self, token: usize) -> &'s [u8] {
-        token.checked_sub(1).map_or(b"", |token| self.text(token))
-    }
-
-    fn is_name(&self, token: usize) -> bool {
-        self.tokens.get(token).is_some_and(|token| token.lexeme == Lexeme::Word)
-            && !self.text(token)[0].is_ascii_digit()
-    }
-
-    /// Finds what is declared outside any block. Nothing where blocks do not end as they should.
-    fn find_blocks(&mut self) -> Option<()> {
-        let mut depth = 0_u32;
-        let mut open = None;
-        for token in 0..self.tokens.len() {
-            match self.text(token) {
-                b"local" if depth == 0 => self.declare(token + 1),
-                b"function" => {
-                    if depth == 0 && self.is_name(token + 1) && self.text(token + 2) == b"(" {
-                        open = Some(token);
-                    }
-                    depth += 1;
-                }
-                b"do" | b"if" | b"repeat" => depth += 1,
-                b"end" | b"until" => {
-                    depth = depth.checked_sub(1)?;
-                    if depth == 0
-                        && let Some(first) = open.take()
-                    {
-                        self.push_function(first, token);
-                    }
-                }
-                _ => {}
-            }
-        }
-        (depth == 0).then_some(())
-    }
-
-    /// Counts the names that a `local` declares, which begin at `token`.
-    fn declare(&mut self, mut token: usize) {
-        if self.text(token) == b"function" {
-            token += 1;
-        }
-        loop {
-            *self.locals.entry(self.text(token)).or_default() += 1;
-            token += 1;
-            if self.text(token) == b"<" {
-                token += 3;
-            }
-            if self.text(token) != b"," {
-                return;
-            }
-            token += 1;
-        }
-    }
-
-    fn push_function(&mut self, first: usize, last: usize) {
-        let is_local = self.text_before(first) == b"local";
-        let start = if is_local { first - 1 } else { first };
-        let at = self.tokens[start].range.start..self.tokens[last].range.end;
-        self.functions.push(Function { name: self.text(first + 1), is_local, at, inside: first + 3..last });
-    }
-
-    /// The functions to keep, in their order.
-    fn kept(&self) -> impl Iterator<Item = &Function<'s>> {
-        let assigned = self.assigned();
-        let mut kept_locals = HashSet::new();
-        self.functions.iter().filter(move |function| {
-            let name = function.name;
-            let is_one = match self.locals.get(name) {
-                Some(declared) => function.is_local && *declared == 1 && !assigned.contains(name),
-                None => true,
+    /// Leaves out what sees more of the page than functions that are kept, by the bytecode of what
+    /// [`keep`](KeptFunctions::keep) gave. Whether there was something.
+    pub fn drop_unproven(&mut self, dump: &[u8]) -> bool {
+        let compiled = bytecode::functions(dump).unwrap_or_default();
+        let mut visible = HashSet::from(GIVEN);
+        self.retain(|number, function| {
+            let mark = format!("{MARK}{number}");
+            let mut made = compiled.iter().filter(|made| made.first_variable == mark.as_bytes());
+            let proven = match (made.next(), made.next()) {
+                (Some(made), None) => made.upvalues.iter().all(|name| visible.contains(name)),
+                _ => false,
             };
-            let fits = is_one && self.sees_only(function, &kept_locals);
-            if fits {
-                kept_locals.insert(name);
+            if proven && function.is_local {
+                visible.insert(function.name);
             }
-            fits
+            proven
         })
     }
 
-    /// Names that are, or may be, assigned somewhere.
-    fn assigned(&self) -> HashSet<&'s [u8]> {
-        let targets = (0..self.tokens.len()).filter(|token| {
-            self.is_variable(*token)
-                && match self.text(token + 1) {
-                    b"=" => !(self.text(token + 2) == b"=" && self.touch(token + 1)),
-                    // Behind these it is one of several values.
-                    b"," => !matches!(self.text_before(*token), b"=" | b"(" | b"{" | b"return"),
-                    _ => false,
-                }
+    fn retain(&mut self, mut keeps: impl FnMut(usize, &Function<'s>) -> bool) -> bool {
+        let (before, mut number) = (self.functions.len(), 0);
+        self.functions.retain(|function| {
+            number += 1;
+            keeps(number - 1, function)
         });
-        targets.map(|token| self.text(token)).collect()
+        self.functions.len() < before
     }
+}
 
-    /// Whether nothing stands between a token and the next.
-    fn touch(&self, token: usize) -> bool {
-        self.tokens.get(token + 1).is_some_and(|next| next.range.start == self.tokens[token].range.end)
+/// Nothing for a chunk that cannot be read, or that has a name which is [`REFUSED`].
+fn find_functions(source: &[u8]) -> Option<Vec<Function<'_>>> {
+    let mut tokens = Vec::new();
+    for token in Lexer::new(source) {
+        match token.lexeme {
+            Lexeme::Space | Lexeme::LineComment | Lexeme::LongComment => {}
+            Lexeme::StrayQuote | Lexeme::StrayBracket | Lexeme::TagEnd => return None,
+            Lexeme::Word if REFUSED.contains(&&source[token.range.clone()]) => return None,
+            _ => tokens.push(token),
+        }
     }
-
-    /// Whether a token is the name of a variable, not of a field or method.
-    fn is_variable(&self, token: usize) -> bool {
-        self.is_name(token)
-            && match self.text_before(token) {
-                b":" => false,
-                // Two of them put texts together.
-                b"." => self.text_before(token - 1) == b"." && self.touch(token - 2),
-                _ => true,
+    let text = |token: usize| tokens.get(token).map_or(&b""[..], |token: &Token| &source[token.range.clone()]);
+    let is_name = |token: usize| {
+        tokens.get(token).is_some_and(|token| token.lexeme == Lexeme::Word) && !text(token)[0].is_ascii_digit()
+    };
+    let (mut functions, mut depth, mut open) = (Vec::new(), 0_u32, None);
+    for token in 0..tokens.len() {
+        match text(token) {
+            b"function" => {
+                if depth == 0 && is_name(token + 1) && text(token + 2) == b"(" {
+                    open = Some(token);
+                }
+                depth += 1;
             }
+            b"do" | b"if" | b"repeat" => depth += 1,
+            b"end" | b"until" => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0
+                    && let Some(first) = open.take()
+                {
+                    let is_local = first > 0 && matches!(text(first - 1), b"local" | b"const");
+                    let word = tokens[first].range.start;
+                    let start = if is_local { tokens[first - 1].range.start } else { word };
+                    let at = start..tokens[token].range.end;
+                    functions.push(Function { name: text(first + 1), is_local, at, word });
+                }
+            }
+            _ => {}
+        }
     }
-
-    /// Whether a function names no local of the chunk but itself and those that are kept.
-    fn sees_only(&self, function: &Function<'s>, kept: &HashSet<&[u8]>) -> bool {
-        let Range { start, end } = function.inside;
-        let close = (start..end).find(|token| self.text(*token) == b")").unwrap_or(end);
-        let parameters: HashSet<_> = (start..close).map(|token| self.text(token)).collect();
-        (close..end).filter(|token| self.is_variable(*token)).map(|token| self.text(token)).all(|name| {
-            let is_kept = name == function.name || kept.contains(name);
-            is_kept || parameters.contains(name) || !self.locals.contains_key(name)
-        })
-    }
+    (depth == 0).then_some(functions)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What becomes of a source whose functions named `f` to `h` are kept in `T`, or the source itself.
+    /// What becomes of a source whose functions are kept in `T`, or the source itself.
     fn kept(source: &str) -> String {
-        keep(source.as_bytes(), "T").map_or_else(|| source.into(), |kept| String::from_utf8(kept).unwrap())
-    }
-
-    fn kept_names(source: &str) -> Vec<String> {
-        let code = Code::read(source.as_bytes());
-        let names = |code: Code| code.kept().map(|function| String::from_utf8_lossy(function.name).into()).collect();
-        code.map_or_else(Vec::new, names)
+        let kept = KeptFunctions::of(source.as_bytes()).keep("T");
+        kept.map_or_else(|| source.into(), |kept| String::from_utf8(kept).unwrap())
     }
 
     #[test]
-    fn a_function_of_its_own_is_made_where_the_table_has_none() {
+    fn a_function_outside_any_block_is_made_where_the_table_has_none() {
         for (source, expected) in [
             ("", ""),
             ("f() g = 1", "f() g = 1"),
             (
                 "local function f() return 1 end",
-                "local f=T.f1 or(function(T)local function f() return 1 end T.f1=f return f end)(T)do end",
+                "const f=T.f0 or(function(__kept0)const function f() return 1 end __kept0.f0=f return f end)(T)do end",
             ),
             (
-                "a()\nfunction\nf(b)\nend;c() local function g() return g, f end d()",
-                "a()\nf=T.f1 or(function(T)function\nf(b)\nend T.f1=f return f end)(T)do end;c() \
-                 local g=T.f2 or(function(T)local function g() return g, f end T.f2=g return g end)(T)do end d()",
+                "a()\nfunction\nf(b)\nend;c() const  function g() return g, f end d()",
+                "a()\nf=T.f0 or(function(__kept0)function\nf(b)\nend __kept0.f0=f return f end)(T)do end;c() \
+                 const g=T.f1 or(function(__kept1)const function g() return g, f end __kept1.f1=g return g end)(T)do end d()",
             ),
+            ("if a then local function f() end end do function g() end end", ""),
+            ("local h = function() local function i() end end function f.g() end function f:g() end", ""),
         ] {
-            assert_eq!(kept(source), expected, "{source}");
-        }
-    }
-
-    #[test]
-    fn a_function_is_kept_that_names_no_local_of_the_chunk_but_functions_kept_before() {
-        for (source, names) in [
-            ("local a local function f() return a end", &[][..]),
-            ("local a local function f(a) return a end", &["f"]),
-            ("local a local function f() return b.a, b:a(), 1 end", &["f"]),
-            ("local a local function f() return 'x'..a end", &[]),
-            ("local a local function f(...) return ... end", &["f"]),
-            ("local b, a <const>, c = 1 function f() return a end function g() return c end", &[]),
-            ("local function f() return a end local a", &[]),
-            ("local function f() return f() end function g() return f() + h() end function h() end", &["f", "g", "h"]),
-            ("local a local function f() return a end local function g() return f() end function h() end", &["h"]),
-            ("local function g() return f end local function f() end", &["f"]),
-            ("for a in b do local c = a end local function f() return a, c end", &["f"]),
-            ("if a then local function f() end end do function g() end end local h = function() end", &[]),
-            ("local a = function() local b function f() return b end end function g() return b end", &["g"]),
-            ("repeat local a until b(function() end) function f() return a end", &["f"]),
-            ("function f.g() end function f:g() end", &[]),
-        ] {
-            assert_eq!(kept_names(source), names, "{source}");
-        }
-    }
-
-    #[test]
-    fn a_local_function_is_kept_that_is_declared_and_assigned_once() {
-        for (source, names) in [
-            ("local function f() end f = 1", &[][..]),
-            ("local function f() end if a then f, b = 1 end", &[]),
-            ("local function f() end b, f = 1", &[]),
-            ("local function f() f = 1 end", &[]),
-            ("local function f() end local f", &[]),
-            ("local function f() end local function f() end", &[]),
-            ("local f function f() end", &[]),
-            ("local function f() end if a == f then g(f, b) h{f, f} end b, c = f, f return f, f", &["f"]),
-            ("local function f() end a.f = 1 a:f{}", &["f"]),
-            ("function f() end f = 1", &["f"]),
-            ("function f() end function f() end", &["f", "f"]),
-        ] {
-            assert_eq!(kept_names(source), names, "{source}");
+            assert_eq!(kept(source), if expected.is_empty() { source } else { expected }, "{source}");
         }
     }
 
@@ -302,12 +212,21 @@ mod tests {
             "function f() end a = [[b",
             "function f() end setfenv(f, {})",
             "function f() end debug.setupvalue(f, 1, 2)",
-            "local _ENV = {} function f() end",
             "::a:: function f() end goto a",
         ] {
             assert_eq!(kept(source), source);
         }
         let long = format!("function f() end --{}", "a".repeat(LONGEST));
         assert_eq!(kept(&long), long);
+    }
+
+    #[test]
+    fn what_the_compiler_refuses_and_what_no_bytecode_proves_is_left_out() {
+        let mut functions = KeptFunctions::of(b"local function f() end local function g() end");
+        assert!(!functions.drop_refused(b"page:1: unexpected symbol near 'f'"));
+        assert!(functions.drop_refused(b"page:1: attempt to assign to const variable 'f'"));
+        assert_eq!(functions.functions.len(), 1);
+        assert!(functions.drop_unproven(b"no bytecode"));
+        assert_eq!(functions.keep("T"), None);
     }
 }

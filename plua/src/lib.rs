@@ -4,6 +4,7 @@
 
 pub mod api;
 mod body;
+mod bytecode;
 pub mod c_modules;
 mod c_stack;
 mod cache;

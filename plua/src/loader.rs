@@ -16,6 +16,7 @@ use crate::chunk::{self, Chunk, Language, Stamp};
 use crate::emit;
 use crate::error::{Error, ErrorKind, Place};
 use crate::injection;
+use crate::kept_functions::KeptFunctions;
 use crate::settings::Settings;
 
 /// Why a file could not be loaded.
@@ -37,6 +38,9 @@ impl LoadError {
         }
     }
 }
+
+/// How often a page is compiled to find out which of its functions can be kept.
+const MOST_TRIES: u32 = 10;
 
 struct Loaded {
     chunk: Arc<Chunk>,
@@ -285,7 +289,6 @@ pub fn compile(
 ) -> Result<(Chunk, Function), LoadError> {
     let (source, stamp) = read(path, memory)?;
     let translated = translated(&source, language);
-    let keeping = if keeps_functions { translated.keeping_functions() } else { None };
     // What does not compile that way is compiled as it was written, for its error or because of a limit of Lua's.
     let load = |code: &[u8]| {
         let whole =
@@ -293,7 +296,8 @@ pub fn compile(
         let whole = whole.map(|code| load(lua, globals, path, &code)?.call(()));
         whole.filter(is_compiled).unwrap_or_else(|| load(lua, globals, path, code))
     };
-    let keeping = keeping.map(|code| load(&code)).filter(is_compiled);
+    let functions = if keeps_functions { translated.functions_to_keep() } else { None };
+    let keeping = functions.and_then(|functions| load_keeping(functions, load));
     let keeps_functions = keeping.is_some();
     let function = keeping.unwrap_or_else(|| load(&translated.source)).map_err(|error| {
         LoadError::Page(match error {
@@ -303,6 +307,25 @@ pub fn compile(
     })?;
     let bytecode = function.dump(false);
     Ok((Chunk { stamp, language, source, bytecode, texts: translated.texts, keeps_functions }, function))
+}
+
+/// The function of a page that keeps all of these that can be kept, if there are any.
+fn load_keeping(
+    mut functions: KeptFunctions,
+    load: impl Fn(&[u8]) -> mlua::Result<Function>,
+) -> Option<mlua::Result<Function>> {
+    for _ in 0..MOST_TRIES {
+        let dropped = match load(&emit::keeping(&functions)?) {
+            Ok(function) if !functions.drop_unproven(&function.dump(false)) => return Some(Ok(function)),
+            Ok(_) => true,
+            Err(mlua::Error::SyntaxError { message, .. }) => functions.drop_refused(message.as_bytes()),
+            Err(error) => return Some(Err(error)),
+        };
+        if !dropped {
+            break;
+        }
+    }
+    None
 }
 
 /// Whether code compiled, whatever else went wrong: a limit can strike then.

@@ -274,3 +274,49 @@ fn a_page_of_many_texts_runs_with_its_own_lines() {
     page.push_str("<? error('here') ?>");
     assert_refused(&page, "page:100001: here");
 }
+
+/// What LuaJIT compiles beyond Lua 5.1 runs in pages as in any file, with tags and text around it.
+#[cfg(feature = "luajit")]
+#[test]
+fn what_luajit_adds_to_lua_works_in_every_tag_and_beside_text() {
+    assert_prints(&[
+        ("<? local c = nil ?><?= c ? 1 : 2 ?>,<?=c?1:2?>,<?& c ? '<' : '>' ?>", "2,2,&gt;"),
+        ("<?= false ? 1 : true ? 2 : 3; -- c ?>.", "2."),
+        ("<?= nil ?? 7 ?>,<?=nil??7?>,<?= nil ?? nil ?? '?>' ?>", "7,7,?>"),
+        ("<? t = {x = {y = 5}} ?><?= t?.x?.y, t.z?.y, t?.['x'].y ?>,<?=t?.z?>.", "5nil5,nil."),
+        ("<?= 1 != 2, !false, !nil && 1, false || 2 ?>,<?=!1?>,<?!!1?>,<?&!1?>", "truetrue12,false,false,false"),
+        ("<? const a, b = 1, 2 ?>x<? const function f() ?>y<? return a end ?>z<?= f(), b ?>", "xzy12"),
+        ("<? local n = 1 n += 2 ?>x<? n *= 3 n -= 1 n /= 2 n %= 3 ?><?= n ?>", "x1"),
+        ("<? local s = 'a' s ..= 'b' ?>x<?= s ?>", "xab"),
+        ("<? local n = 5 n &= 4 n |= 3 n <<= 2 n >>= 1 n ~>>= 1 n ~= 1 ?><?= n ?>", "6"),
+        ("<?= 5 & 3, 5 | 3, 5 ~ 3, ~5, 1 << 4, 16 >> 4, -8 ~>> 1 ?>", "176-6161-4"),
+        ("<?= (x -> x * 2)(4), (|p, q| -> p + q)(1, 2), (|| -> 3)() ?>", "833"),
+        ("<? local f = x -> do ?>[<?= x ?>]<? end ?>a<? f(1) ?>b<? f(2) ?>", "a[1]b[2]"),
+        ("<? local f = |...| -> ... ?>x<?= f(1) ?>", "x1"),
+        ("<? for i = 1, 3 do if i == 2 then continue end ?><?= i ?><? end ?>", "13"),
+        ("<? for i = 1, 3 do if i == 2 then continue ?>never<? end ?><?= i ?><? end ?>", "13"),
+        ("<? for i = 1, 3 do if i == 2 then ?>-<? continue -- next ?>\nnever<? end ?><?= i ?><? end ?>", "1-3"),
+        ("<? for i = 1, 3 do local x = i ?>x<? continue; ?>never<? end ?>", "xxx"),
+        ("<? local i = 0 repeat i += 1 if i == 2 then continue ?>x<? end ?><?= i ?><? until i == 3 ?>", "13"),
+        ("<? local continue, const = 1, 2 ?>x<? local a = continue ?>y<?= a, const ?>", "xy12"),
+        ("<? const = 1 ?>x<?= const ?>", "x1"),
+        ("<?= 1_000, 0b11, '\\x41', '\\u{41}', 'a\\z  b' ?>", "10003AAab"),
+        ("<? local x = 2 -- > ?>a<? x = x --> c ?>b<?= x -->?>c", "ab2c"),
+        ("<? f = x -> x -- -> ?>a<?= f(1) ?>", "a1"),
+    ]);
+    assert_refused("<?= 1 ?-- why ?>", "page:1: ");
+    assert_refused("a\n<? const x = 1 ?>\n<? x = 2 ?>", "page:3: attempt to assign to const variable 'x'");
+    assert_refused("a\n<? x = a ? ?>text", "page:2: unexpected symbol near 'if'");
+    assert_refused("a\n<? f = x -> ?>text", "page:2: unexpected symbol near 'if'");
+    assert_refused("a\n<? for i = 1, 2 do continue ?>text", "page:2: ");
+}
+
+/// Names are names in all of them.
+#[test]
+fn the_words_that_luajit_adds_are_names_elsewhere() {
+    assert_prints(&[
+        ("<? local continue = 1 ?>x<? local a = continue ?>y<?= a ?>", "xy1"),
+        ("<? const = 2 ?>x<? const = const ?>y<?= const ?>", "xy2"),
+        ("<? local t = { continue = 3 } ?><? local a = t.continue ?>x<?= a ?>", "x3"),
+    ]);
+}
