@@ -1,4 +1,4 @@
-//! `plua check`: which of many files would not compile.
+//! `plua check`: which of many files would not compile, and which of them only some builds take.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use plua::dialect::Difference;
 use plua::engine::PageFile;
 use plua::report::Report;
 use plua::settings::Settings;
@@ -16,7 +17,8 @@ use plua::settings::Settings;
 use crate::directives::Directives;
 use crate::put;
 
-/// Compile pages without running them, and report those that fail; exit status 1 if any does.
+/// Compile pages without running them, and report those that fail; exit status 1 if any does. What one Lua takes and another
+/// does not is noted.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Pages, and folders in which every .plua file is one, and every file of an extension given to pLuaRaw.
@@ -43,9 +45,18 @@ pub(crate) fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let mut failed = 0;
     for path in &pages {
-        if let Err(error) = (PageFile { path, stamp: None, settings: &settings }).check() {
-            failed += 1;
-            stderr().write_all(Report(&error).text().as_bytes())?;
+        let file = PageFile { path, stamp: None, settings: &settings };
+        match file.check().and_then(|()| file.differences()) {
+            Ok(differences) => {
+                for Difference { line, form, meaning } in differences {
+                    let note = format!("Note: {form}: {meaning}\n  --> {}:{line}\n", path.display());
+                    stderr().write_all(note.as_bytes())?;
+                }
+            }
+            Err(error) => {
+                failed += 1;
+                stderr().write_all(Report(&error).text().as_bytes())?;
+            }
         }
     }
     let files = if pages.len() == 1 { "file" } else { "files" };

@@ -31,6 +31,22 @@ fn a_syntax_error_names_file_and_line_and_the_others_are_still_checked() {
 }
 
 #[test]
+fn what_only_some_builds_take_is_noted_and_does_not_fail() {
+    let folder = Folder::new(&[
+        ("a.plua", "<ul>\n<? local x = nil -- ?>\n<?= x ?? 1, x?.y ?><?= x ?? 2 ?>\n</ul>"),
+        ("b.plua", "<? goto done ?>x<? ::done:: ?><?= '\\x41' ?>"),
+        ("c.plua", "a ?? b ?> c -> d<? local x = 1 ?><?= x == 1, 'a ?? b' ?>"),
+    ]);
+    let said = folder.plua(&["check", "a.plua", "b.plua", "c.plua"]);
+    let notes = "Note: ??: only LuaJIT compiles it, Lua 5.4 and 5.1 do not\n  --> a.plua:3\n\
+                 Note: ?.: only LuaJIT compiles it, Lua 5.4 and 5.1 do not\n  --> a.plua:3\n\
+                 Note: goto: Lua 5.1 does not compile it, LuaJIT and Lua 5.4 do\n  --> b.plua:1\n\
+                 Note: ::: Lua 5.1 does not compile it, LuaJIT and Lua 5.4 do\n  --> b.plua:1\n\
+                 Note: \\x: Lua 5.1 leaves out the backslash only, LuaJIT and Lua 5.4 take it for an escape\n  --> b.plua:1\n";
+    assert_eq!(said.all(), (Some(0), "3 files, 0 failed\n", notes));
+}
+
+#[test]
 fn folders_are_walked_for_pages_and_raw_files() {
     let folder = Folder::new(&[
         ("site/index.plua", "<? if ?>"),

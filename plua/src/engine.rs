@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::chunk::Stamp;
+use crate::dialect::{self, Difference};
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::{Answer, Exchange, Head, Level};
 use crate::loader::{self, LoadError};
@@ -48,6 +49,14 @@ impl PageFile<'_> {
     /// [`ErrorKind::Read`].
     pub fn translate(&self) -> Result<Vec<u8>, Error> {
         loader::translate(self.path, language(self.settings, self.path)).map_err(|error| self.error(error))
+    }
+
+    /// What the file has that is not the same in all builds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Read`].
+    pub fn differences(&self) -> Result<Vec<Difference>, Error> {
+        self.translate().map(|lua| dialect::differences(&lua))
     }
 
     fn error(&self, error: LoadError) -> Error {

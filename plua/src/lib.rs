@@ -12,6 +12,7 @@ pub mod chunk;
 mod confinement;
 mod cutoff;
 mod database;
+pub mod dialect;
 pub mod emit;
 pub mod engine;
 pub mod error;

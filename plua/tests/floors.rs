@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
         "emit",
         "kept_functions",
         "bytecode",
+        "dialect",
         "lexer",
         "query",
         "error",
