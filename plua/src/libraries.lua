@@ -81,18 +81,31 @@ local function search_path(name, templates, separator, replacement)
   return nil, concat(tried)
 end
 
+-- What a reader gives in pieces to `load`. It is called here: where an error comes out of a reader that LuaJIT itself
+-- calls, no hook runs in the state any more, and so no limit strikes.
+local function whole(reader)
+  local pieces = {}
+  while true do
+    local piece = reader()
+    if piece == nil or piece == "" then return concat(pieces) end
+    if type(piece) ~= "string" and type(piece) ~= "number" then error("reader function must return a string", 0) end
+    pieces[#pieces + 1] = piece
+  end
+end
+
+local function loads_readers(load_text)
+  return function(chunk, name, ...)
+    if type(chunk) ~= "function" then return load_text(chunk, name, ...) end
+    local ok, text = leave(level(), pcall(whole, chunk))
+    if not ok then return nil, text end
+    return load_text(text, name or "=(load)", ...)
+  end
+end
+
 -- Sources of load and friends are text where pages are kept from something: crafted bytecode could bring it back.
 if sandboxed or confined or next(ignored) then
   local load_text = loadstring or load
   local function as_text(chunk, name, _, ...)
-    if type(chunk) == "function" then
-      local pieces = {}
-      for piece in chunk do
-        if piece == "" then break end
-        pieces[#pieces + 1] = piece
-      end
-      chunk = concat(pieces)
-    end
     if type(chunk) == "string" and find(chunk, "^\27") then return nil, "bytecode is not loaded here" end
     return load_text(chunk, name, "t", ...)
   end
@@ -105,8 +118,8 @@ if sandboxed or confined or next(ignored) then
     if not source then return nil, "cannot read " .. file end
     return as_text(gsub(source, "^#[^\n]*", "", 1), "@" .. file, ...)
   end
-  _G.load = function(chunk, name, ...) return leave(level(), as_text(chunk, name or "=(load)", ...)) end
-  _G.loadstring = loadstring and function(chunk, name, ...) return as_text(chunk, name or chunk, ...) end
+  _G.load = loads_readers(function(chunk, name, ...) return as_text(chunk, name or "=(load)", ...) end)
+  _G.loadstring = loadstring and loads_readers(function(chunk, name, ...) return as_text(chunk, name or chunk, ...) end)
   _G.loadfile = file_as_text
   _G.dofile = function(file)
     local chunk, problem = file_as_text(file)
@@ -125,7 +138,15 @@ if sandboxed or confined or next(ignored) then
     return chunk, file
   end
 else
-  _G.load = function(...) return leave(level(), load(...)) end
+  -- In Lua 5.1 `load` takes no text, which is for `loadstring`; to LuaJIT they are the same.
+  local load_text = loadstring or load
+  local only_readers = loadstring and not jit
+  local load_reader = loads_readers(load_text)
+  _G.load = function(chunk, ...)
+    if only_readers and type(chunk) ~= "function" then return load(chunk, ...) end
+    return load_reader(chunk, ...)
+  end
+  if jit then _G.loadstring = _G.load end
 end
 
 -- A C module is opened by the path that was found to be allowed, not by another search.

@@ -1,11 +1,11 @@
--- Functions of Lua's that call back from C, and so use C stack that nothing else bounds: string.gsub, table.sort, load
--- and coroutines.
+-- Functions of Lua's that call back from C, and so use C stack that nothing else bounds: string.gsub, table.sort and
+-- coroutines.
 --
 -- A chain of them can only grow by calls, so it is enough to look at the stack at some of the calls. Half of it is left
 -- for what is not counted here: a coroutine can use about a megabyte of it by other ways of calling back.
 local native, leave, level = ...
 
-local error, load, next, type = error, load, next, type
+local error, next, type = error, next, type
 local gsub, sort = string.gsub, table.sort
 local co_create, co_resume, co_wrap, co_close =
   coroutine.create, coroutine.resume, coroutine.wrap, coroutine.close
@@ -55,11 +55,6 @@ function coroutine.wrap(run)
     if is_too_deep(COROUTINE) then error(TOO_DEEP, 2) end
     return results(thread, co_resume(thread, ...))
   end
-end
-
-function _G.load(chunk, ...)
-  if type(chunk) == "function" and is_too_deep(COROUTINE) then return nil, TOO_DEEP end
-  return load(chunk, ...)
 end
 
 -- Lua 5.1 itself walks a pattern by recursion that nothing bounds.

@@ -28,6 +28,8 @@ pub enum Call {
 pub enum Halt {
     /// It took all steps it may.
     Steps,
+    /// Its time is over.
+    Time,
     /// Lua would raise an error.
     Malformed,
 }
@@ -54,15 +56,27 @@ pub struct Match {
     pub captures: Vec<(usize, Capture)>,
 }
 
-/// Whether the call ends within so many steps, with whatever result.
-#[must_use]
-pub fn ends(subject: &[u8], pattern: &[u8], call: Call, mut steps: u64) -> bool {
+/// Steps between two looks at the clock: less than a millisecond.
+const SLICE: u64 = 1 << 16;
+
+/// Walks through a call, whatever its result, with so many steps and as long as it `has_time`.
+///
+/// # Errors
+/// [`Halt::Steps`] or [`Halt::Time`], when the call takes more.
+pub fn ends(
+    subject: &[u8],
+    pattern: &[u8],
+    call: Call,
+    steps: u64,
+    mut has_time: impl FnMut() -> bool,
+) -> Result<(), Halt> {
+    let mut steps = Steps { left: 0, more: steps, has_time: &mut has_time };
     let walked = match call {
-        Call::Find(from) => find(subject, pattern, start(from, subject.len()), &mut steps).map(drop),
+        Call::Find(from) => search(subject, pattern, start(from, subject.len()), &mut steps).map(drop),
         Call::Iterate => all(subject, pattern, usize::MAX, false, &mut steps),
         Call::Substitute(most) => all(subject, pattern, most, true, &mut steps),
     };
-    walked != Err(Halt::Steps)
+    walked.or_else(|halt| if halt == Halt::Malformed { Ok(()) } else { Err(halt) })
 }
 
 /// Where a search begins, from 0, that Lua is told to begin at `from`.
@@ -78,6 +92,13 @@ pub fn start(from: i64, length: usize) -> usize {
 /// # Errors
 /// See [`Halt`]; `steps` goes down to 0.
 pub fn find(subject: &[u8], pattern: &[u8], from: usize, steps: &mut u64) -> Result<Option<Match>, Halt> {
+    let mut walked = Steps { left: *steps, more: 0, has_time: &mut || true };
+    let found = search(subject, pattern, from, &mut walked);
+    *steps = walked.left;
+    found
+}
+
+fn search(subject: &[u8], pattern: &[u8], from: usize, steps: &mut Steps) -> Result<Option<Match>, Halt> {
     let from = if NUL_IS_PLAIN { from } else { from.min(subject.len()) };
     let (anchored, pattern) = anchor(pattern);
     let mut walk = Walk::new(subject, pattern, steps);
@@ -104,7 +125,7 @@ fn anchor(pattern: &[u8]) -> (bool, &[u8]) {
 }
 
 /// Goes from match to match as string.gsub does, or string.gmatch, for which `^` is a character like others.
-fn all(subject: &[u8], pattern: &[u8], most: usize, substitutes: bool, steps: &mut u64) -> Result<(), Halt> {
+fn all(subject: &[u8], pattern: &[u8], most: usize, substitutes: bool, steps: &mut Steps) -> Result<(), Halt> {
     let (anchored, pattern) = if substitutes { anchor(pattern) } else { (false, pattern) };
     let mut walk = Walk::new(subject, pattern, steps);
     let (mut at, mut last, mut found) = (0, None, 0);
@@ -123,16 +144,53 @@ fn all(subject: &[u8], pattern: &[u8], most: usize, substitutes: bool, steps: &m
     Ok(())
 }
 
-struct Walk<'a> {
+/// Steps that a walk may take.
+struct Steps<'c> {
+    /// Before the next look at the clock.
+    left: u64,
+    /// After it.
+    more: u64,
+    has_time: &'c mut dyn FnMut() -> bool,
+}
+
+impl Steps<'_> {
+    #[inline]
+    fn take(&mut self, steps: u64) -> Result<(), Halt> {
+        match self.left.checked_sub(steps) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => self.look_at_clock(steps),
+        }
+    }
+
+    #[cold]
+    fn look_at_clock(&mut self, steps: u64) -> Result<(), Halt> {
+        if self.left.saturating_add(self.more) < steps {
+            (self.left, self.more) = (0, 0);
+            return Err(Halt::Steps);
+        }
+        if !(self.has_time)() {
+            return Err(Halt::Time);
+        }
+        let slice = self.more.min(SLICE.max(steps));
+        self.more -= slice;
+        self.left = self.left + slice - steps;
+        Ok(())
+    }
+}
+
+struct Walk<'a, 'c> {
     subject: &'a [u8],
     pattern: &'a [u8],
-    steps: &'a mut u64,
+    steps: &'a mut Steps<'c>,
     depth: u32,
     captures: Vec<(usize, Capture)>,
 }
 
-impl<'a> Walk<'a> {
-    fn new(subject: &'a [u8], pattern: &'a [u8], steps: &'a mut u64) -> Walk<'a> {
+impl<'a, 'c> Walk<'a, 'c> {
+    fn new(subject: &'a [u8], pattern: &'a [u8], steps: &'a mut Steps<'c>) -> Walk<'a, 'c> {
         let end = if NUL_IS_PLAIN { None } else { pattern.iter().position(|byte| *byte == 0) };
         let pattern = &pattern[..end.unwrap_or(pattern.len())];
         Walk { subject, pattern, steps, depth: 0, captures: Vec::with_capacity(MOST_CAPTURES) }
@@ -146,16 +204,7 @@ impl<'a> Walk<'a> {
     }
 
     fn take(&mut self, steps: usize) -> Result<(), Halt> {
-        match self.steps.checked_sub(steps as u64) {
-            Some(left) => {
-                *self.steps = left;
-                Ok(())
-            }
-            None => {
-                *self.steps = 0;
-                Err(Halt::Steps)
-            }
-        }
+        self.steps.take(steps as u64)
     }
 
     /// A byte of the subject; NUL behind its end, as C finds it there.

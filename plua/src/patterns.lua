@@ -67,9 +67,9 @@ local function limited(name, run)
             return nil
           end
         elseif (#subject + 1) ^ (power or 1) * factors[pattern] > limit then
-          if not pattern_ends(name, subject, pattern, number, limit) then
-            error("string." .. name .. " takes more than " .. limit .. " steps (pLuaPatternLimit)", 2)
-          end
+          local why = pattern_ends(name, subject, pattern, number, limit)
+          if why == "time" then error("string." .. name .. " would take longer than the page may (pLuaTimeout)", 2) end
+          if why then error("string." .. name .. " takes more than " .. limit .. " steps (pLuaPatternLimit)", 2) end
         end
       end
     end

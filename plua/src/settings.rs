@@ -62,7 +62,7 @@ impl Settings {
         if directory.limits == limits::Given::default() {
             return self.limits.limits();
         }
-        self.limits.tightened(&directory.limits).limits()
+        self.limits.limits_in(&directory.limits)
     }
 
     /// The settings of a place inside `self`, where `inner` is given.
@@ -313,12 +313,37 @@ mod tests {
         assert_eq!(place("pLuaMemoryLimit", ["0", "0", "800"]).memory, 800);
         assert_eq!(place("pLuaOutputLimit", ["100", "200", "0"]).output, 100);
         assert_eq!(place("pLuaPatternLimit", ["100", "30", "20"]).pattern, 20);
+        assert_eq!(place("pLuaPatternLimit", ["0", "0", "0"]).pattern, 0);
         assert_eq!(place("pLuaFields", ["100", "300", "200"]).fields, 100);
         assert_eq!(place("pLuaUploads", ["3", "0", "2"]).uploads, 0);
         assert_eq!(place("pLuaUploadSize", ["0", "7", "0"]).upload_size, 7);
         let host = given("pLuaTimeout", &["1"]).unwrap().merged(&given("pLuaTimeout", &["9"]).unwrap());
         assert_eq!(host.limits().timeout.as_secs(), 9, "a host overrides the server");
         assert_eq!(host.limits_in(&Settings::default()), host.limits());
+    }
+
+    #[test]
+    fn a_time_limit_bounds_patterns_too_where_the_host_does_not_say_otherwise() {
+        let limits = |host: &[(&str, &str)], directory: &[(&str, &str)]| {
+            let all = |rows: &[(&str, &str)]| {
+                let each = rows.iter().map(|(name, value)| given(name, &[value]).unwrap());
+                each.fold(Settings::default(), |all, one| all.merged(&one))
+            };
+            all(host).limits_in(&all(directory)).pattern
+        };
+        let (time, steps) = ("pLuaTimeout", "pLuaPatternLimit");
+        assert_eq!(limits(&[], &[]), 0);
+        assert_eq!(limits(&[(time, "2")], &[]), 100_000_000);
+        assert_eq!(limits(&[(time, "1000000")], &[]), u32::MAX);
+        assert_eq!(limits(&[(time, "2"), (steps, "0")], &[]), 0);
+        assert_eq!(limits(&[(time, "2"), (steps, "1000000000")], &[]), 1_000_000_000);
+        assert_eq!(limits(&[], &[(time, "2")]), 100_000_000);
+        assert_eq!(limits(&[(time, "2")], &[(time, "1")]), 50_000_000);
+        assert_eq!(limits(&[(time, "2")], &[(steps, "0")]), 100_000_000);
+        assert_eq!(limits(&[(time, "2")], &[(steps, "1000000000")]), 100_000_000);
+        assert_eq!(limits(&[(time, "2")], &[(steps, "7")]), 7);
+        assert_eq!(limits(&[], &[(steps, "7")]), 7);
+        assert_eq!(limits(&[(steps, "0")], &[(time, "2")]), 0);
     }
 
     #[test]

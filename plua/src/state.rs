@@ -16,6 +16,7 @@ use crate::c_modules;
 use crate::cache::ChunkCache;
 use crate::chunk::{Language, Stamp};
 use crate::error::{Error, ErrorKind};
+use crate::exchange::Level;
 use crate::fault;
 use crate::injection;
 use crate::loader::{LoadError, Loader};
@@ -54,6 +55,9 @@ const FAULT_TIME: Duration = Duration::from_secs(1);
 /// Time that closing files may wait after a limit has struck, each turn, and turns: as many as a page has files.
 const CLOSING_TIME: Duration = Duration::from_millis(20);
 const CLOSING_TURNS: u32 = 100;
+
+/// A page that goes on for so long when its time is over is told of: it must have been in a function that nothing stops.
+const NOTEWORTHY: Duration = Duration::from_millis(500);
 
 /// Time the databases of a page that has ended have to be tidied in.
 const TIDY_TIME: Duration = Duration::from_secs(1);
@@ -428,12 +432,25 @@ impl State {
     /// Why the page failed that ran last, if it did. `ran` is what the state's own code said of it, if that had to.
     #[inline(never)]
     fn failed(&self, ran: Option<&Ran>, stopped: Option<(Reason, Vec<Call>)>) -> Option<Box<Error>> {
-        // A page that caught it may have ended before it was stopped.
-        let too_much = matches!(stopped, Some((Reason::Output, _)));
+        // A page may have caught that as the last it did. One that ended by itself just when its time was over is fine.
+        let was_told = stopped.as_ref().is_some_and(|(reason, calls)| *reason == Reason::Output || !calls.is_empty());
         match ran {
-            None | Some(Ok((true, _))) if !too_much => None,
+            None | Some(Ok((true, _))) if !was_told => {
+                self.log_overrun();
+                None
+            }
             None | Some(Ok(_)) => Some(self.failure(None, stopped).into()),
             Some(Err(error)) => Some(self.failure(Some(error), stopped).into()),
+        }
+    }
+
+    /// Tells of a page that ended by itself, but long after its time was over.
+    fn log_overrun(&self) {
+        if let Some(visit) = self.slot.lock().as_mut()
+            && let Some(overrun) = overrun(visit)
+        {
+            let line = format!("{}: {overrun} (pLuaTimeout)", visit.path.display());
+            visit.exchange.log(Level::Warning, &line);
         }
     }
 
@@ -470,6 +487,7 @@ impl State {
     /// `stopped` the limit that stopped it and the calls
     /// it ended.
     fn failure(&self, error: Option<&mlua::Error>, stopped: Option<(Reason, Vec<Call>)>) -> Error {
+        let overrun = self.slot.lock().as_ref().and_then(|visit| overrun(visit));
         self.limit.start(FAULT_TIME);
         let described = self.fault.call::<(LuaString, Value)>(());
         self.limit.stop();
@@ -497,6 +515,9 @@ impl State {
         if let Some((reason, _)) = stopped {
             error.kind = reason.kind();
             error.message = reason.message().to_string_lossy().into_owned();
+            if let (Reason::Time, Some(overrun)) = (reason, overrun) {
+                error.message = format!("{} {overrun}", error.message);
+            }
         } else if self.memory.is_some() && error.message.contains("not enough memory") {
             error.kind = ErrorKind::MemoryLimit;
             error.message = Reason::Memory.message().to_string_lossy().into_owned();
@@ -505,6 +526,12 @@ impl State {
         }
         error
     }
+}
+
+/// By how much a page has gone over its time, if that is worth telling.
+fn overrun(visit: &Visit) -> Option<String> {
+    let over = visit.deadline?.over();
+    (over >= NOTEWORTHY).then(|| format!("It ended {:.1} s after its time was over.", over.as_secs_f64()))
 }
 
 fn over_output_limit() -> Box<Error> {

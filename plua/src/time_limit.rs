@@ -98,6 +98,12 @@ impl End {
         Duration::from_nanos(self.0.saturating_sub(now()))
     }
 
+    /// Time since then.
+    #[must_use]
+    pub fn over(self) -> Duration {
+        Duration::from_nanos(now().saturating_sub(self.0))
+    }
+
     /// The same moment, or none when it is too far for one.
     #[must_use]
     pub fn instant(self) -> Option<Instant> {

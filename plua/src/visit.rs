@@ -206,6 +206,9 @@ impl Visit {
         if error.kind == ErrorKind::Runtime && error.message.ends_with("(pLuaPatternLimit)") {
             error.kind = ErrorKind::PatternLimit;
         }
+        if error.kind == ErrorKind::Runtime && error.message.ends_with("than the page may (pLuaTimeout)") {
+            error.kind = ErrorKind::TimeLimit;
+        }
         if error.kind == ErrorKind::Runtime && is_too_deep(error.message.as_bytes()) {
             error.kind = ErrorKind::DepthLimit;
         }

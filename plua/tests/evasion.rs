@@ -82,6 +82,13 @@ fn nothing_in_lua_outlives_the_time_limit() {
         "for word in (('a '):rep(1e6)):gmatch('%a') do while true do end end",
         "(('a '):rep(1e6)):gsub('%a', function() while true do end end)",
         "table.sort({ 3, 2, 1 }, function() while true do end end)",
+        "load(function() while true do end end)",
+        "load(function() while true do end end) while true do end",
+        "pcall(load, function() while true do pcall(error) end end)",
+        "while true do load(function() error('x') end) end",
+        "while true do load(load) load(function() return 1 end) end",
+        "coroutine.wrap(function() load(function() coroutine.yield() end) end)() load(function() while true do end end)",
+        "(loadstring or load)(function() while true do end end) while true do end",
     ] {
         assert_ends("pLuaTimeout 0.2", "Time limit: The script took too long", code);
     }

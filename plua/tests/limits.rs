@@ -39,6 +39,85 @@ fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
 }
 
 #[test]
+fn a_page_that_catches_its_time_limit_as_the_last_it_does_has_failed_too() {
+    for code in ["load(function() while true do end end)", "pcall(function() while true do end end)"] {
+        let site = Site::new("pLuaTimeout 0.2\npLuaError 0", &[("page.plua", &format!("half<? {code} ?>"))]);
+        let seen = site.get("page.plua");
+        assert_eq!((seen.status, seen.text().contains("half")), (500, false), "{code}");
+        assert!(seen.log[0].starts_with("Time limit: The script took too long"), "{code}: {:?}", seen.log);
+    }
+}
+
+/// What a reader gives is put together before Lua has it; a page cannot tell.
+#[test]
+fn load_takes_readers_as_lua_does() {
+    let page = "<? local function reader(...)
+            local pieces, at = { ... }, 0
+            return function() at = at + 1 return pieces[at] end
+        end
+        local function shown(...) return type((...)) .. tostring((select(2, ...))) end ?>
+        <?= load(reader('ret', 'urn ', '6 * 7'))() ?> <?= load(reader('return 1', '', '0'))() ?>
+        <?= shown(load(reader({}))) ?> <?= shown(load(reader('x = = 1'))) ?>
+        <?= shown(load(function() error('oh', 0) end)) ?> <?= shown(load(reader('error()'), '=named')) ?>
+        <?= shown(pcall(load(reader('error(\"x\")'), '=named'))) ?> <?= load(reader())() == nil ?>";
+    let expected = "42 1 nilreader function must return a string nil[string \"=(load)\"]:1: unexpected symbol near '=' \
+                    niloh functionnil booleannamed:1: x true";
+    for configuration in ["", "pLuaSandbox On", "pLuaGlobals request"] {
+        let text = Site::new(configuration, &[("page.plua", page)]).get("page.plua").text();
+        let text = text.replace("(load):1:", "[string \"=(load)\"]:1:");
+        assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{configuration}");
+    }
+}
+
+#[test]
+fn a_pattern_that_would_outlast_the_time_limit_is_stopped_by_it_alone() {
+    let slow = "string.find(('a'):rep(40), ('a?'):rep(40) .. ('a'):rep(40))";
+    // Whichever comes first.
+    let (steps, time) = (" steps (pLuaPatternLimit)", " would take longer than the page may (pLuaTimeout)");
+    for (code, limits, logs) in [
+        (slow.to_string(), "", [steps, time]),
+        (slow.replace("find", "match"), "", [steps, time]),
+        (slow.replace("find", "gsub").replace("a'))", "a'), '')"), "", [steps, time]),
+        (format!("pcall(function() {slow} end) while true do end"), "", ["The script took too long"; 2]),
+        (format!("while true do pcall(function() {slow} end) end"), "", ["The script took too long"; 2]),
+        // The directive's own bound leaves the page more than its time.
+        (slow.to_string(), "\npLuaPatternLimit 1000000000", [time; 2]),
+    ] {
+        let site = Site::new(
+            &format!("pLuaStates 1\npLuaTimeout 1{limits}"),
+            &[("page.plua", &format!("a\n<?lua {code} ?>")), ("next.plua", "<?= ('a  b'):gsub(' +', '-') ?>")],
+        );
+        let started = Instant::now();
+        let seen = site.get("page.plua");
+        assert!(started.elapsed() < Duration::from_secs(4), "{code}: {:?}", started.elapsed());
+        assert!(seen.status == 500 && logs.iter().any(|log| seen.log[0].contains(log)), "{code}: {:?}", seen.log);
+        assert!(seen.log[0].contains("page.plua:2"), "{code}: {:?}", seen.log);
+        assert_eq!(site.get("next.plua").text(), "a-b1");
+    }
+    // Said explicitly, there is none: this one ends by itself, after some million steps.
+    let long = "<?= string.find(('a'):rep(300), '.-.-b') ?>";
+    let answer = |limits| Site::new(limits, &[("page.plua", long)]).get("page.plua").text();
+    assert_eq!(answer("pLuaTimeout 30\npLuaPatternLimit 0"), "nil");
+    assert_eq!(answer("pLuaTimeout 30"), "nil");
+    assert!(answer("pLuaTimeout 30\npLuaPatternLimit 1000000").contains("takes more than 1000000 steps"));
+}
+
+#[test]
+fn the_log_says_by_how_much_a_page_overran() {
+    let slow = "string.find(('a'):rep(350), '.-.-.-b')";
+    let site = Site::new(
+        "pLuaTimeout 0.1\npLuaPatternLimit 0",
+        &[("page.plua", &format!("<? {slow} while true do end ?>")), ("loop.plua", "<? while true do end ?>")],
+    );
+    let seen = site.get("page.plua");
+    let (limit, over) = seen.log[0].split_once(" It ended ").unwrap_or_default();
+    assert_eq!(limit, "Time limit: The script took too long to execute (timed out)!", "{:?}", seen.log);
+    let seconds: f64 = over.split_once(" s after its time was over.").unwrap().0.parse().unwrap();
+    assert!((0.5..60.0).contains(&seconds), "{seconds}");
+    assert!(!site.get("loop.plua").log[0].contains("It ended"));
+}
+
+#[test]
 fn a_folder_s_shorter_time_limit_is_kept_after_and_beside_pages_of_the_server_s_longer_one() {
     let site = Site::new(
         "pLuaStates 2\npLuaTimeout 3600",

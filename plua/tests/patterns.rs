@@ -5,7 +5,7 @@
 use mlua::{Lua, MultiValue, Value};
 use proptest::prelude::*;
 
-use plua::pattern::{Call, Capture, ends, find};
+use plua::pattern::{self, Call, Capture, Halt, find};
 
 /// What Lua's own string.find says: none for an error, otherwise start, end and captures.
 fn lua_find(lua: &Lua, subject: &[u8], pattern: &[u8]) -> Option<Vec<String>> {
@@ -69,14 +69,35 @@ proptest! {
     }
 }
 
+/// Whether the call ends within so many steps.
+fn ends(subject: &str, pattern: &str, call: Call, steps: u64) -> bool {
+    pattern::ends(subject.as_bytes(), pattern.as_bytes(), call, steps, || true).is_ok()
+}
+
 #[test]
 fn a_pattern_of_exponential_time_takes_more_than_its_steps() {
     let (subject, pattern) = ("a".repeat(30), "a?".repeat(30) + &"a".repeat(30));
     for call in [Call::Find(1), Call::Iterate, Call::Substitute(usize::MAX)] {
-        assert!(!ends(subject.as_bytes(), pattern.as_bytes(), call, 1_000_000));
-        assert!(ends(subject.as_bytes(), b"a+", call, 1000), "{call:?}");
-        assert!(!ends("a b ".repeat(1000).as_bytes(), b"%w+ %w+", Call::Substitute(usize::MAX), 1000));
+        assert!(!ends(&subject, &pattern, call, 1_000_000));
+        assert!(ends(&subject, "a+", call, 1000), "{call:?}");
+        assert!(!ends(&"a b ".repeat(1000), "%w+ %w+", Call::Substitute(usize::MAX), 1000));
     }
-    assert!(ends("a b ".repeat(1000).as_bytes(), b"%w+ %w+", Call::Find(1), 1000));
-    assert!(ends("a b ".repeat(1000).as_bytes(), b"%w+ %w+", Call::Substitute(2), 1000));
+    assert!(ends(&"a b ".repeat(1000), "%w+ %w+", Call::Find(1), 1000));
+    assert!(ends(&"a b ".repeat(1000), "%w+ %w+", Call::Substitute(2), 1000));
+}
+
+#[test]
+fn a_walk_looks_at_the_clock_and_ends_when_its_time_is_over() {
+    let (subject, pattern) = ("a".repeat(30), "a?".repeat(30) + &"a".repeat(30));
+    let walk = |pattern: &str, steps, most| {
+        let mut looks = 0;
+        let ended = pattern::ends(subject.as_bytes(), pattern.as_bytes(), Call::Find(1), steps, || {
+            looks += 1;
+            looks <= most
+        });
+        (ended, looks)
+    };
+    assert_eq!(walk(&pattern, u64::MAX, 10), (Err(Halt::Time), 11));
+    assert_eq!(walk(&pattern, 1 << 17, 10), (Err(Halt::Steps), 2));
+    assert_eq!(walk("a+", u64::MAX, 10), (Ok(()), 1));
 }

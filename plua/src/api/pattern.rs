@@ -1,16 +1,20 @@
 //! How long a call of Lua's pattern functions would take, for the state's own code to ask before it makes the call.
 
+use std::time::Instant;
+
 use memchr::memmem;
 use mlua::{LuaString, Value};
 
 use super::{Arguments, Native};
-use crate::pattern::{self, Call};
+use crate::pattern::{self, Call, Halt};
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    // pattern_ends(function, subject, pattern, start or replacements, steps) -> whether the call ends within the steps
+    // pattern_ends(function, subject, pattern, start or replacements, steps) -> nothing, or why the call is not to be made:
+    // "steps", or "time" where it may take more than the page has left
+    let limit = native.limit.clone();
     native.add_plain(
         "pattern_ends",
-        |_, (function, subject, pattern, number, steps): (LuaString, LuaString, LuaString, Value, u64)| {
+        move |_, (function, subject, pattern, number, steps): (LuaString, LuaString, LuaString, Value, u64)| {
             let number = Arguments::number_of(&number);
             let call = match &*function.as_bytes() {
                 // Beyond an integer of C's, each Lua makes something else of it.
@@ -21,7 +25,14 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
                 b"gmatch" => Call::Iterate,
                 _ => Call::Find(number.unwrap_or(1.0) as i64),
             };
-            Ok(pattern::ends(&subject.as_bytes(), &pattern.as_bytes(), call, steps))
+            let (begun, end) = (Instant::now(), limit.until());
+            // The call itself takes as long again.
+            let has_time = || end.is_none_or(|end| begun.elapsed() < end.saturating_duration_since(Instant::now()));
+            Ok(match pattern::ends(&subject.as_bytes(), &pattern.as_bytes(), call, steps, has_time) {
+                Err(Halt::Time) => Some("time"),
+                Err(_) => Some("steps"),
+                Ok(()) => None,
+            })
         },
     )?;
     // plain_find(subject, text, start) -> where it begins, or nil; in time linear in both

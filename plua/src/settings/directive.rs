@@ -127,8 +127,8 @@ pub const DIRECTIVES: &[Directive] = &[
         name: c"pLuaPatternLimit",
         scope: Scope::Limit,
         list: false,
-        default: "0",
-        help: c"Steps one call of string.find, match, gmatch or gsub may take, 0 to 1000000000; 0 is no limit",
+        default: "none",
+        help: c"Steps one call of string.find, match, gmatch or gsub may take, 0 to 1000000000; 0 is no limit; not given, 50000000 for each second of pLuaTimeout",
         set: |settings, value| put(&mut settings.limits.pattern, whole(value, 0, 1_000_000_000)),
     },
     Directive {

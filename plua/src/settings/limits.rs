@@ -41,18 +41,42 @@ impl Given {
         }
     }
 
+    /// Those of a host in one of its directories, which cannot take back that patterns have no more steps than the time
+    /// limit allows.
+    pub(super) fn limits_in(&self, directory: &Given) -> Limits {
+        let both = self.tightened(directory);
+        let mut limits = both.limits();
+        if self.pattern.is_none() {
+            let by_time = Some(steps_in(limits.timeout));
+            limits.pattern = smaller(by_time, directory.pattern, 0).unwrap_or(0);
+        }
+        limits
+    }
+
     /// With the defaults of what is not given.
     pub(super) fn limits(&self) -> Limits {
+        let timeout = self.timeout.unwrap_or(Duration::ZERO);
         Limits {
-            timeout: self.timeout.unwrap_or(Duration::ZERO),
+            timeout,
             memory: self.memory.unwrap_or(0),
             output: self.output.unwrap_or(0),
-            pattern: self.pattern.unwrap_or(0),
+            pattern: self.pattern.unwrap_or_else(|| steps_in(timeout)),
             fields: self.fields.unwrap_or(10_000) as usize,
             uploads: self.uploads.unwrap_or(20) as usize,
             upload_size: self.upload_size.unwrap_or(65_536),
         }
     }
+}
+
+/// Steps of a pattern for each second of a page's time. Counting them takes half of it, and then the call itself as much.
+const STEPS_A_SECOND: f64 = 50_000_000.0;
+
+/// Steps of a call of a pattern function where only the page's time is limited; 0, which is no limit, without one.
+fn steps_in(timeout: Duration) -> u32 {
+    if timeout.is_zero() {
+        return 0;
+    }
+    (timeout.as_secs_f64() * STEPS_A_SECOND).clamp(1.0, u32::MAX.into()) as u32
 }
 
 /// The smaller of what is given, `none` standing for no limit.
