@@ -77,3 +77,90 @@ fn states_of_processes_without_threads_are_made_in_them_and_all_limits_hold() {
 fn states_of_processes_with_threads_are_made_in_them_and_all_limits_hold() {
     states_belong_to_their_process(Mpm::Event, 2, 5);
 }
+
+/// Pages that fork. Debian has the module for Lua 5.1, which LuaJIT takes.
+#[cfg(not(feature = "lua54"))]
+mod pages {
+    use std::fs;
+    use std::path::Path;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::common::{Mpm, httpd};
+
+    const FORK: &str = "local posix = require('posix') local pid = posix.fork()
+        if pid == 0 then";
+
+    /// What the page's child does, and how it ends, as wait() tells.
+    const CHILDREN: [(&str, &str); 8] = [
+        ("echo('from the child')", "exited 0"),
+        ("echo('from the child') flush() echo('more')", "exited 0"),
+        ("file.send('large.bin')", "exited 0"),
+        ("setReturnCode(404) exit()", "exited 0"),
+        ("httpError(404)", "exited 0"),
+        ("error('from the child')", "exited 0"),
+        ("pcall(posix.exec, '/nowhere', {})", "exited 0"),
+        ("posix.exec('/bin/sh', { '-c', 'exit 7' })", "exited 7"),
+    ];
+
+    fn is_gone(process: &str) -> bool {
+        // Between its end and the parent's wait a process is a zombie.
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.starts_with(" Z"))
+    }
+
+    fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn a_page_that_forks_is_answered_once(mpm: Mpm) {
+        assert!(Path::new("/usr/share/lua/5.1/posix").exists(), "install the Debian package lua-posix");
+        let mut setup = httpd().mpm(mpm).children(2, 2).lines("pLuaError 0").file("large.bin", vec![b'x'; 3 << 20]);
+        for (number, (child, _)) in CHILDREN.iter().enumerate() {
+            let page = format!(
+                "<? {FORK} {child} else local _, how, code = posix.wait(pid) ?><?= pid, ' ', how, ' ', code ?><? end ?>"
+            );
+            setup = setup.file(&format!("{number}.plua"), page);
+        }
+        setup.run(|server| {
+            for (number, (child, end)) in CHILDREN.iter().enumerate() {
+                let request = format!("GET /{number}.plua HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+                let answer = String::from_utf8(server.raw(request.as_bytes())).unwrap();
+                assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{child}: {answer}");
+                let (_, text) = answer.split_once("\r\n\r\n").unwrap();
+                let (process, ended) = text.split_once(' ').unwrap_or_default();
+                assert_eq!(ended, *end, "{child}: {answer}");
+                wait_until(child, || is_gone(process));
+            }
+        });
+    }
+
+    #[test]
+    fn a_page_that_forks_is_answered_once_by_processes_without_threads() {
+        a_page_that_forks_is_answered_once(Mpm::Prefork);
+    }
+
+    #[test]
+    fn a_page_that_forks_is_answered_once_by_processes_with_threads() {
+        a_page_that_forks_is_answered_once(Mpm::Event);
+    }
+
+    #[test]
+    fn the_child_of_a_page_has_no_more_time_than_the_page_and_a_program_it_executes_has() {
+        let page = |child: &str| format!("<? {FORK} {child} else echo(pid) end ?>");
+        let endless = page("while true do end");
+        let program = page("posix.exec('/bin/sleep', { '2' })");
+        httpd().lines("pLuaTimeout 1").pages(&[("endless.plua", &endless), ("program.plua", &program)]).run(|server| {
+            let process = server.get("/endless.plua").text();
+            wait_until("the child ends", || is_gone(&process));
+            let begun = Instant::now();
+            let process = server.get("/program.plua").text();
+            wait_until("the program ends", || is_gone(&process));
+            assert!(begun.elapsed() > Duration::from_millis(1900), "it was ended after {:?}", begun.elapsed());
+        });
+    }
+}

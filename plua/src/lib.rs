@@ -19,6 +19,7 @@ pub mod error;
 mod escape;
 pub mod exchange;
 mod fault;
+mod forks;
 mod form;
 pub mod functions;
 pub mod injection;

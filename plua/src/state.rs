@@ -18,6 +18,7 @@ use crate::chunk::{Language, Stamp};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
 use crate::fault;
+use crate::forks;
 use crate::injection;
 use crate::loader::{LoadError, Loader};
 use crate::memory_limit::MemoryLimit;
@@ -131,6 +132,7 @@ impl State {
         // the process by design, and prelude.lua removes what is left out before a page runs.
         let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new()) };
         let limit = watchdog.limit(&lua);
+        forks::watch();
         c_modules::install(&lua, &limit.handle(), own_code)?;
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
@@ -328,6 +330,7 @@ impl State {
             None => Ended::NotYet,
         };
         let ran = if ended == Ended::Plain { None } else { Some(self.complete(ended, page)) };
+        forks::end_fork();
         // A page that only put out text has no files.
         let (stopped, has_closed) = match ran {
             None => (self.limit.stop(), true),

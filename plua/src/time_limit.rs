@@ -253,6 +253,15 @@ thread_local! {
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Time that the page has left which this thread runs; none without a limit. May be asked anywhere, in a signal handler too.
+#[must_use]
+pub fn left_in_this_thread() -> Option<Duration> {
+    // SAFETY: CURRENT is set only while its TimeLimit is alive and its page runs in this thread.
+    let deadline = unsafe { CURRENT.get().as_ref() }?;
+    let ends = deadline.ends.load(Ordering::Relaxed);
+    (ends != NEVER).then(|| End(ends).left())
+}
+
 /// A real-time signal that neither httpd nor PHP (which takes the first one) nor the C library uses.
 fn stop_signal() -> c_int {
     libc::SIGRTMIN() + 6

@@ -18,6 +18,7 @@ use crate::confinement;
 use crate::database::Databases;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, Head, HeaderChange, Level};
+use crate::forks;
 use crate::form::Form;
 use crate::report::Report;
 use crate::settings::{Limits, Settings};
@@ -280,6 +281,7 @@ impl Visit {
     /// # Errors
     /// The exchange's, when the client is gone.
     pub fn stream(&mut self, bytes: &[u8]) -> io::Result<()> {
+        forks::end_fork();
         if !self.response.head_sent {
             self.response.head_sent = true;
             self.exchange.send_head(&self.response.head)?;
