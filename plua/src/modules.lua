@@ -59,9 +59,9 @@ local function through(search)
     local ok, load, extra = pcall(search, name)
     package.path, package.cpath = path, cpath
     if not ok then error(load, 0) end
-    if type(load) == "function" and getinfo(load, "S").what == "C" then
-      load = of_state(name, load, extra)
-    end
+    local info = type(load) == "function" and getinfo(load, "S")
+    -- The state's own code stands before some loaders written in C.
+    if info and (info.what == "C" or info.source == "=plua") then load = of_state(name, load, extra) end
     return load, extra
   end
 end

@@ -24,7 +24,7 @@ pub const PRELUDE: Part = Part { name: "prelude", source: include_str!("prelude.
 pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_modules.lua") };
 
 /// The parts of each state.
-pub const PARTS: [Part; 14] = [
+pub const PARTS: [Part; 15] = [
     Part { name: "buffer", source: include_str!("buffer.lua") },
     Part { name: "output", source: include_str!("output.lua") },
     Part { name: "composition", source: include_str!("composition.lua") },
@@ -35,6 +35,7 @@ pub const PARTS: [Part; 14] = [
     Part { name: "files", source: include_str!("files.lua") },
     Part { name: "working_directory", source: include_str!("working_directory.lua") },
     Part { name: "libraries", source: include_str!("libraries.lua") },
+    Part { name: "waits", source: include_str!("waits.lua") },
     Part { name: "line_reading", source: include_str!("line_reading.lua") },
     Part { name: "confinement", source: include_str!("confinement.lua") },
     Part { name: "sandbox", source: include_str!("sandbox.lua") },

@@ -229,13 +229,15 @@ local run_prepended, run_appended = composition.runner("pLuaPrepend"), compositi
 -- may run between its end and the answer, and put out more.
 local is_called_by_rust = output.address and not globals and not sandboxed
 
+local set_times_right
+
 -- Sets right what the page before has changed.
 local function set_right()
   ending, failure = nil, nil
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
   output.reset()
-  marks.needs_reset = is_called_by_rust and 0 or 1
+  marks.needs_reset = not set_times_right() and is_called_by_rust and 0 or 1
   begin_in_folder()
 end
 
@@ -423,6 +425,7 @@ end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
 local close_files = native.files(native, pcall, marks)
 native.libraries(native, ignored, leave, level)
+set_times_right = native.waits(native)
 watch_ffi()
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.

@@ -28,6 +28,16 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let limited = |visit: &Visit| visit.limits.stop_pages();
         Ok(slot.try_lock().is_none_or(|visit| visit.as_deref().is_none_or(limited)))
     })?;
+    // seconds_left() -> until the page must have ended; 0 when that is over, and the page is stopped; nothing without a limit
+    let (slot, limit) = (native.slot.clone(), native.limit.clone());
+    native.add_plain("seconds_left", move |_, ()| {
+        let visit = slot.try_lock();
+        let left = visit.as_ref().and_then(|visit| visit.as_ref()?.time_left());
+        if left.is_some_and(|left| left.is_zero()) {
+            limit.look();
+        }
+        Ok(left.map(|left| left.as_secs_f64()))
+    })?;
     // sets_hook() -> whether the page may: no limit needs the hook
     let slot = native.slot.clone();
     native.add_plain("sets_hook", move |_, ()| {
