@@ -4,7 +4,7 @@
 local native = ...
 
 local error, rawget, select, tostring, type = error, rawget, select, tostring, type
-local gsub, huge = string.gsub, math.huge
+local gsub, match, huge = string.gsub, string.match, math.huge
 local metatable_of = debug.getmetatable
 
 local buffer = native.buffer(native)
@@ -32,6 +32,8 @@ local function describe(value)
   local kind_shown = type(shown)
   -- Lua 5.1 and LuaJIT take anything, which could then be put out in yet another way, and unescaped.
   if kind_shown ~= "string" and kind_shown ~= "number" then error("'__tostring' must return a string", 3) end
+  -- Of integers of 64 bits LuaJIT's own shows the suffix too.
+  if kind == "cdata" and kind_shown == "string" then return match(shown, "^(%-?%d+)U?LL$") or shown end
   local metatable = metatable_of(value)
   if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then return shown end
   return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))

@@ -424,8 +424,10 @@ elseif setfenv and sandboxed then
 end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
 local close_files = native.files(native, pcall, marks)
+local bound_waits
+bound_waits, set_times_right = native.waits(native)
 native.libraries(native, ignored, leave, level)
-set_times_right = native.waits(native)
+bound_waits()
 watch_ffi()
 
 -- After the libraries are left out, so that what page functions add to them is there in any case.

@@ -1,8 +1,8 @@
 -- Waits of libraries written in C that know no time limit: LuaSocket, LuaSec and Lua-cURL. No signal ends them, so each is
 -- given no longer than the page has left, or what it asked for if that is less.
 --
--- The chunk takes the functions written in Rust. It returns what sets right, between requests, the times that modules keep
--- for all who use them.
+-- The chunk takes the functions written in Rust. It returns what makes all this hold for modules that are found from then on,
+-- and what sets right, between requests, the times that modules keep for all who use them.
 local native = ...
 
 local next, setmetatable, tonumber, type = next, setmetatable, tonumber, type
@@ -12,6 +12,12 @@ local registry = debug.getregistry()
 local seconds_left, folder = native.seconds_left, native.folder
 
 local searchers = package.searchers or package.loaders
+
+-- What may be waited: the libraries count in milliseconds, and the end of a wait is not to come before that of the time.
+local function longest()
+  local left = seconds_left()
+  return left and left + 0.005
+end
 
 -- What a wait has returned, unless the page's time is over: then the limit strikes here.
 local function after(...)
@@ -42,7 +48,7 @@ local function fit_class(methods)
     end
   end
   local function bound(socket)
-    local own, left = asked[socket], seconds_left()
+    local own, left = asked[socket], longest()
     if left and (not own or own < 0 or left < own) then
       settimeout(socket, left, "t")
       bounded[socket] = true
@@ -76,14 +82,14 @@ local function fit_sockets(core)
   local select, sleep = core.select, core.sleep
   if type(select) == "function" then
     core.select = function(readers, writers, seconds, ...)
-      local own, left = tonumber(seconds), seconds_left()
+      local own, left = tonumber(seconds), longest()
       if left and (not own or own < 0 or left < own) then seconds = left end
       return after(select(readers, writers, seconds, ...))
     end
   end
   if type(sleep) == "function" then
     core.sleep = function(seconds, ...)
-      local own, left = tonumber(seconds), seconds_left()
+      local own, left = tonumber(seconds), longest()
       if own and left and left < own then seconds = left end
       return after(sleep(seconds, ...))
     end
@@ -107,11 +113,10 @@ local function fit_curl(curl)
   end
   function methods.perform(handle, ...)
     if type(handle) == "userdata" then
-      local own, left = asked[handle], seconds_left()
+      local own, left = asked[handle], longest()
       if own and own <= 0 then own = nil end
       if left and (not own or left < own) then
-        -- 0 would be no limit.
-        setopt(handle, milliseconds_option, left > 0 and ceil(left * 1000) or 1)
+        setopt(handle, milliseconds_option, ceil(left * 1000))
         bounded[handle] = true
       elseif bounded[handle] then
         setopt(handle, milliseconds_option, own and ceil(own * 1000) or 0)
@@ -148,13 +153,15 @@ local function keep_time(module)
   if type(module) == "table" then times[module], is_new = module.TIMEOUT, is_new or not folder() end
 end
 
-fitting(2, function(name) return KEEPS_TIME[name] and keep_time end)
-for _, position in next, { 3, 4 } do
-  fitting(position, function(name) return FIT[match(name, "^[^.]*")] end)
+local function install()
+  fitting(2, function(name) return KEEPS_TIME[name] and keep_time end)
+  for _, position in next, { 3, 4 } do
+    fitting(position, function(name) return FIT[match(name, "^[^.]*")] end)
+  end
 end
 
 -- Whether there is such a module, so that this is to be called again.
-return function()
+return install, function()
   -- What the file of pLuaInit has set holds for all requests.
   if is_new and folder() then
     is_new = false

@@ -383,6 +383,20 @@ fn values_come_back_as_they_went() {
     );
 }
 
+#[cfg(feature = "luajit")]
+#[test]
+fn integers_of_64_bits_are_bound_as_integers() {
+    show(
+        "db:run('CREATE TABLE v (i INTEGER)')
+         for _, i in ipairs{ 5LL, -9223372036854775807LL, 9223372036854775807LL, 7ULL, 2^53 } do
+           assert(db:run('INSERT INTO v VALUES (?)', i)) end
+         for row in db:rows('SELECT i, typeof(i) AS kind FROM v') do echo(row.i, row.kind, ' ') end
+         echo(select(2, pcall(db.query, db, 'SELECT ?', require('ffi').new('int[1]'))):match('pass .*'))",
+        "5integer -9223372036854775807integer 9223372036854775807integer 7integer 9007199254740992integer \
+         pass strings, numbers, booleans, nil or db:blob(bytes)",
+    );
+}
+
 #[test]
 fn a_prepared_statement_is_looked_at_when_it_is_prepared() {
     show(

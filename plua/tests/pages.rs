@@ -48,7 +48,10 @@ fn a_number_looks_the_same_in_compiled_loops() {
         "<? local values = { 0, -0.0, 7, -7, 0.5, 2147483647, 2147483648, -2147483648, -2147483649, 4294967297, 2^53, 1/0 }
         local shown = {}
         for i = 1, 200 do for j = 1, #values do ?><?= values[j] * 1 ?> <? end end ?>|<?
-        for j = 1, #values do shown[j] = tostring(values[j] * 1) .. ' ' end ?><?= table.concat(shown):rep(200) ?>",
+        for j = 1, #values do
+            local value = values[j] * 1
+            shown[j] = (value == 2^53 and '9007199254740992' or tostring(value):gsub('%.0$', '')) .. ' '
+        end ?><?= table.concat(shown):rep(200) ?>",
     )
     .text();
     let (echoed, expected) = text.split_once('|').unwrap();
@@ -237,7 +240,7 @@ fn the_environment_holds_headers_variables_and_the_documented_keys() {
         ("URI", "/page.plua"),
         ("Path-Info", ""),
         ("ServerName", "test"),
-        ("Request-Time", "1.7952109145607e+15"),
+        ("Request-Time", "1795210914560700"),
         ("Clock-Offset", "0"),
         ("pLua-Version", "53"),
         ("pLua-States", "50"),
@@ -248,12 +251,6 @@ fn the_environment_holds_headers_variables_and_the_documented_keys() {
         ("pLua-Disabled-Libraries", ""),
     ];
     for (name, value) in names {
-        // 5.4 has integers and shows them whole.
-        let value = if cfg!(feature = "lua54") {
-            value.replace("1.7952109145607e+15", "1795210914560700")
-        } else {
-            value.into()
-        };
         assert_eq!(page(&format!("<?= getEnv()['{name}'] ?>")).text(), value, "{name}");
     }
     let folder = page("<? local e = getEnv() echo(e.Filename:sub(#e['Working-Directory'] + 1)) ?>");
@@ -407,11 +404,13 @@ fn compiled_lua_is_no_page() {
 }
 
 #[test]
-fn numbers_have_fourteen_digits() {
+fn numbers_have_fourteen_digits_and_whole_ones_all_up_to_two_to_the_53() {
     for (number, shown) in [
-        ("1e15 + 0.0", "1e+15"),
+        ("1e15 + 0.0", "1000000000000000"),
         ("1e100", "1e+100"),
-        ("2.0 ^ 53", "9.007199254741e+15"),
+        ("2.0 ^ 53", "9007199254740992"),
+        ("2.0 ^ 54", "1.8014398509482e+16"),
+        ("123456789012345.5", "1.2345678901235e+14"),
         ("2147483648", "2147483648"),
         ("1 / 0", "inf"),
         ("-1", "-1"),

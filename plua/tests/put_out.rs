@@ -11,7 +11,7 @@ fn shown(code: &str) -> String {
 }
 
 #[test]
-fn numbers_read_as_tostring_makes_them() {
+fn numbers_read_as_tostring_makes_them_but_whole_ones_have_all_their_digits() {
     for number in [
         "0",
         "-0.0",
@@ -25,11 +25,8 @@ fn numbers_read_as_tostring_makes_them() {
         "-2147483648",
         "2147483648",
         "-2147483649",
-        "2^53",
-        "-2^53",
-        "2^63",
-        "1e15",
         "1e16",
+        "2^63",
         "1e100",
         "0.1",
         "-0.5",
@@ -37,14 +34,30 @@ fn numbers_read_as_tostring_makes_them() {
         "1/0",
         "-1/0",
         "0/0",
+        "99999999999999",
+        "4104766822976631",
+        "-4104766822976631",
+        "2^53",
+        "-2^53",
+        "1e15",
         "3.0",
+        "10 / 2",
     ] {
         let page =
             format!("<? local n = {number} ?><?= n ?>|<?= tostring(n) ?>|<?& n ?>|<? echo(n) ?>|<? echo(n, n) ?>");
         let text = shown(&page);
         let parts: Vec<&str> = text.split('|').collect();
-        let twice = parts[1].repeat(2);
-        assert_eq!(parts, [parts[1], parts[1], parts[1], parts[1], &twice], "{number}");
+        let plain = match number {
+            "4104766822976631" | "-4104766822976631" => number,
+            "2^53" => "9007199254740992",
+            "-2^53" => "-9007199254740992",
+            "1e15" => "1000000000000000",
+            "3.0" => "3",
+            "10 / 2" => "5",
+            // What Lua 5.4 calls a float.
+            _ => parts[1].strip_suffix(".0").unwrap_or(parts[1]),
+        };
+        assert_eq!(parts, [plain, parts[1], plain, plain, &plain.repeat(2)], "{number}");
     }
 }
 

@@ -285,6 +285,49 @@ fn json_integers_that_a_number_cannot_hold_become_text() {
     let kind = if cfg!(feature = "lua54") { "number" } else { "string" };
     assert_eq!(value("type(json.decode('-9007199254740993'))"), kind);
     assert_eq!(value("type(json.decode('9007199254740992'))"), "number");
+    // Whether a double happens to hold one is nothing that a page can count on.
+    for digits in
+        ["9007199254740993", "9007199254740994", "12345678901234323", "12345678901234324", "-9007199254740994"]
+    {
+        assert_eq!(
+            value(&format!("type(json.decode('{digits}')) .. json.decode('{digits}')")),
+            format!("{kind}{digits}")
+        );
+    }
+    for digits in ["18446744073709551614", "18446744073709551615", "9223372036854775808"] {
+        assert_eq!(
+            value(&format!("type(json.decode('{digits}')) .. json.decode('{digits}')")),
+            format!("string{digits}")
+        );
+    }
+}
+
+#[test]
+fn a_number_of_any_size_is_one_again_when_it_comes_back_from_json() {
+    for number in ["2^53", "2^53 + 2.0", "2^60", "-2^63", "1e17", "2^70", "1e300", "0.1", "1/3"] {
+        let again =
+            format!("(function(n) local m = json.decode(json.encode(n)) return m == n and type(m) end)({number})");
+        assert_eq!(value(&again), "number", "{number}");
+    }
+}
+
+#[cfg(feature = "luajit")]
+#[test]
+fn integers_of_64_bits_are_put_out_and_written_to_json_as_digits() {
+    for (integer, digits) in [
+        ("5LL", "5"),
+        ("-9223372036854775807LL", "-9223372036854775807"),
+        ("18446744073709551615ULL", "18446744073709551615"),
+        ("0LL", "0"),
+    ] {
+        assert_eq!(value(integer), digits);
+        let seen = page(&format!("<?& {integer} ?>,<? echo({integer}, 1) header('X-Id', {integer}) ?>"));
+        assert_eq!(seen.text(), format!("{digits},{digits}1"));
+        assert_eq!(seen.headers, [("X-Id".to_string(), digits.to_string())]);
+        assert_eq!(value(&format!("json.encode({{ {integer} }})")), format!("[{digits}]"));
+    }
+    let problem = page("<? json.encode({ a = require('ffi').new('int[1]') }) ?>").log.concat();
+    assert!(problem.contains("has no JSON, at a"), "{problem}");
 }
 
 #[test]

@@ -55,10 +55,13 @@ const WAITS: [&str; 13] = [
 #[test]
 fn no_wait_of_luasocket_outlasts_the_time_limit() {
     let (_peer, port) = silent_peer();
-    for configuration in ["pLuaTimeout 0.5", "pLuaTimeout 0.5\npLuaGlobals request"] {
-        for code in WAITS {
+    for configuration in ["", "pLuaGlobals request", "pLuaIgnoreLibrary debug ffi", "pLuaBaseDir / /usr"]
+        .map(|more| format!("pLuaTimeout 0.5\n{more}"))
+    {
+        let all = if configuration.ends_with('\n') { WAITS.len() } else { 1 };
+        for code in WAITS.into_iter().rev().take(all) {
             let begun = Instant::now();
-            let seen = get(&site(configuration, code), port);
+            let seen = get(&site(&configuration, code), port);
             assert!(begun.elapsed() < Duration::from_secs(5), "{code}: {:?}", begun.elapsed());
             assert_eq!(seen.status, 500, "{code}");
             assert!(seen.log[0].starts_with("Time limit: "), "{code}: {:?}", seen.log);
@@ -119,6 +122,7 @@ fn what_http_waits_at_most_is_set_back_for_each_request() {
     let (_peer, port) = silent_peer();
     let texts = |site: &Site| [(); 3].map(|()| get(site, port).text());
     assert_eq!(texts(&site("", code)), ["60 1"; 3]);
+    assert_eq!(texts(&site("pLuaIgnoreLibrary debug ffi", code)), ["60 1"; 3]);
     let folder = tempfile::tempdir().unwrap();
     let init = folder.path().join("init.lua");
     std::fs::write(&init, "require('socket.http').TIMEOUT = 7").unwrap();

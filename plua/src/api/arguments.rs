@@ -55,7 +55,7 @@ impl Arguments {
         }
     }
 
-    /// The bytes of a string, or of a number as Lua writes it.
+    /// The bytes of a string, or of a number in digits.
     ///
     /// # Errors
     /// What Lua says of a bad argument.
@@ -65,7 +65,10 @@ impl Arguments {
             number @ (Value::Integer(_) | Value::Number(_)) => {
                 number.to_string().map(String::into_bytes).map_err(|error| error.to_string())
             }
-            _ => Err(self.expected(position, "string")),
+            value => match int64(value) {
+                Some(digits) => Ok(digits.into_bytes()),
+                None => Err(self.expected(position, "string")),
+            },
         }
     }
 
@@ -135,4 +138,14 @@ impl Arguments {
     pub fn is_true(&self, position: usize) -> bool {
         !matches!(self.value(position), Value::Nil | Value::Boolean(false))
     }
+}
+
+/// The digits of LuaJIT's integers of 64 bits, such as `5LL`, which are no numbers to Lua.
+#[must_use]
+pub fn int64(value: &Value) -> Option<String> {
+    let Value::Other(_) = value else { return None };
+    let mut shown = value.to_string().ok()?;
+    let digits = shown.strip_suffix("ULL").or_else(|| shown.strip_suffix("LL"))?.len();
+    shown.truncate(digits);
+    shown.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()).then_some(shown)
 }

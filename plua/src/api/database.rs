@@ -7,7 +7,7 @@ use std::sync::Arc;
 use apr_dbd::{Batch, Connection, Found, MemoryUse, Value};
 use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
 
-use super::{Arguments, Native, sql_files};
+use super::{Arguments, Native, int64, sql_files};
 use crate::confinement;
 use crate::database::{self, Handle, Prepared, Rows, allow};
 use crate::time_limit::TimeLimitHandle;
@@ -207,7 +207,11 @@ fn value(value: &mlua::Value) -> Option<Value> {
         mlua::Value::Number(number) => Value::Number(*number),
         mlua::Value::String(text) => Value::Text(text.as_bytes().to_vec()),
         mlua::Value::Table(table) => Value::Blob(table.raw_get::<mlua::LuaString>("blob").ok()?.as_bytes().to_vec()),
-        _ => return None,
+        other => {
+            let digits = int64(other)?;
+            // Beyond what databases take for an integer they make of the digits what they can.
+            digits.parse().map_or_else(|_| Value::Text(digits.into_bytes()), Value::Integer)
+        }
     })
 }
 

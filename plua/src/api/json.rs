@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 use mlua::{Lua, Table, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::Native;
+use super::{Native, int64};
 use crate::memory_limit::Room;
 
 /// How deep arrays and objects nest at most, in both directions: what serde_json reads without a stack of its own.
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for Decoder<'_> {
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        match is_exact(value.into()) {
+        match is_exact(value) {
             true => Ok(Value::Integer(value)),
             false => self.visit_str(&value.to_string()),
         }
@@ -121,7 +121,6 @@ impl<'de> Visitor<'de> for Decoder<'_> {
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
         match i64::try_from(value) {
             Ok(value) => self.visit_i64(value),
-            Err(_) if is_exact(value.into()) => Ok(Value::Number(value as f64)),
             Err(_) => self.visit_str(&value.to_string()),
         }
     }
@@ -155,12 +154,10 @@ impl<'de> Visitor<'de> for Decoder<'_> {
     }
 }
 
-/// Whether a number of this Lua can be that integer.
-fn is_exact(integer: i128) -> bool {
-    if cfg!(feature = "lua54") && i64::try_from(integer).is_ok() {
-        return true;
-    }
-    integer as f64 as i128 == integer
+/// Whether numbers of this Lua hold that integer and all between it and 0. What a double holds beyond is a matter of the
+/// last digit, and nothing for a page to count on.
+fn is_exact(integer: i64) -> bool {
+    cfg!(feature = "lua54") || integer.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS
 }
 
 /// The JSON text of a Lua value, objects' members in the order of their names. `<` is written `\u003c`, so that the
@@ -230,22 +227,28 @@ impl Encoder<'_> {
             Value::Nil => self.text.extend_from_slice(b"null"),
             value if *value == Value::NULL => self.text.extend_from_slice(b"null"),
             Value::Boolean(truth) => self.text.extend_from_slice(if *truth { b"true" } else { b"false" }),
+            // What Rust is given of a double that is whole.
+            Value::Integer(integer) if !is_exact(*integer) => self.number(*integer as f64)?,
             Value::Integer(integer) => self.text.extend_from_slice(integer.to_string().as_bytes()),
             Value::Number(number) => self.number(*number)?,
             Value::String(string) => self.string(&string.as_bytes())?,
             Value::Table(table) => self.table(table)?,
-            other => return Err(format!("a {} has no JSON", other.type_name())),
+            other => match int64(other) {
+                Some(digits) => self.text.extend_from_slice(digits.as_bytes()),
+                None => return Err(format!("a {} has no JSON", other.type_name())),
+            },
         }
         Ok(())
     }
 
     fn number(&mut self, number: f64) -> Result<(), String> {
-        // Doubles below this are written as integers, as Lua without integers means them.
-        const LARGEST: f64 = 9_223_372_036_854_775_808.0;
+        // Doubles up to this are written as integers, as Lua without integers means them. Beyond it the digits would be read
+        // as text.
+        const LARGEST: f64 = 9_007_199_254_740_992.0;
         if !number.is_finite() {
             return Err(format!("{} has no JSON", if number.is_nan() { "NaN" } else { "infinity" }));
         }
-        if number.fract() == 0.0 && number.abs() < LARGEST {
+        if number.fract() == 0.0 && number.abs() <= LARGEST {
             self.text.extend_from_slice((number as i64).to_string().as_bytes());
             return Ok(());
         }

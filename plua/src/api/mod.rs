@@ -26,7 +26,7 @@ use std::sync::Arc;
 use mlua::{FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, int64};
 #[cfg(fuzzing)]
 pub use cookie::received as received_cookies;
 #[cfg(fuzzing)]
