@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::kept_functions::{self, KeptFunctions};
 use crate::lexer::{Lexeme, Lexer, Token, is_word};
-use crate::page::{Kind, Segment, Segments, Syntax};
+use crate::page::{Kind, Segment, Segments, Syntax, header};
 
 /// More texts than this travel outside the chunk: LuaJIT takes 65,536 constants a function, and the page's own code
 /// needs some of them.
@@ -159,12 +159,9 @@ fn put_page(page: &[u8], syntax: Syntax, texts: &mut Texts, blocks: &mut Blocks)
 /// Makes a raw Lua file ready for Lua: without a UTF-8 byte order mark, and with an empty first line for a `#!` one.
 #[must_use]
 pub fn emit_raw(file: &[u8]) -> Vec<u8> {
-    let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
-    if !file.starts_with(b"#!") {
-        return file.to_vec();
-    }
-    let line_end = file.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-    line_end.map_or_else(Vec::new, |end| file[end..].to_vec())
+    let header = header(file);
+    let line_end = file[..header].iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(header);
+    file[line_end..].to_vec()
 }
 
 /// What follows the content of a segment and still belongs to it.

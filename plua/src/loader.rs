@@ -17,6 +17,7 @@ use crate::emit;
 use crate::error::{Error, ErrorKind, Place};
 use crate::injection;
 use crate::kept_functions::KeptFunctions;
+use crate::page::{Kind, Segments, Syntax, is_php};
 use crate::settings::Settings;
 
 /// Why a file could not be loaded.
@@ -301,7 +302,10 @@ pub fn compile(
     let keeps_functions = keeping.is_some();
     let function = keeping.unwrap_or_else(|| load(&translated.source)).map_err(|error| {
         LoadError::Page(match error {
-            mlua::Error::SyntaxError { message, .. } => compile_error(lua, path, &source, &translated.source, message),
+            mlua::Error::SyntaxError { message, .. } => {
+                let error = compile_error(lua, path, &source, &translated.source, message);
+                if let Language::Page(syntax) = language { php_error(&source, syntax, path, error) } else { error }
+            }
             error => engine_error(error),
         })
     })?;
@@ -381,6 +385,21 @@ fn compile_error(lua: &Lua, path: &Path, source: &[u8], code: &[u8], message: St
     let mut error = Error::new(ErrorKind::Compile, message);
     error.place = Some(Box::new(Place::new(path, line, source)));
     error
+}
+
+/// What is wrong with a page is that it is PHP, if the first tag of PHP's is before the error.
+fn php_error(source: &[u8], syntax: Syntax, path: &Path, error: Error) -> Error {
+    let tag = Segments::of(source, syntax).find(|tag| tag.kind == Kind::Code && is_php(&source[tag.outer.clone()]));
+    let line = tag.map(|tag| memchr::memchr_iter(b'\n', &source[..tag.outer.start]).count() as u32 + 1);
+    match line {
+        Some(line) if error.place.as_ref().is_none_or(|place| line <= place.line) => {
+            let message = "a tag of PHP's: mod_plua runs Lua, in tags that begin with <? or <?lua";
+            let mut error = Error::new(ErrorKind::Compile, message);
+            error.place = Some(Box::new(Place::new(path, line, source)));
+            error
+        }
+        _ => error,
+    }
 }
 
 /// A failure of Lua itself while code is loaded.

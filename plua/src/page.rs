@@ -25,7 +25,7 @@ pub enum Kind {
         /// Whether HTML is escaped.
         escape: bool,
     },
-    /// A comment: `<?# ?>`.
+    /// A comment: `<?# ?>`, or what the system and editors put before a file's text.
     Note,
 }
 
@@ -46,7 +46,8 @@ pub struct Segment {
 /// a `?>` in a `--` comment ends them. A quote that does not close on its line opens no string, and a long bracket that
 /// nothing closes hides no `?>`. The last tag may stay open. One LF or CRLF right after `?>` belongs to the tag.
 ///
-/// `<?xml` followed by white space opens no tag, so that an XML prolog is text.
+/// `<?xml` followed by white space opens no tag, so that an XML prolog is text. A UTF-8 byte order mark at the very beginning,
+/// and a line there that begins with `#!`, are a note.
 #[must_use]
 pub fn split(source: &[u8], syntax: Syntax) -> Vec<Segment> {
     Segments::of(source, syntax).collect()
@@ -60,6 +61,8 @@ pub struct Segments<'p> {
     lexer: Lexer<'p>,
     /// Where the next segment begins.
     at: usize,
+    /// Bytes of the note at the beginning, if it is still to come.
+    header: usize,
     /// Where the next tag begins, or the source ends, if it was looked for.
     tag: Option<usize>,
 }
@@ -68,7 +71,7 @@ impl<'p> Segments<'p> {
     /// What [`split`] makes of the page.
     #[must_use]
     pub fn of(source: &'p [u8], syntax: Syntax) -> Segments<'p> {
-        Segments { source, syntax, lexer: Lexer::new(source), at: 0, tag: None }
+        Segments { source, syntax, lexer: Lexer::new(source), at: 0, header: header(source), tag: None }
     }
 
     /// The text that is next, if one is.
@@ -95,6 +98,11 @@ impl Iterator for Segments<'_> {
     type Item = Segment;
 
     fn next(&mut self) -> Option<Segment> {
+        if self.header > 0 {
+            let header = 0..std::mem::take(&mut self.header);
+            self.at = header.end;
+            return Some(Segment { kind: Kind::Note, outer: header.clone(), inner: header });
+        }
         if let Some(text) = self.next_text() {
             return Some(text);
         }
@@ -112,6 +120,24 @@ impl Iterator for Segments<'_> {
         (self.at, self.tag) = (end, None);
         Some(Segment { kind, outer: start..end, inner: open..inner_end })
     }
+}
+
+/// How many bytes at the beginning of a file are a byte order mark and the line that names its interpreter.
+#[must_use]
+pub fn header(file: &[u8]) -> usize {
+    let mark = if file.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+    let Some(line) = file[mark..].strip_prefix(b"#!") else { return mark };
+    match line.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        Some(end) => mark + 2 + end + newline(&line[end..]),
+        None => file.len(),
+    }
+}
+
+/// Whether a tag that begins there is one of PHP's.
+#[must_use]
+pub fn is_php(tag: &[u8]) -> bool {
+    tag.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"<?php"))
+        && tag.get(5).is_none_or(u8::is_ascii_whitespace)
 }
 
 /// The kind of tag that opens with `<?` and `rest`, and how many bytes of `rest` belong to its delimiter.
@@ -213,6 +239,32 @@ mod tests {
         assert_eq!(pieces(prolog, SHORT), [format!("T{prolog}")]);
         assert_eq!(pieces(prolog, LONG), [format!("T{prolog}")]);
         assert_eq!(pieces("<?xml\tencoding='<?= e ?>'?>\n", SHORT), ["T<?xml\tencoding='", "E e ", "T'?>\n"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_a_first_line_for_the_system_are_a_note() {
+        for (page, expected) in [
+            ("\u{FEFF}", &["N\u{FEFF}"][..]),
+            ("\u{FEFF}a\u{FEFF}", &["N\u{FEFF}", "Ta\u{FEFF}"]),
+            ("\u{FEFF}<? a ?>", &["N\u{FEFF}", "C a "]),
+            ("#!/usr/bin/plua\n<? a ?>", &["N#!/usr/bin/plua\n", "C a "]),
+            ("#!/usr/bin/plua <? b ?>\r\n\nA", &["N#!/usr/bin/plua <? b ?>\r\n", "T\nA"]),
+            ("\u{FEFF}#!a\rA", &["N\u{FEFF}#!a", "T\rA"]),
+            ("#!a", &["N#!a"]),
+            ("#a\n", &["T#a\n"]),
+            (" #!a\n", &["T #!a\n"]),
+            ("a\n#!a\n", &["Ta\n#!a\n"]),
+        ] {
+            assert_eq!(pieces(page, SHORT), expected, "{page:?}");
+            assert_eq!(pieces(page, LONG).first(), pieces(page, SHORT).first());
+        }
+    }
+
+    #[test]
+    fn a_tag_of_php_is_told_by_its_name_in_any_case() {
+        for (tag, is) in [("<?php", true), ("<?PHP\n", true), ("<?php a", true), ("<?phpa", false), ("<? php", false)] {
+            assert_eq!(is_php(tag.as_bytes()), is, "{tag}");
+        }
     }
 
     #[test]

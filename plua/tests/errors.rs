@@ -43,6 +43,28 @@ fn with_errors_hidden_the_server_makes_the_page_and_the_log_has_the_report() {
 }
 
 #[test]
+fn a_page_of_php_is_told_what_it_is() {
+    for (text, line) in [
+        ("<?php echo 'a'; ?>", 1),
+        ("a\n<?PHP\n$a = 1;\n?>", 2),
+        ("<?= 1 ?>\n\n<?php if ($a) { ?>b<?php } ?>", 3),
+        ("a<?php", 1),
+    ] {
+        let log = logged(&Site::new("", &[("page.plua", text)]), "page.plua");
+        let message = format!(
+            "Compiler error: a tag of PHP's: mod_plua runs Lua, in tags that begin with <? or <?lua at /page.plua:{line} "
+        );
+        assert!(log.starts_with(&message), "{log}");
+    }
+    // What is wrong before it is Lua's, and what compiles is Lua.
+    let log = logged(&Site::new("", &[("page.plua", "<? x = = 1 ?>\n<?php a ?>")]), "page.plua");
+    assert!(log.contains("unexpected symbol near '='"), "{log}");
+    assert_eq!(page("<?php = 1 ?><?= php ?>").text(), "1");
+    let text = Site::new("pLuaShortHand Off", &[("page.plua", "<?php a ?>")]).get("page.plua").text();
+    assert_eq!(text, "<?php a ?>");
+}
+
+#[test]
 fn a_syntax_error_names_the_pages_own_line_whatever_the_length_of_its_path() {
     let name = format!("{}/page.plua", "a-long-folder-name/".repeat(12));
     for (text, line, message) in [

@@ -111,8 +111,8 @@ fn text_is_kept_byte_for_byte() {
         b"A]===]);echo(\"inj\");echo([===[B",
         b"]===",
         b"\x001\x00\x001\r\n\n\r\\n\\",
-        b"\xEF\xBB\xBF%s %d \"'--",
-        b"#!/bin/sh\n",
+        b" \xEF\xBB\xBF%s %d \"'--",
+        b" #!/bin/sh\n",
         b"\x1bLJ",
     ] {
         assert_eq!(run(page, SHORT).unwrap(), page);
@@ -120,6 +120,19 @@ fn text_is_kept_byte_for_byte() {
         let same = [page, page].concat();
         assert_eq!(run(&between, SHORT).unwrap(), same);
     }
+}
+
+#[test]
+fn a_byte_order_mark_and_a_first_line_for_the_system_are_not_sent() {
+    assert_prints(&[
+        ("\u{FEFF}a", "a"),
+        ("\u{FEFF}<? echo(1) ?>\u{FEFF}", "1\u{FEFF}"),
+        ("#!/usr/bin/env plua\n<?= 1 ?>", "1"),
+        ("\u{FEFF}#!/usr/bin/env plua\r\n\na", "\na"),
+        ("#!/usr/bin/env plua", ""),
+        ("a\n#!b\n", "a\n#!b\n"),
+    ]);
+    assert_refused("\u{FEFF}#!/usr/bin/env plua\n\n<? error('here') ?>", "page:3: ");
 }
 
 #[test]
