@@ -27,6 +27,7 @@ mod kept_functions;
 mod lexer;
 mod loader;
 mod memory_limit;
+mod modules;
 mod multipart;
 mod output;
 pub mod own_code;

@@ -9,6 +9,7 @@ local concat = table.concat
 local load, loadstring = load, loadstring
 local package, preload, loaded = package, package.preload, package.loaded
 local searchers = package.searchers or package.loaders
+local getinfo = debug.getinfo
 
 local sandboxed, confined = native.is_sandboxed, native.is_confined
 if sandboxed then native.sandbox(native, ignored) end
@@ -32,6 +33,12 @@ local function absolute(templates, folder)
   end))
 end
 
+-- The state is made anew when a module's file has changed, so that is to be known.
+local function note(load)
+  local file = match(getinfo(load, "S").source, "^@(.*)$")
+  if file then native.note_module(file) end
+end
+
 for position, field in next, { [2] = "path", [3] = "cpath", [4] = "cpath" } do
   local search = searchers[position]
   searchers[position] = function(name)
@@ -49,9 +56,11 @@ for position, field in next, { [2] = "path", [3] = "cpath", [4] = "cpath" } do
       pipes[#pipes + 1] = "\n\tno plain file '" .. path .. "'"
       return ""
     end)
+    if position == 2 then native.module_search() end
     local ok, found, more = pcall(search, name)
     package[field] = templates
     if not ok then error(found, 0) end
+    if position == 2 and type(found) == "function" then note(found) end
     if #pipes > 0 and type(found) == "string" then found = found .. concat(pipes) end
     return found, more
   end
@@ -129,12 +138,14 @@ if sandboxed or confined or next(ignored) then
   searchers[2] = function(name)
     local templates, folder = package.path, native.folder()
     if type(templates) ~= "string" then error("'package.path' must be a string", 2) end
+    native.module_search()
     local file, tried = search_path(name, folder and absolute(templates, folder) or templates)
     if not file then return tried end
     local chunk, problem = file_as_text(file)
     if not chunk then
       error("error loading module '" .. name .. "' from file '" .. file .. "':\n\t" .. problem, 2)
     end
+    native.note_module(file)
     return chunk, file
   end
 else

@@ -17,6 +17,7 @@ use crate::emit;
 use crate::error::{Error, ErrorKind, Place};
 use crate::injection;
 use crate::kept_functions::KeptFunctions;
+use crate::modules::Modules;
 use crate::page::{Kind, Segments, Syntax, is_php};
 use crate::settings::Settings;
 
@@ -81,6 +82,8 @@ pub struct Loader {
     /// Which file each page was read from that another has included, by number: two of one identity are one file under
     /// two names.
     identities: Table,
+    /// The modules that `require` has loaded.
+    pub modules: Modules,
 }
 
 impl Loader {
@@ -98,8 +101,20 @@ impl Loader {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         let keeps_functions = settings.keeps_functions();
         let loaded = LruCache::new(files);
-        let globals = lua.globals();
-        Loader { cache, loaded, bytes: 0, memory: 0, keeps_functions, next: 0, globals, pages, texts, identities }
+        let (globals, modules) = (lua.globals(), Modules::default());
+        Loader {
+            cache,
+            loaded,
+            bytes: 0,
+            memory: 0,
+            keeps_functions,
+            next: 0,
+            globals,
+            pages,
+            texts,
+            identities,
+            modules,
+        }
     }
 
     /// Refuses files that are larger than the memory of the next page, in kilobytes; 0 is no limit.

@@ -148,7 +148,12 @@ impl HostPool {
         // Before a state is made, so that the right to make one comes back whatever happens.
         let mut guard = StateGuard { pool: self, state: None };
         guard.state = Some(match turn {
-            Turn::Take(state) => state,
+            Turn::Take(state) if !state.is_outdated(self.settings.revalidate()) => state,
+            // It goes with all it has made of a module that is changed now.
+            Turn::Take(outdated) => {
+                drop(outdated);
+                self.make()?
+            }
             Turn::Make => self.make()?,
         });
         Ok(guard)

@@ -100,6 +100,8 @@ pub struct State {
     settings: Option<VisitSettings>,
     /// Whether those of this request read files in another way.
     reads_anew: bool,
+    /// Whether it has loaded modules written in Lua.
+    has_modules: bool,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
     lua: Lua,
@@ -180,6 +182,7 @@ impl State {
             told,
             settings: None,
             reads_anew: true,
+            has_modules: false,
             isolate,
             lua,
         })
@@ -214,6 +217,7 @@ impl State {
                 Ok(_) => return Err(self.failure(None, stopped)),
             }
         }
+        self.look_at_loader().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         if let Some(isolate) = &self.isolate {
             isolate
                 .call::<()>(())
@@ -352,7 +356,7 @@ impl State {
         if let Some(error) = visit.failure(failed) {
             let spoiled = was_stopped || error.kind.spoils_state();
             let answer = conclude(&mut visit, Outcome::Failed(error));
-            self.spoiled = spoiled || self.forget_large_files().is_err();
+            self.spoiled = spoiled || self.look_at_loader().is_err();
             return answer;
         }
         let returned = ran.as_deref().and_then(|ran| ran.as_ref().ok()).map(|(_, returned)| returned);
@@ -370,7 +374,7 @@ impl State {
         if length > LARGE_OUTPUT {
             self.spoiled |= self.tidy.call::<()>(()).is_err();
         }
-        self.spoiled |= self.forget_large_files().is_err();
+        self.spoiled |= self.look_at_loader().is_err();
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, memory_limit));
         self.settings = Some(visit.into_settings());
         answer
@@ -457,11 +461,21 @@ impl State {
         }
     }
 
-    fn forget_large_files(&self) -> mlua::Result<()> {
-        match self.loader.lock().as_mut().map_or(Ok(false), Loader::forget_large)? {
-            true => self.lua.gc_collect(),
-            false => Ok(()),
-        }
+    /// What a request leaves in the loader.
+    fn look_at_loader(&mut self) -> mlua::Result<()> {
+        let forgot = match self.loader.lock().as_mut() {
+            Some(loader) => {
+                self.has_modules = loader.modules.any();
+                loader.forget_large()?
+            }
+            None => false,
+        };
+        if forgot { self.lua.gc_collect() } else { Ok(()) }
+    }
+
+    /// Whether the file of a module it has loaded is not what it was. For so long after a look it is taken to be unchanged.
+    pub fn is_outdated(&self, lifetime: Duration) -> bool {
+        self.has_modules && self.loader.lock().as_mut().is_some_and(|loader| loader.modules.changed(lifetime).is_some())
     }
 
     /// Closes the files that a limit kept the page's end from closing. Each turn is cut short, and closes one at least.

@@ -37,6 +37,7 @@ const FLOORS: &[&[&str]] = &[
         "cutoff",
         "time_limit",
         "memory_limit",
+        "modules",
         "working_directory",
         "output",
         "page_call",

@@ -287,3 +287,88 @@ fn a_loop_of_includes_is_stopped_by_the_time_limit() {
     assert!(seen.status == 500 && seen.log[0].starts_with("Time limit: "), "{:?}", seen.log);
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+/// Pages and modules of a shop: `cart` needs `price`, and `page.plua` only `cart`.
+const SHOP: [(&str, &str); 4] = [
+    ("page.plua", "<? cart = cart or require('cart') visits = (visits or 0) + 1 ?><?= cart.total(), ' ', visits ?>"),
+    ("cart.lua", "local price = require('price') return { total = function() return price.of(2) end }"),
+    ("price.lua", "return { of = function(n) return n * 10 end }"),
+    ("plain.plua", "<? visits = (visits or 0) + 1 ?><?= visits ?>"),
+];
+const NEW_PRICE: &str = "return { of = function(n) return n * 100 end }";
+
+#[test]
+fn a_changed_module_is_seen_by_the_next_request_with_all_that_depends_on_it() {
+    for configuration in ["", "pLuaIgnoreLibrary debug ffi", "pLuaSandbox On\npLuaGlobals persistent", "pLuaBaseDir /"]
+    {
+        let site = Site::new(&format!("pLuaStates 1\n{configuration}"), &SHOP);
+        assert_eq!(site.get("page.plua").text(), "20 1", "{configuration}");
+        site.write("other.lua", "");
+        assert_becomes(&site, "plain.plua", "2");
+        // Other files leave the state alone. The module was changed just before it was read, so once it may be read again.
+        site.write("price.lua", NEW_PRICE);
+        assert_eq!(site.get("page.plua").text(), "200 1", "{configuration}");
+        thread::sleep(Duration::from_millis(50));
+        site.get("page.plua");
+        let before = site.get("page.plua").text();
+        assert!(site.get("page.plua").text() > before && before.starts_with("200 "), "{before}");
+    }
+}
+
+#[test]
+fn every_state_sees_a_changed_module_at_once() {
+    let slow = "<? local m = require('m') sleep(0.3) ?><?= m ?>";
+    let site = Site::new("pLuaStates 8", &[("page.plua", slow), ("m.lua", "return 'old'")]);
+    let ask = || {
+        thread::scope(|scope| {
+            let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| site.get("page.plua").text())).collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(ask(), ["old"; 8]);
+    site.write("m.lua", "return 'new'");
+    assert_eq!(ask(), ["new"; 8]);
+}
+
+#[test]
+fn a_module_is_taken_to_be_unchanged_for_the_time() {
+    let pages = [("page.plua", "<?= require('m') ?>"), ("m.lua", "return 'old'")];
+    let (believing, soon) = (Site::new(LONG, &pages), Site::new("pLuaStates 1\npLuaRevalidate 0.2", &pages));
+    for site in [&believing, &soon] {
+        assert_eq!(site.get("page.plua").text(), "old");
+        site.write("m.lua", "return 'newer'");
+    }
+    assert_becomes(&soon, "page.plua", "newer");
+    assert_eq!(believing.get("page.plua").text(), "old");
+}
+
+#[test]
+fn a_module_that_failed_or_is_gone_works_again_when_it_is_mended() {
+    let page = "<? local fine, m = pcall(require, 'm') ?><?= fine and m or 'failed' ?>";
+    let site = Site::new("pLuaStates 1", &[("page.plua", page), ("m.lua", "error('broken')")]);
+    assert_eq!(site.get("page.plua").text(), "failed");
+    for (module, shown) in [("return 1", "1"), ("return = ", "failed"), ("return 2", "2"), ("", "true")] {
+        site.write("m.lua", module);
+        assert_eq!(site.get("page.plua").text(), shown, "{module}");
+    }
+    fs::remove_file(site.path("m.lua")).unwrap();
+    assert_eq!(site.get("page.plua").text(), "failed");
+    site.write("m.lua", "return 3");
+    assert_eq!(site.get("page.plua").text(), "3");
+}
+
+#[test]
+fn a_changed_module_of_pluainit_makes_states_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("init.lua"), "shop = require('shop')").unwrap();
+    fs::write(path("shop.lua"), "return 'old'").unwrap();
+    for configuration in ["", "pLuaGlobals request"] {
+        fs::write(path("shop.lua"), "return 'old'").unwrap();
+        let configuration = format!("pLuaStates 1\n{configuration}\npLuaInit {}", path("init.lua").display());
+        let site = Site::new(&configuration, &[("page.plua", "<?= shop ?>")]);
+        assert_eq!(site.get("page.plua").text(), "old", "{configuration}");
+        fs::write(path("shop.lua"), "return 'new'").unwrap();
+        assert_eq!(site.get("page.plua").text(), "new", "{configuration}");
+    }
+}

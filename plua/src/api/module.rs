@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, Value};
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Value};
 use parking_lot::Mutex;
 
 use super::Native;
@@ -40,6 +40,21 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             };
         }
         results(lua, (Value::Nil, lua.create_string(tried)))
+    })?;
+    // module_search() before a module of the state's is found and read, note_module(file) after it
+    let loading = loader.clone();
+    native.add_plain("module_search", move |_, ()| {
+        if let Some(loader) = loading.lock().as_mut() {
+            loader.modules.search();
+        }
+        Ok(())
+    })?;
+    let loading = loader.clone();
+    native.add_plain("note_module", move |_, file: LuaString| {
+        if let Some(loader) = loading.lock().as_mut() {
+            loader.modules.note(Path::new(OsStr::from_bytes(&file.as_bytes())));
+        }
+        Ok(())
     })
 }
 

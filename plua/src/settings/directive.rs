@@ -273,7 +273,7 @@ pub const DIRECTIVES: &[Directive] = &[
         scope: Scope::Host,
         list: false,
         default: "0",
-        help: c"Seconds for which an included file is taken to be unchanged, fractions allowed; 0 looks each time",
+        help: c"Seconds for which an included file or a module is taken to be unchanged, fractions allowed; 0 looks each time",
         set: |settings, value| put(&mut settings.revalidate, seconds(value)),
     },
 ];
