@@ -24,13 +24,14 @@ pub const PRELUDE: Part = Part { name: "prelude", source: include_str!("prelude.
 pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_modules.lua") };
 
 /// The parts of each state.
-pub const PARTS: [Part; 15] = [
+pub const PARTS: [Part; 16] = [
     Part { name: "buffer", source: include_str!("buffer.lua") },
     Part { name: "output", source: include_str!("output.lua") },
     Part { name: "composition", source: include_str!("composition.lua") },
     Part { name: "environments", source: include_str!("environments.lua") },
     Part { name: "long_calls", source: include_str!("long_calls.lua") },
     Part { name: "nesting", source: include_str!("nesting.lua") },
+    Part { name: "tracebacks", source: include_str!("tracebacks.lua") },
     Part { name: "patterns", source: include_str!("patterns.lua") },
     Part { name: "files", source: include_str!("files.lua") },
     Part { name: "working_directory", source: include_str!("working_directory.lua") },

@@ -395,8 +395,9 @@ debug.sethook = function(...)
   return sethook(...)
 end
 
+native.tracebacks(is_engine)
+
 -- No hook runs inside a finalizer, so no limit stops one: pages get none.
-_G.newproxy = nil
 local of_files = metatable_of(io.stdout)
 of_files.__metatable = false
 -- In Lua 5.1 a file's fields are those of the metatable itself.

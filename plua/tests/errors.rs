@@ -262,3 +262,60 @@ fn binary_junk_is_a_report_or_text() {
         assert_eq!(site.get("page.lua").status, 500, "{junk:?}");
     }
 }
+
+#[test]
+fn a_traceback_that_a_page_makes_shows_its_own_calls_and_what_they_called() {
+    let page = "<?
+local function f() local t = debug.traceback('msg') return t end
+local function g() local t = f() return t end ?>
+<?= g() ?>
+<?= select(2, xpcall(function() error('x') end, debug.traceback)) ?>
+<? pcall(function() include('part.plua') end) ?>
+<?= capture(function() echo((debug.traceback())) end) ?>
+<? local co = coroutine.create(function() coroutine.yield() end) coroutine.resume(co) ?><?= debug.traceback(co, 'm') ?>
+<?= debug.traceback({}) ~= nil, #debug.traceback('', 100), debug.traceback('x', 2) ?>";
+    let main = "page.plua:N: in main chunk";
+    for configuration in ["", "pLuaSandbox On", "pLuaGlobals request", "pLuaPrepend part.plua"] {
+        let site = Site::new(
+            configuration,
+            &[("page.plua", page), ("part.plua", "<? local t = debug.traceback() ?><?= t ?>")],
+        );
+        // A second one is called by Rust, where the first was by the state's own code.
+        let texts = [(); 2].map(|()| {
+            let text = site.get("page.plua").text().replace(&format!("{}/", site.folder.path().display()), "");
+            let mut shown = String::new();
+            for (number, piece) in text.split(':').enumerate() {
+                let digits = piece.len() - piece.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+                let piece = if number > 0 && digits > 0 { format!("N{}", &piece[digits..]) } else { piece.to_string() };
+                shown += if number > 0 { ":" } else { "" };
+                shown += &piece;
+            }
+            shown.replace("\n\t", "|").replace("<page.plua:N>", "<page>")
+        });
+        for text in texts {
+            for expected in [
+                format!("msg\nstack traceback:|page.plua:N: in function 'f'|page.plua:N: in function 'g'|{main}"),
+                format!(
+                    "page.plua:N: x\nstack traceback:|[C]: in function 'error'|page.plua:N: in function <page>|[C]: in function 'xpcall'|{main}"
+                ),
+                format!(
+                    "stack traceback:|part.plua:N: in main chunk|[C]: in function 'include'|page.plua:N: in function <page>|[C]: in function 'pcall'|{main}"
+                ),
+                format!("stack traceback:|page.plua:N: in function <page>|[C]: in function 'capture'|{main}"),
+                "m\nstack traceback:|[C]: in function 'yield'|page.plua:N: in function <page>".to_string(),
+                "true17x\nstack traceback:".to_string(),
+            ] {
+                let names =
+                    |text: &str| text.replace("upvalue 'f'", "function 'f'").replace("local 'g'", "function 'g'");
+                assert!(names(&text).contains(&expected), "{configuration}: {expected}\n{text}");
+            }
+            assert!(!text.contains("plua:N: in function 'step'") && !text.contains("|plua:"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_long_traceback_has_both_ends() {
+    let text = page("<? local function f(n) if n == 0 then return debug.traceback() end local t = f(n - 1) return t end ?><?= f(100) ?>").text();
+    assert_eq!((text.lines().count(), text.matches("...").count()), (24, 1), "{text}");
+}

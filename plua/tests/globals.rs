@@ -602,3 +602,25 @@ fn a_page_that_failed_or_was_stopped_leaves_nothing_either() {
         assert_eq!(site.get("page.plua").text(), "nilnilA", "{name}");
     }
 }
+
+#[cfg(not(feature = "lua54"))]
+#[test]
+fn newproxy_makes_userdata_with_every_metamethod_but_finalizers() {
+    let code = "<? local p = newproxy(true) local m = getmetatable(p)
+        m.__index = function(_, name) return name .. '!' end m.__len = function() return 7 end m.__gc = error
+        m.__call = function(_, n) return n * 2 end m.__add = function(a, b) return type(a) .. type(b) end
+        local q = newproxy(p) ?>
+        <?= p.a, #p, p(3), p + 1, 1 + p, q.b, type(newproxy()), type(newproxy(false)), getmetatable(newproxy()) == nil ?>
+        <?= m.__index ~= nil, m.__gc == error, getmetatable(q) == m, getmetatable(m) ?>
+        <?= pcall(newproxy, 5) ?>";
+    for configuration in ["", "pLuaGlobals request"] {
+        let text = Site::new(configuration, &[("page.plua", code)]).get("page.plua").text();
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert_eq!(
+            words[..2],
+            ["a!76userdatanumbernumberuserdatab!userdatauserdatatrue", "truetruetruefalse"],
+            "{text}"
+        );
+        assert!(text.contains("falsebad argument #1 to 'newproxy'"), "{text}");
+    }
+}
