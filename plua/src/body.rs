@@ -107,6 +107,25 @@ impl Body {
         }
     }
 
+    /// So many bytes of it from an offset on, or what there is.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn piece(&mut self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        let mut piece = Vec::new();
+        match &mut self.kept {
+            Kept::Memory(bytes) => {
+                let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+                piece.extend_from_slice(&rest[..most.min(rest.len())]);
+            }
+            Kept::File(file) => {
+                file.seek(io::SeekFrom::Start(offset))?;
+                file.take(most as u64).read_to_end(&mut piece)?;
+            }
+        }
+        Ok(piece)
+    }
+
     /// Copies it to a file; only a piece at a time is in memory, or none where the system copies from file to file.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ local native, output, pages, page_texts, identities, call_with_handler, describe
 
 local error, next, remove, select, setmetatable, type = error, next, table.remove, select, setmetatable, type
 local unpack = unpack or table.unpack
+local match = string.match
 local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local level, unwind, capture = output.level, output.unwind, output.capture
@@ -252,6 +253,47 @@ local function render(file, vars)
   return rendered
 end
 
+-- Functions made of texts by name and text, and the bytes of all texts together.
+local compiled, compiled_bytes = {}, 0
+local MOST_COMPILED = 4194304
+-- Whether requests have globals of their own, which a function is given each time.
+local rebinds = false
+
+local function returned(body, copy, ...)
+  give_back(body, copy)
+  return ...
+end
+
+local function run_compiled(body, texts, vars)
+  if rebinds then set_globals(body, GLOBALS) end
+  if vars == nil then return body(for_pages(), texts) end
+  if type(vars) ~= "table" then expected("the function of a compiled text", 1, "table", vars) end
+  local copy = copy_with(vars, body)
+  return returned(body, copy, copy(for_pages(), texts))
+end
+
+local function compile(text, name)
+  if type(text) ~= "string" then expected("plua.compile", 1, "string", text) end
+  if name == nil then name = "text" elseif type(name) ~= "string" then expected("plua.compile", 2, "string", name) end
+  local of_name = compiled[name]
+  local known = of_name and of_name[text]
+  if known then return known end
+  local ok, body, texts = native.compile(text, name)
+  if not ok then error(body, 2) end
+  if not body then return nil, texts end
+  local function run(vars) return run_compiled(body, texts, vars) end
+  compiled_bytes = compiled_bytes + #text + #name
+  if compiled_bytes > MOST_COMPILED then compiled, compiled_bytes = {}, #text + #name end
+  of_name = compiled[name] or {}
+  compiled[name], of_name[text] = of_name, run
+  return run
+end
+
+local function this_file()
+  local file = source_of(getinfo(2, "S"))
+  return file and match(file, "^@(/.*)$") or nil
+end
+
 local function name_layout(file, vars)
   if not file then
     layout = nil
@@ -313,11 +355,17 @@ return {
     endBlock = end_block,
     content = content,
   },
+  compile = compile,
+  this_file = this_file,
   set_globals = set_globals,
   -- Files with variables of their own see these globals behind them from now on.
-  use_globals = function(globals) GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals end,
+  use_globals = function(globals)
+    GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals
+    -- A page may keep what it was given for another one to call.
+    rebinds, compiled, compiled_bytes = true, {}, 0
+  end,
   -- Files are not read as for the page before.
-  read_anew = function() known_of = {} end,
+  read_anew = function() known_of, compiled, compiled_bytes = {}, {}, 0 end,
   has_layout = function() return marks.composes ~= 0 and layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.
   run_layouts = function()

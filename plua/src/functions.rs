@@ -333,6 +333,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.bodyPieces",
+        signature: "plua.bodyPieces([bytes]) -> iterator",
+        help: "For a loop over the request's body in pieces of 65536 bytes, or as many as given.",
+        written: InLua,
+    },
+    PageFunction {
         name: "getJson",
         signature: "getJson() -> value or nil, message",
         help: "The value of a JSON body, as json.decode gives it.",
@@ -348,6 +354,18 @@ pub const FUNCTIONS: &[PageFunction] = &[
         name: "render",
         signature: "render(file [, vars]) -> string",
         help: "Runs a file as include does and returns what it puts out; raises an error if it fails.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.compile",
+        signature: "plua.compile(text [, name]) -> function or nil, message",
+        help: "Makes a page from text a function, which takes variables as render does; the same text is compiled once.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.thisFile",
+        signature: "plua.thisFile() -> string or nil",
+        help: "The absolute path of the file that the calling code is in.",
         written: InLua,
     },
     PageFunction {

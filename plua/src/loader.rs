@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -190,6 +191,22 @@ impl Loader {
         self.keep(lua, path, chunk, &function).map_err(|error| LoadError::Page(engine_error(error)))
     }
 
+    /// A page that is a text of that name as a function, with the texts outside it, if there are any.
+    ///
+    /// # Errors
+    /// [`LoadError::Page`].
+    pub fn compile_text(
+        &self,
+        lua: &Lua,
+        text: &[u8],
+        name: &Path,
+        language: Language,
+    ) -> Result<(Function, Option<Table>), LoadError> {
+        let (function, texts, _) = compile_source(lua, &self.globals, name, text, language, false)?;
+        let texts = (!texts.is_empty()).then(|| groups(lua, text, &texts)).transpose();
+        Ok((function, texts.map_err(|error| LoadError::Page(engine_error(error)))?))
+    }
+
     /// The source a path was loaded from.
     #[must_use]
     pub fn source(&self, path: &Path) -> Option<&[u8]> {
@@ -200,16 +217,7 @@ impl Loader {
         self.next = self.next.wrapping_add(1);
         let number = self.next;
         if !chunk.texts.is_empty() || chunk.keeps_functions {
-            let groups = lua.create_table()?;
-            for group in chunk.texts.chunks(emit::GROUP) {
-                // One by one: a state keeps only so many strings alive for Rust at a time.
-                let texts = lua.create_table_with_capacity(group.len(), 0)?;
-                for text in group {
-                    texts.raw_push(lua.create_string(&chunk.source[text.clone()])?)?;
-                }
-                groups.raw_push(texts)?;
-            }
-            self.texts.raw_set(number, groups)?;
+            self.texts.raw_set(number, groups(lua, &chunk.source, &chunk.texts)?)?;
         }
         self.pages.raw_set(number, function)?;
         let name = path.as_os_str().as_bytes();
@@ -259,6 +267,20 @@ impl Loader {
     }
 }
 
+/// The texts outside a function, as it takes them.
+fn groups(lua: &Lua, source: &[u8], texts: &[Range<usize>]) -> mlua::Result<Table> {
+    let groups = lua.create_table()?;
+    for group in texts.chunks(emit::GROUP) {
+        // One by one: a state keeps only so many strings alive for Rust at a time.
+        let texts = lua.create_table_with_capacity(group.len(), 0)?;
+        for text in group {
+            texts.raw_push(lua.create_string(&source[text.clone()])?)?;
+        }
+        groups.raw_push(texts)?;
+    }
+    Ok(groups)
+}
+
 /// What tells a file from all others, whatever its names are.
 #[must_use]
 pub fn identity(stamp: &Stamp) -> String {
@@ -304,7 +326,22 @@ pub fn compile(
     keeps_functions: bool,
 ) -> Result<(Chunk, Function), LoadError> {
     let (source, stamp) = read(path, memory)?;
-    let translated = translated(&source, language);
+    let (function, translated_texts, keeps_functions) =
+        compile_source(lua, globals, path, &source, language, keeps_functions)?;
+    let bytecode = function.dump(false);
+    Ok((Chunk { stamp, language, source, bytecode, texts: translated_texts, keeps_functions }, function))
+}
+
+/// Compiles a source: its function, the texts outside it, and whether it keeps functions beside them.
+fn compile_source(
+    lua: &Lua,
+    globals: &Table,
+    path: &Path,
+    source: &[u8],
+    language: Language,
+    keeps_functions: bool,
+) -> Result<(Function, Vec<Range<usize>>, bool), LoadError> {
+    let translated = translated(source, language);
     // What does not compile that way is compiled as it was written, for its error or because of a limit of Lua's.
     let load = |code: &[u8]| {
         let whole =
@@ -318,14 +355,13 @@ pub fn compile(
     let function = keeping.unwrap_or_else(|| load(&translated.source)).map_err(|error| {
         LoadError::Page(match error {
             mlua::Error::SyntaxError { message, .. } => {
-                let error = compile_error(lua, path, &source, &translated.source, message);
-                if let Language::Page(syntax) = language { php_error(&source, syntax, path, error) } else { error }
+                let error = compile_error(lua, path, source, &translated.source, message);
+                if let Language::Page(syntax) = language { php_error(source, syntax, path, error) } else { error }
             }
             error => engine_error(error),
         })
     })?;
-    let bytecode = function.dump(false);
-    Ok((Chunk { stamp, language, source, bytecode, texts: translated.texts, keeps_functions }, function))
+    Ok((function, translated.texts, keeps_functions))
 }
 
 /// The function of a page that keeps all of these that can be kept, if there are any.

@@ -354,6 +354,21 @@ local function get_request_body(...)
   return body
 end
 
+local MOST_IN_PIECE = 1048576
+local function body_pieces(bytes)
+  if bytes == nil then bytes = 65536 end
+  if type(bytes) ~= "number" or bytes % 1 ~= 0 or bytes < 1 or bytes > MOST_IN_PIECE then
+    error("bad argument #1 to 'plua.bodyPieces' (a whole number from 1 to " .. MOST_IN_PIECE .. " expected)", 2)
+  end
+  local at = 0
+  return function()
+    local ok, piece = native.body_piece(at, bytes)
+    if not ok then error(piece, 2) end
+    at = at + (piece and #piece or 0)
+    return piece
+  end
+end
+
 -- Uploaded files as objects; the path of each is what Rust knows it by.
 local upload = {}
 local OF_UPLOADS = { __index = upload, __metatable = false }
@@ -455,6 +470,7 @@ end
 _G.redirect, file.send = redirect, send_file
 json.array, json.decode, json.null = json_array, decoder("json.decode"), native.json_null
 _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
+plua.compile, plua.thisFile, plua.bodyPieces = composition.compile, composition.this_file, body_pieces
 _G.dbopen = native.database(native, pcall, metatable_of)
 _G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case }) end
 

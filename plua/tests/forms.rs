@@ -479,3 +479,30 @@ fn a_body_that_takes_longer_than_the_page_may_is_stopped_with_it() {
     assert!(seen.status == 500 && seen.log[0].starts_with("Time limit: "), "{:?}", seen.log);
     assert_eq!(site.get("ok.plua").text(), "ok");
 }
+
+#[test]
+fn a_body_of_any_size_is_read_in_pieces_as_often_as_one_likes() {
+    let count = "<? local function count(bytes) local n, all, longest = 0, 0, 0
+            for piece in plua.bodyPieces(bytes) do n, all, longest = n + 1, all + #piece, math.max(longest, #piece) end
+            return n .. ' ' .. all .. ' ' .. longest end ?><?= count(), ',', count(1000), ',', count(1048576) ?>";
+    let site = Site::new("pLuaUploadSize 100\npLuaMemoryLimit 20000", &[("page.plua", count)]);
+    for (size, seen) in [
+        (0, "0 0 0,0 0 0,0 0 0"),
+        (1, "1 1 1,1 1 1,1 1 1"),
+        (65_536, "1 65536 65536,66 65536 1000,1 65536 65536"),
+        (200_000, "4 200000 65536,200 200000 1000,1 200000 200000"),
+        (3_000_000, "46 3000000 65536,3000 3000000 1000,3 3000000 1048576"),
+    ] {
+        let answer = site.post("page.plua", "text/plain", "x".repeat(size));
+        assert_eq!(answer.text(), seen, "{size}: {:?}", answer.log);
+    }
+    assert_eq!(site.get("page.plua").text(), "0 0 0,0 0 0,0 0 0");
+    let whole = "<? local all = {} for piece in plua.bodyPieces(7) do all[#all + 1] = piece end ?>\
+                 <?= table.concat(all) == getRequestBody(), parsePost().a, #all ?>";
+    let site = Site::new("", &[("page.plua", whole)]);
+    assert_eq!(site.post("page.plua", "application/x-www-form-urlencoded", "a=hello+world").text(), "truehello world2");
+    for bytes in ["0", "1.5", "'x'", "1048577", "0/0"] {
+        let log = Site::new("", &[("page.plua", &format!("<? plua.bodyPieces({bytes}) ?>"))]).get("page.plua").log;
+        assert!(log[0].contains("bad argument #1 to 'plua.bodyPieces' (a whole number from 1 to 1048576"), "{log:?}");
+    }
+}

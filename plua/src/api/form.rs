@@ -34,6 +34,20 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let copied = form::open_target(&file, true).and_then(|mut target| body.copy_to(&mut target));
         Ok((copied.map_or(Value::Boolean(false), |()| Value::Integer(size as i64)), Value::Nil))
     })?;
+    // body_piece(offset, most) -> so much of the body from there on, or nil behind its end
+    let limit = native.limit.clone();
+    native.add("body_piece", move |lua, visit, arguments| {
+        let (offset, most) = (arguments.number(1)? as u64, arguments.number(2)? as usize);
+        Room::new(lua, &limit).ask(most)?;
+        let body = match visit.body() {
+            Ok(body) => body,
+            Err(error) => return Err(visit.refuse(error)),
+        };
+        match body.piece(offset, most).map_err(|error| error.to_string())?.as_slice() {
+            [] => Ok(Value::Nil),
+            piece => string(lua, piece),
+        }
+    })?;
     let limit = native.limit.clone();
     native.add("getJson", move |lua, visit, _| match whole_body(visit)?.as_slice() {
         [] => Ok((Value::Nil, Some("the request has no body".to_string()))),

@@ -15,7 +15,8 @@ use mlua::{LightUserData, Lua, LuaString, Value};
 use parking_lot::Mutex;
 
 use super::{IN_FINALIZER, NO_REQUEST, Native};
-use crate::chunk::Stamp;
+use crate::chunk::{Language, Stamp};
+use crate::error::{self, Error};
 use crate::fault;
 use crate::loader::{LoadError, Loader, identity};
 use crate::report::Report;
@@ -48,6 +49,23 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
                 Ok((true, Value::Integer(number.into()), Value::Nil, Value::Boolean(lasting)))
             }
             Err(error) => failed(lua, visit, &path, Some(stamp), error),
+        }
+    })?;
+
+    // compile(text, name) -> true, function, texts | true, nil, what is wrong with the text
+    let loading = loader.clone();
+    native.add("compile", move |lua, visit, arguments| {
+        let (text, name) = (arguments.text(1)?, arguments.text(2)?);
+        let path = Path::new(OsStr::from_bytes(&name));
+        let loader = loading.lock();
+        let loader = loader.as_ref().ok_or("the state has no loader")?;
+        match loader.compile_text(lua, &text, path, Language::Page(visit.settings.reading().0)) {
+            Ok((function, texts)) => Ok((Value::Function(function), texts.map_or(Value::Nil, Value::Table))),
+            Err(LoadError::Page(error)) if error.kind == error::ErrorKind::Compile => {
+                let told = lua.create_string(text_of(&error)).map_err(|error| error.to_string())?;
+                Ok((Value::Nil, Value::String(told)))
+            }
+            Err(error) => Err(text_of(&error.into_error(path))),
         }
     })?;
 
@@ -145,13 +163,18 @@ fn failed(
         return Ok((true, Value::Nil, Value::Nil, identity));
     }
     let error = error.into_error(path);
-    let text = match &error.place {
-        Some(place) => format!("{}:{}: {}", place.file, place.line, error.message),
-        None => error.message.clone(),
-    };
+    let text = text_of(&error);
     let told = lua.create_string(&text)?;
     visit.load_error = Some((text, error).into());
     Ok((true, Value::Nil, Value::String(told), identity))
+}
+
+/// An error as Lua writes one.
+fn text_of(error: &Error) -> String {
+    match &error.place {
+        Some(place) => format!("{}:{}: {}", place.file, place.line, error.message),
+        None => error.message.clone(),
+    }
 }
 
 /// What a name leads to, or the path that was tried and what the system said.
