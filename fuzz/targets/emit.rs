@@ -117,7 +117,7 @@ fn check_texts(lua: &Lua, page: &[u8], segments: &[Segment], strings: &Table) {
 
 fuzz_target!(|input: &[u8]| {
     let Some((flags, page)) = input.split_first() else { return };
-    let syntax = Syntax { short_hand: flags & 1 != 0, auto_escape: flags & 2 != 0 };
+    let syntax = Syntax { short_hand: flags & 1 != 0, auto_escape: flags & 2 != 0, marks: None };
     LUA.with(|lua| {
         let (lua, shape) = lua.get_or_init(|| {
             let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new()).unwrap();

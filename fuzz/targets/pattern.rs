@@ -63,7 +63,10 @@ fuzz_target!(|input: &[u8]| {
     if bound <= MOST_BOUND {
         for call in [Call::Find(from), Call::Iterate, Call::Substitute(usize::MAX)] {
             // An item is looked up and compared: two steps, for the one that the bound counts.
-            assert!(ends(subject, pattern, call, 2 * bound as u64, || true).is_ok(), "{call:?} takes more than twice {bound} steps");
+            assert!(
+                ends(subject, pattern, call, 2 * bound as u64, || true).is_ok(),
+                "{call:?} takes more than twice {bound} steps"
+            );
         }
     }
     let mut steps = MOST_WALKED;

@@ -3,11 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use plua::page::{Kind, Syntax, split};
+use plua::page::{Kind, Mark, Marks, Syntax, header, split};
 
 fuzz_target!(|input: &[u8]| {
     let Some((flags, page)) = input.split_first() else { return };
-    let syntax = Syntax { short_hand: flags & 1 != 0, auto_escape: flags & 2 != 0 };
+    let mark = |mark: &[u8]| Mark::new(mark).unwrap();
+    let marks = (flags & 4 != 0).then(|| Marks { open: mark(b"<%"), end: mark(b"%>") });
+    let syntax = Syntax { short_hand: flags & 1 != 0, auto_escape: flags & 2 != 0, marks };
     let mut end = 0;
     for segment in split(page, syntax) {
         assert_eq!(segment.outer.start, end);
@@ -17,7 +19,9 @@ fuzz_target!(|input: &[u8]| {
         let (outer, rest) = (&page[segment.outer.clone()], &page[segment.inner.end..segment.outer.end]);
         if segment.kind == Kind::Text {
             assert_eq!(segment.outer, segment.inner);
-        } else {
+        } else if marks.is_some() && outer.starts_with(b"<%") {
+            assert!(matches!(rest, b"%>" | b"%>\n" | b"%>\r\n") || segment.inner.end == page.len());
+        } else if segment.outer != (0..header(page)) {
             assert!(outer.starts_with(if syntax.short_hand { b"<?" } else { b"<?lua" }));
             assert!(matches!(rest, b"?>" | b"?>\n" | b"?>\r\n") || segment.inner.end == page.len());
         }

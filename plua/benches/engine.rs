@@ -21,7 +21,7 @@ use plua::exchange::{Answer, Exchange, Head, Level, Request};
 use plua::page::{Syntax, split};
 use plua::settings::{DIRECTIVES, Settings};
 
-const SYNTAX: Syntax = Syntax { short_hand: true, auto_escape: false };
+const SYNTAX: Syntax = Syntax { short_hand: true, auto_escape: false, marks: None };
 
 /// Echoes of one run of an echo page.
 const ECHOES: u64 = 1000;

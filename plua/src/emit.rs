@@ -397,7 +397,7 @@ impl<'p> Code<'p> {
 mod tests {
     use super::*;
 
-    const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false };
+    const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false, marks: None };
 
     fn lua(page: &str) -> String {
         let lua = emit(page.as_bytes(), SHORT);

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use memchr::memmem;
+
 /// What a token is, as far as a page must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lexeme {
@@ -14,16 +16,45 @@ pub enum Lexeme {
     Literal,
     /// Any other single byte.
     Symbol,
-    /// `--` up to the end of its line, a `?>` or the end of the source, none of them included.
+    /// `--` up to the end of its line, of its tag or of the source, none of them included.
     LineComment,
     /// A whole `--[[ ]]` of any level.
     LongComment,
     /// A quote whose string does not close on its line; what follows is read as if it were not there.
     StrayQuote,
-    /// A long string or comment that nothing closes, up to the first `?>` or the end of the source.
+    /// A long string or comment that nothing closes, up to the end of the tag or of the source.
     StrayBracket,
-    /// `?>` outside strings and long comments.
+    /// The end of a tag outside strings and long comments.
     TagEnd,
+}
+
+/// Longest mark of a tag, in bytes.
+pub const LONGEST_MARK: usize = 8;
+
+/// What opens or ends a tag of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    bytes: [u8; LONGEST_MARK],
+    length: u8,
+}
+
+impl Mark {
+    /// Ends the tags that are always known.
+    pub const END: Mark = Mark { bytes: [b'?', b'>', 0, 0, 0, 0, 0, 0], length: 2 };
+
+    /// One of 2 to [`LONGEST_MARK`] bytes.
+    #[must_use]
+    pub fn new(mark: &[u8]) -> Option<Mark> {
+        let mut bytes = [0; LONGEST_MARK];
+        bytes.get_mut(..mark.len()).filter(|bytes| bytes.len() > 1)?.copy_from_slice(mark);
+        Some(Mark { bytes, length: mark.len() as u8 })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
 }
 
 /// A piece of Lua source.
@@ -42,6 +73,8 @@ pub struct Token {
 pub struct Lexer<'s> {
     source: &'s [u8],
     at: usize,
+    /// What ends a tag; nothing in Lua by itself.
+    end: Option<Mark>,
     /// For `"` and `'`: no string opened before this offset closes.
     unclosed: [usize; 2],
     /// Where the last closing long bracket of each level starts; built when first asked for.
@@ -49,24 +82,30 @@ pub struct Lexer<'s> {
 }
 
 impl<'s> Lexer<'s> {
-    /// A walk over all of `source`.
+    /// A walk over all of `source`, in which no tag ends.
     #[must_use]
     pub fn new(source: &'s [u8]) -> Lexer<'s> {
-        Lexer { source, at: 0, unclosed: [0; 2], last_closing: None }
+        Lexer { source, at: 0, end: None, unclosed: [0; 2], last_closing: None }
     }
 
-    /// The offset of the `?>` that ends the Lua starting at `start`, or none when it runs to the end of the source.
+    /// The offset of the mark that ends the Lua starting at `start`, or none when it runs to the end of the source.
     /// `start` must not lie before what was walked already.
-    pub fn tag_end(&mut self, start: usize) -> Option<usize> {
-        self.at = start;
+    pub fn tag_end(&mut self, start: usize, end: Mark) -> Option<usize> {
+        (self.at, self.end) = (start, Some(end));
+        let first = end.bytes[0];
         loop {
             // No other byte ends a tag or begins what hides its end.
-            self.at = self.run_end(self.at, |byte| !matches!(byte, b'?' | b'"' | b'\'' | b'[' | b'-'));
+            self.at = self.run_end(self.at, |byte| byte != first && !matches!(byte, b'"' | b'\'' | b'[' | b'-'));
             let Token { lexeme, range } = self.next()?;
             if lexeme == Lexeme::TagEnd {
                 return Some(range.start);
             }
         }
+    }
+
+    /// The mark that ends a tag at `at`, if one does.
+    fn end_at(&self, at: usize) -> Option<Mark> {
+        self.end.filter(|end| self.source.get(at..).is_some_and(|rest| rest.starts_with(end.as_bytes())))
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
@@ -84,7 +123,7 @@ impl<'s> Lexer<'s> {
         }
         let mut end = start + 2;
         while let Some(byte) = self.byte(end) {
-            if matches!(byte, b'\n' | b'\r') || (byte == b'?' && self.byte(end + 1) == Some(b'>')) {
+            if matches!(byte, b'\n' | b'\r') || self.end_at(end).is_some() {
                 break;
             }
             end += 1;
@@ -117,8 +156,9 @@ impl<'s> Lexer<'s> {
                 }
             }
         }
-        let end = find(self.source, start, *b"?>").unwrap_or(self.source.len());
-        (Lexeme::StrayBracket, end)
+        let rest = self.source.get(start..).unwrap_or_default();
+        let end = self.end.and_then(|end| memmem::find(rest, end.as_bytes()));
+        (Lexeme::StrayBracket, end.map_or(self.source.len(), |end| start + end))
     }
 
     fn last_closing(&mut self, level: usize) -> Option<usize> {
@@ -172,8 +212,11 @@ impl Iterator for Lexer<'_> {
     fn next(&mut self) -> Option<Token> {
         let start = self.at;
         let byte = self.byte(start)?;
+        if let Some(end) = self.end_at(start) {
+            self.at = start + end.as_bytes().len();
+            return Some(Token { lexeme: Lexeme::TagEnd, range: start..self.at });
+        }
         let (lexeme, end) = match (byte, self.byte(start + 1)) {
-            (b'?', Some(b'>')) => (Lexeme::TagEnd, start + 2),
             (b'-', Some(b'-')) => self.comment(start),
             (b'"' | b'\'', _) => match self.quoted_end(start) {
                 Some(end) => (Lexeme::Literal, end),
@@ -227,7 +270,11 @@ mod tests {
 
     /// The tokens that are not spaces, each as its kind and text.
     fn tokens(source: &str) -> Vec<(Lexeme, &str)> {
-        Lexer::new(source.as_bytes())
+        tokens_in(source, Some(Mark::END))
+    }
+
+    fn tokens_in(source: &str, end: Option<Mark>) -> Vec<(Lexeme, &str)> {
+        Lexer { end, ..Lexer::new(source.as_bytes()) }
             .filter(|token| token.lexeme != Lexeme::Space)
             .map(|token| (token.lexeme, &source[token.range]))
             .collect()
@@ -268,6 +315,30 @@ mod tests {
         ] {
             assert_eq!(tokens(source)[0], (Lexeme::LineComment, comment));
         }
+    }
+
+    #[test]
+    fn a_tag_ends_with_its_own_mark_and_lua_by_itself_with_none() {
+        let end = Mark::new(b"%>");
+        for (source, end, expected) in [
+            ("-- a %> b", end, &[(Lexeme::LineComment, "-- a "), (Lexeme::TagEnd, "%>"), (Lexeme::Word, "b")][..]),
+            (
+                "a ?> %>",
+                end,
+                &[(Lexeme::Word, "a"), (Lexeme::Symbol, "?"), (Lexeme::Symbol, ">"), (Lexeme::TagEnd, "%>")],
+            ),
+            (
+                "[[a %> ?>",
+                end,
+                &[(Lexeme::StrayBracket, "[[a "), (Lexeme::TagEnd, "%>"), (Lexeme::Symbol, "?"), (Lexeme::Symbol, ">")],
+            ),
+            ("-- a ?> b", None, &[(Lexeme::LineComment, "-- a ?> b")]),
+            ("[[a ?> b", None, &[(Lexeme::StrayBracket, "[[a ?> b")]),
+        ] {
+            assert_eq!(tokens_in(source, end), expected, "{source}");
+        }
+        assert_eq!(Mark::new(b"12345678").unwrap().as_bytes(), b"12345678");
+        assert!(Mark::new(b"1").is_none() && Mark::new(b"123456789").is_none());
     }
 
     #[test]

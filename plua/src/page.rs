@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
+pub use crate::lexer::Mark;
 use crate::lexer::{Lexer, find};
 
 /// Which tags a page knows, and what they mean.
@@ -9,8 +12,19 @@ use crate::lexer::{Lexer, find};
 pub struct Syntax {
     /// Whether the short tags `<?`, `<?=`, `<?&`, `<?!` and `<?#` open a tag, as those that start with `<?lua` do always.
     pub short_hand: bool,
-    /// Whether `<?=` and `<?lua=` escape HTML.
+    /// Whether `<?=` and `<?lua=` escape HTML, and the same with other marks.
     pub auto_escape: bool,
+    /// Marks of tags beside these.
+    pub marks: Option<Marks>,
+}
+
+/// A pair of marks such as `<%` and `%>`. What follows the first means what it does behind `<?`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// Opens a tag.
+    pub open: Mark,
+    /// Ends one that this pair's mark has opened, and no other.
+    pub end: Mark,
 }
 
 /// What a segment of a page is.
@@ -84,13 +98,29 @@ impl<'p> Segments<'p> {
 
     fn find_tag(&self) -> usize {
         let mut from = self.at;
+        let mut tag = self.source.len();
         while let Some(start) = find(self.source, from, *b"<?") {
             if opening(&self.source[start + 2..], self.syntax).is_some() {
-                return start;
+                tag = start;
+                break;
             }
             from = start + 2;
         }
-        self.source.len()
+        let other = self.syntax.marks.and_then(|marks| memmem::find(&self.source[self.at..tag], marks.open.as_bytes()));
+        other.map_or(tag, |other| self.at + other)
+    }
+
+    /// The kind of the tag at `start`, the bytes of what opens it, and what ends it.
+    fn tag_at(&self, start: usize) -> Option<(Kind, usize, Mark)> {
+        let rest = self.source.get(start..)?;
+        if let Some(Marks { open, end }) = self.syntax.marks
+            && let Some(after) = rest.strip_prefix(open.as_bytes())
+        {
+            let (kind, length) = kind_of(after.first(), self.syntax);
+            return Some((kind, open.as_bytes().len() + length, end));
+        }
+        let (kind, length) = opening(rest.strip_prefix(b"<?")?, self.syntax)?;
+        Some((kind, 2 + length, Mark::END))
     }
 }
 
@@ -107,14 +137,15 @@ impl Iterator for Segments<'_> {
             return Some(text);
         }
         let (source, start) = (self.source, self.at);
-        let (kind, length) = opening(source.get(start + 2..)?, self.syntax)?;
-        let open = start + 2 + length;
+        let (kind, length, end) = self.tag_at(start)?;
+        let open = start + length;
         let close = match kind {
-            Kind::Note => find(source, open, *b"?>"),
-            _ => self.lexer.tag_end(open),
+            Kind::Note => memmem::find(&source[open..], end.as_bytes()).map(|close| open + close),
+            _ => self.lexer.tag_end(open, end),
         };
+        let length = end.as_bytes().len();
         let (inner_end, end) = match close {
-            Some(close) => (close, close + 2 + newline(&source[close + 2..])),
+            Some(close) => (close, close + length + newline(&source[close + length..])),
             None => (source.len(), source.len()),
         };
         (self.at, self.tag) = (end, None);
@@ -147,14 +178,20 @@ fn opening(rest: &[u8], syntax: Syntax) -> Option<(Kind, usize)> {
         None if !syntax.short_hand || is_xml_prolog(rest) => return None,
         None => (0, rest.first()),
     };
+    let (kind, length) = kind_of(mark, syntax);
+    Some((kind, name + length))
+}
+
+/// The kind of a tag by what follows its opening, and how many bytes of that belong to it.
+fn kind_of(mark: Option<&u8>, syntax: Syntax) -> (Kind, usize) {
     let escape = |escape| Kind::Echo { escape };
-    Some(match mark {
-        Some(b'=') => (escape(syntax.auto_escape), name + 1),
-        Some(b'&') => (escape(true), name + 1),
-        Some(b'!') => (escape(false), name + 1),
-        Some(b'#') => (Kind::Note, name + 1),
-        _ => (Kind::Code, name),
-    })
+    match mark {
+        Some(b'=') => (escape(syntax.auto_escape), 1),
+        Some(b'&') => (escape(true), 1),
+        Some(b'!') => (escape(false), 1),
+        Some(b'#') => (Kind::Note, 1),
+        _ => (Kind::Code, 0),
+    }
 }
 
 fn is_xml_prolog(rest: &[u8]) -> bool {
@@ -173,8 +210,8 @@ fn newline(rest: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false };
-    const LONG: Syntax = Syntax { short_hand: false, auto_escape: false };
+    const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false, marks: None };
+    const LONG: Syntax = Syntax { short_hand: false, auto_escape: false, marks: None };
 
     /// The segments of a page, each as a letter for its kind and its content.
     fn pieces(source: &str, syntax: Syntax) -> Vec<String> {
@@ -211,7 +248,7 @@ mod tests {
 
     #[test]
     fn auto_escape_changes_the_plain_echo_only() {
-        let syntax = Syntax { short_hand: true, auto_escape: true };
+        let syntax = Syntax { auto_escape: true, ..SHORT };
         assert_eq!(pieces("<?=a?><?lua=b?><?&c?><?!d?><?lua!e?>", syntax), ["Ha", "Hb", "Hc", "Ed", "Ee"]);
     }
 
@@ -231,6 +268,35 @@ mod tests {
         ] {
             assert_eq!(pieces(page, SHORT), [piece]);
         }
+    }
+
+    #[test]
+    fn other_marks_open_and_end_tags_of_their_own() {
+        let marks = |open: &str, end: &str| {
+            Some(Marks { open: Mark::new(open.as_bytes()).unwrap(), end: Mark::new(end.as_bytes()).unwrap() })
+        };
+        let syntax = Syntax { marks: marks("<%", "%>"), ..SHORT };
+        for (page, expected) in [
+            ("a<% b %>\nc", &["Ta", "C b ", "Tc"][..]),
+            ("<%= a %><%& b %><%! c %><%# d ?> %>e", &["E a ", "H b ", "E c ", "N d ?> ", "Te"]),
+            ("<%= '%>' %>a", &["E '%>' ", "Ta"]),
+            ("<% -- a ?> b %>c", &["C -- a ?> b ", "Tc"]),
+            ("<% [[a %>b", &["C [[a ", "Tb"]),
+            ("<? a %> b ?>c<% d ?> e %>f", &["C a %> b ", "Tc", "C d ?> e ", "Tf"]),
+            ("a<? b ?><% c %>d<%", &["Ta", "C b ", "C c ", "Td", "C"]),
+            ("<% a", &["C a"]),
+            ("%> < %", &["T%> < %"]),
+            ("<?xml <% a %>?>", &["T<?xml ", "C a ", "T?>"]),
+        ] {
+            assert_eq!(pieces(page, syntax), expected, "{page}");
+        }
+        assert_eq!(
+            pieces("<% a %><? b ?><?lua c ?>", Syntax { marks: marks("<%", "%>"), ..LONG })[1..],
+            ["T<? b ?>", "C c "]
+        );
+        let braces = Syntax { marks: marks("{{", "}}"), ..SHORT };
+        assert_eq!(pieces("a{{= {b = 1} }}c", braces), ["Ta", "E {b = 1} ", "Tc"]);
+        assert_eq!(pieces("<% a %>", SHORT), ["T<% a %>"]);
     }
 
     #[test]

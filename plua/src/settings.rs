@@ -13,7 +13,7 @@ pub use directive::{DIRECTIVES, Directive, Scope};
 pub use library::functions as library_functions;
 pub use limits::Limits;
 
-use crate::page::Syntax;
+use crate::page::{Marks, Syntax};
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Settings {
     multi_domain: Option<bool>,
     log_level: Option<u32>,
     auto_escape: Option<bool>,
+    /// None within is what takes an outer pair back.
+    tags: Option<Option<Marks>>,
     state_wait: Option<Duration>,
     upload_folder: Option<PathBuf>,
     package_path: Option<String>,
@@ -80,6 +82,7 @@ impl Settings {
             multi_domain: inner.multi_domain.or(self.multi_domain),
             log_level: inner.log_level.or(self.log_level),
             auto_escape: inner.auto_escape.or(self.auto_escape),
+            tags: inner.tags.or(self.tags),
             state_wait: inner.state_wait.or(self.state_wait),
             upload_folder: inner.upload_folder.clone().or_else(|| self.upload_folder.clone()),
             package_path: inner.package_path.as_ref().or(self.package_path.as_ref()).cloned(),
@@ -122,7 +125,10 @@ impl Settings {
     /// All that decides how files become Lua: the tags of pages, and the extensions of files that are plain Lua.
     #[must_use]
     pub fn reading(&self) -> (Syntax, &[String]) {
-        (Syntax { short_hand: self.short_hand(), auto_escape: self.auto_escape() }, &self.raw)
+        {
+            let marks = self.tags.flatten();
+            (Syntax { short_hand: self.short_hand(), auto_escape: self.auto_escape(), marks }, &self.raw)
+        }
     }
 
     /// Libraries and functions (`os.execute`) that pages do not get, sorted, each once.

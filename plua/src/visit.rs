@@ -307,6 +307,12 @@ impl Visit {
     pub fn place(&self) -> Vec<u8> {
         let (syntax, raw) = self.settings.reading();
         let mut place = vec![u8::from(syntax.short_hand), u8::from(syntax.auto_escape)];
+        if let Some(marks) = syntax.marks {
+            for mark in [marks.open, marks.end] {
+                place.push(mark.as_bytes().len() as u8);
+                place.extend_from_slice(mark.as_bytes());
+            }
+        }
         for extension in raw {
             place.extend_from_slice(extension.as_bytes());
         }

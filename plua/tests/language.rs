@@ -3,7 +3,7 @@
 mod runner;
 
 use plua::emit::emit_raw;
-use plua::page::Syntax;
+use plua::page::{Mark, Marks, Syntax};
 use runner::{SHORT, run};
 
 /// What a page prints as text, or the error that stops it.
@@ -68,6 +68,27 @@ fn without_short_hand_only_long_tags_open() {
     ] {
         assert_eq!(run(page.as_bytes(), syntax).unwrap(), expected.as_bytes());
     }
+}
+
+#[test]
+fn other_marks_open_tags_that_do_all_that_these_do() {
+    let mark = |mark: &str| Mark::new(mark.as_bytes()).unwrap();
+    let syntax = Syntax { marks: Some(Marks { open: mark("<%"), end: mark("%>") }), ..SHORT };
+    for (page, expected) in [
+        ("<%= 1, 2 %><%& '<' %><%! '<' %><%# note %><% echo(3) -- it's %>4", "12&lt;<34"),
+        ("<% for i = 1, 2 do %>\n<%= i %>\n\n<% end %>", "1\n2\n"),
+        ("<% if true then ?> %>", ""),
+        ("<% f = function() %>a<? end ?><% f() f() %>", "aa"),
+        ("<% x = 7 % 4 %><%= x %>", "3"),
+        ("<%= [[%>]] %>", "%>"),
+    ] {
+        match run(page.as_bytes(), syntax) {
+            Ok(printed) => assert_eq!(printed, expected.as_bytes(), "{page}"),
+            Err(error) => assert!(expected.is_empty() && error.to_string().contains("page:1: "), "{page}: {error}"),
+        }
+    }
+    let error = run(b"a\n<% x = \"a %>..echo('text ran') --<%\n%>", syntax).unwrap_err().to_string();
+    assert!(error.contains("syntax error: page:2: "), "{error}");
 }
 
 #[test]

@@ -5,14 +5,14 @@ mod runner;
 use std::ops::Range;
 
 use plua::emit::emit;
-use plua::page::{Kind, Segment, Syntax, split};
+use plua::page::{Kind, Mark, Marks, Segment, Syntax, header, split};
 use proptest::prelude::*;
 use runner::{SHORT, run};
 
 const PIECES: &[&[u8]] = &[
-    b"<?", b"?>", b"<?=", b"<?&", b"<?#", b"<?lua", b"<?lua=", b"<?xml ", b"--", b"--[[", b"[[", b"]]", b"[==[",
-    b"]==]", b"]===]", b"]", b"=", b"\"", b"'", b"\\", b"\\z", b"\n", b"\r\n", b"\r", b"\0", b" ", b";", b"return",
-    b"break", b"end", b"do", b"x", b"1", b"\xFF", b"<", b"?", b">",
+    b"<?", b"?>", b"<%", b"%>", b"<%=", b"<?=", b"<?&", b"<?#", b"<?lua", b"<?lua=", b"<?xml ", b"--", b"--[[", b"[[",
+    b"]]", b"[==[", b"]==]", b"]===]", b"]", b"=", b"\"", b"'", b"\\", b"\\z", b"\n", b"\r\n", b"\r", b"\0", b" ",
+    b";", b"return", b"break", b"end", b"do", b"x", b"1", b"\xFF", b"<", b"?", b">",
 ];
 
 /// What text may start with to close a string that a tag left open.
@@ -44,12 +44,19 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
         while let Some(at) = page.windows(2).position(|pair| pair == b"<?") {
             page.remove(at);
         }
+        while header(&page) > 0 {
+            page.remove(0);
+        }
         page
     })
 }
 
 fn syntaxes() -> impl Strategy<Value = Syntax> {
-    any::<(bool, bool)>().prop_map(|(short_hand, auto_escape)| Syntax { short_hand, auto_escape })
+    any::<(bool, bool, bool)>().prop_map(|(short_hand, auto_escape, has_marks)| {
+        let mark = |mark| Mark::new(mark).unwrap();
+        let marks = has_marks.then(|| Marks { open: mark(b"<%"), end: mark(b"%>") });
+        Syntax { short_hand, auto_escape, marks }
+    })
 }
 
 fn newlines(bytes: &[u8]) -> usize {
@@ -73,7 +80,11 @@ proptest! {
             prop_assert!(segment.inner.start <= segment.inner.end);
             match segment.kind {
                 Kind::Text => prop_assert_eq!(&segment.outer, &segment.inner),
-                _ => prop_assert!(page[segment.outer.clone()].starts_with(b"<?")),
+                Kind::Note if segment.outer == (0..header(&page)) => {}
+                _ => {
+                    let tag = &page[segment.outer.clone()];
+                    prop_assert!(tag.starts_with(b"<?") || syntax.marks.is_some() && tag.starts_with(b"<%"));
+                }
             }
             end = segment.outer.end;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::library::known;
 use super::{NO_FILE, Settings, union};
+use crate::page::{Mark, Marks};
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +45,14 @@ impl Directive {
         match values {
             [] => Err("takes a value".into()),
             [_, _, ..] if !self.list => Err("takes one value".into()),
+            // Two values that are one.
+            _ if self.name == TAGS => (self.set)(settings, &values.join(" ")),
             _ => values.iter().try_for_each(|value| (self.set)(settings, value)),
         }
     }
 }
+
+const TAGS: &CStr = c"pLuaTags";
 
 /// Every directive, in the order of the manual.
 pub const DIRECTIVES: &[Directive] = &[
@@ -106,6 +111,14 @@ pub const DIRECTIVES: &[Directive] = &[
         default: "1",
         help: c"Whether <? opens a tag as <?lua does",
         set: |settings, value| put(&mut settings.short_hand, switch(value)),
+    },
+    Directive {
+        name: TAGS,
+        scope: Scope::Directory,
+        list: true,
+        default: "none",
+        help: c"Two marks, such as \"<%\" \"%>\", that open and end tags as <? and ?> do, beside these; none for no others",
+        set: |settings, value| put(&mut settings.tags, tags(value)),
     },
     Directive {
         name: c"pLuaTimeout",
@@ -304,6 +317,32 @@ fn switch(value: &str) -> Result<bool, String> {
         "1" | "on" => Ok(true),
         "0" | "off" => Ok(false),
         _ => Err(format!("'{value}' is neither On (or 1) nor Off (or 0)")),
+    }
+}
+
+/// A pair of marks.
+fn tags(value: &str) -> Result<Option<Marks>, String> {
+    if value.eq_ignore_ascii_case("none") {
+        return Ok(None);
+    }
+    let marks: Vec<&str> = value.split_whitespace().collect();
+    let [open, end] = marks[..] else {
+        return Err(format!(
+            "'{value}' is not two marks, one that opens a tag and one that ends it, such as \"<%\" \"%>\""
+        ));
+    };
+    let mark = |mark: &str, refused: &[char]| {
+        let is_fit = mark.bytes().all(|byte| byte.is_ascii_punctuation()) && !mark.contains(refused);
+        Mark::new(mark.as_bytes()).filter(|_| is_fit)
+    };
+    // What Lua, or the name of a folder, could be taken for.
+    match (mark(open, &['"', '\'', '\\', '/']), mark(end, &['"', '\'', '\\', '/', '[', '-'])) {
+        _ if open.contains("<?") || "<?".contains(open) || open == end => {
+            Err(format!("'{open}' and '{end}' cannot be told from each other or from <?"))
+        }
+        (Some(open), Some(end)) => Ok(Some(Marks { open, end })),
+        (None, _) => Err(format!("'{open}' opens no tag: give 2 to 8 of !#$%&()*+,-.:;<=>?@[]^_`{{|}}~")),
+        (_, None) => Err(format!("'{end}' ends no tag: give 2 to 8 of !#$%&()*+,.:;<=>?@]^_`{{|}}~")),
     }
 }
 

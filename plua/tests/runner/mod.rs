@@ -6,7 +6,7 @@ use plua::emit::{GROUP, emit};
 use plua::page::Syntax;
 
 /// Short tags on, escaping off: what pages get unless they are told otherwise.
-pub const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false };
+pub const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false, marks: None };
 
 const SLOT: &str = r#"
     local pieces = {}
