@@ -10,6 +10,7 @@ local getinfo, getlocal, metatable_of, newproxy = debug.getinfo, debug.getlocal,
 
 -- Calls at both ends of a long traceback; those between are left out, as in Lua's own.
 local FIRST, LAST = 12, 10
+local MOST_LEVELS = 1000000
 
 -- What getinfo says of a call of this thread, counted from the function that calls the one that calls this, or of another
 -- thread; and its first variable.
@@ -56,7 +57,8 @@ function debug.traceback(...)
   if type(thread) ~= "thread" then thread, message, level = nil, ... end
   if message ~= nil and type(message) ~= "string" and type(message) ~= "number" then return message end
   if type(level) ~= "number" then level = thread and 0 or 1 end
-  local lines = calls(thread, level)
+  -- What is no level has no calls. Far beyond, numbers have no next one.
+  local lines = level >= 0 and level < MOST_LEVELS and level % 1 == 0 and calls(thread, level) or {}
   local count = #lines
   if count > FIRST + LAST + 1 then
     local shown = {}

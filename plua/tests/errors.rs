@@ -315,6 +315,14 @@ local function g() local t = f() return t end ?>
 }
 
 #[test]
+fn a_traceback_from_a_level_that_is_none_is_empty() {
+    for level in ["-1", "1000", "1e9", "2^53", "1/0", "-1/0", "0/0", "1.5"] {
+        let shown = page(&format!("<? local t = debug.traceback('x', {level}) ?><?= t ?>")).text();
+        assert_eq!(shown, "x\nstack traceback:", "{level}");
+    }
+}
+
+#[test]
 fn a_long_traceback_has_both_ends() {
     let text = page("<? local function f(n) if n == 0 then return debug.traceback() end local t = f(n - 1) return t end ?><?= f(100) ?>").text();
     assert_eq!((text.lines().count(), text.matches("...").count()), (24, 1), "{text}");

@@ -133,6 +133,7 @@ fn more_pages_than_pluafiles_still_work() {
     }
 }
 
+#[cfg(feature = "luajit")]
 #[test]
 fn a_page_that_is_asked_for_again_and_again_stays_loaded_while_others_come_and_go() {
     let site = Site::new("pLuaFiles 32", &[("often.plua", "<? function f() end ?><?= f ?>")]);
