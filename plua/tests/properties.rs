@@ -1,5 +1,7 @@
 //! What holds for any page whatever its bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
 mod runner;
 
 use std::ops::Range;
