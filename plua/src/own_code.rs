@@ -36,7 +36,7 @@ pub const PARTS: [Part; 16] = [
     Part { name: "files", source: include_str!("files.lua") },
     Part { name: "working_directory", source: include_str!("working_directory.lua") },
     Part { name: "libraries", source: include_str!("libraries.lua") },
-    Part { name: "waits", source: include_str!("waits.lua") },
+    Part { name: "library_waits", source: include_str!("library_waits.lua") },
     Part { name: "line_reading", source: include_str!("line_reading.lua") },
     Part { name: "confinement", source: include_str!("confinement.lua") },
     Part { name: "sandbox", source: include_str!("sandbox.lua") },

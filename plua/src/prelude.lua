@@ -441,7 +441,7 @@ end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
 local close_files = native.files(native, pcall, marks)
 local bound_waits
-bound_waits, set_times_right = native.waits(native)
+bound_waits, set_times_right = native.library_waits(native)
 native.libraries(native, ignored, leave, level)
 bound_waits()
 watch_ffi()
