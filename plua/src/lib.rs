@@ -25,6 +25,7 @@ mod lexer;
 mod loader;
 mod memory_limit;
 mod multipart;
+mod nested;
 mod output;
 pub mod own_code;
 pub mod page;

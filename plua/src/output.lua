@@ -6,6 +6,7 @@ local native = ...
 local error, rawget, select, tostring, type = error, rawget, select, tostring, type
 local gsub, huge = string.gsub, math.huge
 local metatable_of = debug.getmetatable
+local OF_FILES, file_type = metatable_of(io.stdout), io.type
 
 local buffer = native.buffer(native)
 local put_text, put_texts, put_number, put_html = buffer.put_text, buffer.put_texts, buffer.put_number, buffer.put_html
@@ -23,18 +24,22 @@ local limit = huge
 -- Text goes into the topmost buffer.
 use(buffers[0])
 
--- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
+-- A value that is neither string nor number, as echo shows it: what it is, unless it says otherwise. Where it is in memory
+-- is nothing for visitors.
 local function describe(value)
   local kind = type(value)
   if kind == "string" or kind == "number" then return value end
+  if kind == "nil" or kind == "boolean" then return tostring(value) end
+  local metatable = metatable_of(value)
+  if type(metatable) ~= "table" or rawget(metatable, "__tostring") == nil then return kind end
+  if metatable == OF_FILES then return file_type(value) end
   local shown = tostring(value)
-  if kind == "nil" or kind == "boolean" then return shown end
   local kind_shown = type(shown)
   -- Lua 5.1 and LuaJIT take anything, which could then be put out in yet another way, and unescaped.
   if kind_shown ~= "string" and kind_shown ~= "number" then error("'__tostring' must return a string", 3) end
-  local metatable = metatable_of(value)
-  if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then return shown end
-  return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))
+  -- Pointers of LuaJIT's say where they lead.
+  if kind == "cdata" then return (gsub(shown, ": 0x%x+$", "")) end
+  return shown
 end
 
 -- What puts out a value takes the text that follows it too: one call for both, of which Lua allows a loop only so many.

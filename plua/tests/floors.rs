@@ -9,7 +9,19 @@ use std::path::{Path, PathBuf};
 /// The engine's modules, the ground floor first.
 const FLOORS: &[&[&str]] = &[
     // The page language and what is said of it: bytes in, text out.
-    &["page", "emit", "kept_functions", "lexer", "query", "error", "report", "pattern", "escape", "functions"],
+    &[
+        "page",
+        "emit",
+        "kept_functions",
+        "lexer",
+        "query",
+        "nested",
+        "error",
+        "report",
+        "pattern",
+        "escape",
+        "functions",
+    ],
     // What one request, one file or one state needs.
     &[
         "settings",

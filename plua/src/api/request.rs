@@ -6,17 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use mlua::{Lua, Table};
 
 use super::Native;
-use super::form::query_fields;
 use crate::visit::Visit;
 
 /// The level of mod_pLua's page functions that these follow, times 100.
 const PAGE_FUNCTIONS_VERSION: u32 = 53;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    let tables = native.tables.clone();
-    native.add("parseGet", move |_, visit, _| query_fields(&tables, visit))?;
-    native.add("getEnv", |lua, visit, _| environment(lua, visit).map_err(|error| error.to_string()))?;
-    Ok(())
+    native.add("getEnv", |lua, visit, _| environment(lua, visit).map_err(|error| error.to_string()))
 }
 
 fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
