@@ -318,6 +318,8 @@ return {
   use_globals = function(globals) GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals end,
   -- Files are not read as for the page before.
   read_anew = function() known_of = {} end,
+  -- Reports what a part of the page raised, in its place; gives whether that ends the page, and then it does not.
+  report = report,
   has_layout = function() return marks.composes ~= 0 and layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.
   run_layouts = function()

@@ -39,6 +39,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.atEnd",
+        signature: "plua.atEnd(function)",
+        help: "Calls the function when the page has ended, whatever ended it: exit(), an error or a limit too.",
+        written: InLua,
+    },
+    PageFunction {
         name: "flush",
         signature: "flush()",
         help: "Sends what is put out so far; status and headers are fixed from then on.",

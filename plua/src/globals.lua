@@ -466,8 +466,8 @@ around.texts = setmetatable({}, {
 
 modules = native.modules(native, around.files, own, function() return current, loaded_modules() end)
 
--- `run` as it is for pages with globals of their own.
-function around.around(run, of_composition)
+-- `run` and what finishes later as they are for pages with globals of their own.
+function around.around(run, finish_later, of_composition, ends_later)
   composition, set_globals = of_composition, of_composition.set_globals
   -- All there is before pLuaInit runs is Lua's or the engine's.
   for _, names in next, { STATE, STATE.plua } do
@@ -475,10 +475,15 @@ function around.around(run, of_composition)
       if type(value) == "table" and value ~= STATE and value ~= package then stand_before(value) end
     end
   end
-  return function(...)
+  local function run_apart(...)
     if not isolated then return run(...) end
     begin()
     local fine, contents, length = run(...)
+    if not ends_later() then finish() end
+    return fine, contents, length
+  end
+  return run_apart, function(has_failed)
+    local fine, contents, length = finish_later(has_failed)
     finish()
     return fine, contents, length
   end

@@ -4,7 +4,8 @@
 local native = ...
 
 local error, rawget, select, tostring, type = error, rawget, select, tostring, type
-local gsub, huge = string.gsub, math.huge
+local gsub = string.gsub
+local huge, min = math.huge, math.min
 local metatable_of = debug.getmetatable
 local OF_FILES, file_type = metatable_of(io.stdout), io.type
 
@@ -17,6 +18,8 @@ local use, reset, left_in, allow = buffer.use, buffer.reset, buffer.left_in, buf
 -- { name, source, line }. Only the topmost is written to.
 local OB, CAPTURE = {}, {}
 local buffers, openers, level = { [0] = new_buffer(huge) }, {}, 0
+-- How many of them were open before the page itself began (pLuaPrepend).
+local prepended = 0
 
 -- Bytes a page may put out: what is sent already and what lies below an open buffer count.
 local limit = huge
@@ -212,6 +215,12 @@ return {
       if openers[i] ~= OB then return drop(i - 1) end
     end
   end,
+  -- Nobody closes the captures and blocks any more that are open: what they and those above them hold is put out.
+  leave_captures = function()
+    for i = 1, level do
+      if openers[i] ~= OB then return settle(i - 1) end
+    end
+  end,
   -- The innermost block that is still open: { name, source, line }.
   unended_block = function()
     for i = level, 1, -1 do
@@ -226,11 +235,16 @@ return {
   end,
   -- Moves everything into the page's own buffer.
   settle = function() settle(0) end,
-  -- Takes out what the page has put out and not sent.
+  -- The page itself begins: what is open is not its own.
+  begin_page = function() prepended = level end,
+  -- Takes out what the page has put out and not sent. What comes next goes where the page itself began.
   take = function()
-    settle(0)
-    local taken = text_of(buffers[0])
-    reset(buffers[0])
+    settle(min(prepended, level))
+    local taken = ""
+    for at = 0, level do
+      taken = taken .. text_of(buffers[at])
+      reset(buffers[at])
+    end
     return taken
   end,
   -- Rust is done with the contents; `kept` when they have not been sent, `more` bytes were beside them.
@@ -242,6 +256,7 @@ return {
     use(buffers[level])
   end,
   reset = function()
+    prepended = 0
     if level > 0 then drop(0) else use(buffers[0]) end
     if buffers[0].most ~= limit then allow(buffers[0], limit) end
     reset(spare)

@@ -24,9 +24,10 @@ pub const PRELUDE: Part = Part { name: "prelude", source: include_str!("prelude.
 pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_modules.lua") };
 
 /// The parts of each state.
-pub const PARTS: [Part; 14] = [
+pub const PARTS: [Part; 15] = [
     Part { name: "buffer", source: include_str!("buffer.lua") },
     Part { name: "output", source: include_str!("output.lua") },
+    Part { name: "at_end", source: include_str!("at_end.lua") },
     Part { name: "composition", source: include_str!("composition.lua") },
     Part { name: "environments", source: include_str!("environments.lua") },
     Part { name: "long_calls", source: include_str!("long_calls.lua") },

@@ -168,6 +168,14 @@ end
 local composition = native.composition(
   native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending)
 
+local at_end, ends_later, is_withheld, run_at_end = native.at_end(
+  native, marks, output, call_with_handler, described, composition.report, stops,
+  function(why)
+    local before = ending
+    ending = why
+    return before
+  end)
+
 -- What a page says of the collector holds for its request.
 local collect = collectgarbage
 local gc_changed = false
@@ -211,16 +219,13 @@ local function step(body, argument)
   return fine
 end
 
--- Puts together what the page left: false when a block is still open.
-local function settle()
+-- Whether no block is still open.
+local function has_ended_blocks()
   local block = not ending and output.unended_block()
-  if block then
-    local message = "block '" .. block[1] .. "' is still open at the end of the page: endBlock() is missing"
-    failure = { message, { { block[2], block[3], "", "main" } } }
-    return false
-  end
-  output.settle()
-  return true
+  if not block then return true end
+  local message = "block '" .. block[1] .. "' is still open at the end of the page: endBlock() is missing"
+  failure = { message, { { block[2], block[3], "", "main" } } }
+  return false
 end
 
 local run_prepended, run_appended = composition.runner("pLuaPrepend"), composition.runner("pLuaAppend")
@@ -239,17 +244,26 @@ local function set_right()
   begin_in_folder()
 end
 
--- Completes a page that has run, to its end if all was `fine`. The functions for Rust that follow give what this does:
--- whether the page has an output, and that, if it is not what is in the area.
+-- Puts together what a page left that has run to its end, or was ended although nothing is wrong. Gives what the functions
+-- for Rust give: whether the page has an output, and that, if it is not what is in the area.
+local function put_together()
+  if level() > 0 then
+    if not has_ended_blocks() then return false end
+    output.settle()
+  end
+  return true, output.contents()
+end
+
+-- Completes a page that has run, to its end if all was `fine`. Where functions are to run at its end, Rust calls for them.
 local function complete(fine, append)
   if fine and not append and marks.needs_reset == 0 then return true end
   fine = fine
-    and (level() == 0 or settle())
+    and (level() == 0 or has_ended_blocks())
     and (not composition.has_layout() or step(composition.run_layouts))
     and (not append or step(run_appended, append))
   if not fine and not ending then return false end
-  if level() > 0 and not settle() then return false end
-  return true, output.contents()
+  if ends_later() then return true end
+  return put_together()
 end
 
 -- Runs a page, between the files `prepend` and `append` if they are given, and the layouts it names. `read_anew` when the
@@ -261,7 +275,11 @@ local function run(number, prepend, append, read_anew)
   if read_anew then composition.read_anew() end
   -- Taken before other files are loaded, which may push this one out of the cache.
   local page, texts = pages[number], page_texts[number]
-  return complete((not prepend or step(run_prepended, prepend)) and step(page, texts), append)
+  if prepend then
+    if not step(run_prepended, prepend) then return complete(false) end
+    output.begin_page()
+  end
+  return complete(step(page, texts), append)
 end
 
 -- What Rust calls a page with, as page_call.rs says. The last is where it leaves what the page raised.
@@ -275,6 +293,15 @@ local function finish(fine)
   return complete(fine)
 end
 
+-- Runs what plua.atEnd was given, after a page that has failed or not.
+local function finish_later(has_failed)
+  local problem = run_at_end(has_failed)
+  if not problem and not has_failed then return put_together() end
+  if has_failed and problem then error(problem[1], 0) end
+  failure = failure or problem
+  return false
+end
+
 -- Message and frames of the page that failed last.
 local function fault()
   local problem = failure
@@ -285,6 +312,7 @@ local function fault()
 end
 
 local function flush()
+  if is_withheld() then return end
   local ok, sent = native.flush(output.contents())
   output.sent()
   if not ok then error(sent, 2) end
@@ -292,7 +320,7 @@ local function flush()
 end
 
 local function send_file(path)
-  local ok, bytes = native["file.send"](path, level() > 0)
+  local ok, bytes = native["file.send"](path, level() > 0 or is_withheld())
   if ok and bytes then
     put(bytes)
     return #bytes
@@ -421,7 +449,7 @@ elseif setfenv and sandboxed then
   native.environments(is_engine)
 end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
-local close_files = native.files(native, pcall, marks)
+local close_files = native.files(native, pcall, marks, put, of_files.__index)
 native.libraries(native, ignored, leave, level)
 watch_ffi()
 
@@ -450,6 +478,7 @@ _G.redirect, file.send = redirect, send_file
 json.array, json.decode, json.null = json_array, decoder("json.decode"), native.json_null
 _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
 _G.dbopen = native.database(native, pcall, metatable_of)
+plua.atEnd = at_end
 _G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case }) end
 
 -- All of them are in `plua` as well, and stay there where a host leaves out their global names.
@@ -478,7 +507,9 @@ local function limit_page(kilobytes, steps)
 end
 
 if not globals then
-  return run, finish, fault, close_files, output.tidy, limit_page, pages, page_texts, identities, output.address, call_parts
+  return run, finish, finish_later, fault, close_files, output.tidy, limit_page, pages, page_texts, identities, output.address,
+    call_parts
 end
-return globals.around(run, composition), finish, fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
+local run_apart, finish_later_apart = globals.around(run, finish_later, composition, ends_later)
+return run_apart, finish, finish_later_apart, fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
   loaded_texts, identities, nil, nil, globals.isolate

@@ -88,6 +88,8 @@ pub struct Visit {
     pub opens_files: bool,
     /// Whether the page has set a hook of its own.
     pub sets_hook: bool,
+    /// Whether functions of the page's are to run when it has ended.
+    pub ends_later: bool,
     /// Reports of this request that are logged.
     reports: u32,
     /// Text of a panic in a page function.
@@ -126,6 +128,7 @@ impl Visit {
             databases: Databases::default(),
             opens_files: false,
             sets_hook: false,
+            ends_later: false,
             reports: 0,
             panic: None,
             body: None,

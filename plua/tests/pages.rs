@@ -440,8 +440,42 @@ fn numbers_have_fourteen_digits() {
 }
 
 #[test]
-fn what_goes_to_the_process_own_output_does_not_reach_the_visitor() {
-    assert_eq!(page("a<? io.write('not ') io.stdout:write('this') io.stdout:flush() ?>b").text(), "ab");
+fn what_is_written_to_the_standard_output_goes_into_the_response() {
+    for (code, shown) in [
+        ("a<? io.write('b', 1, 'c') io.stdout:write('d') io.stdout:flush() io.flush() ?>e", "ab1cde"),
+        ("<?= capture(function() io.write('x') io.stdout:write('y') end):upper() ?>", "XY"),
+        ("<? io.output():write('a') io.write() io.stdout:write() ?>b", "ab"),
+        (
+            "<? io.output('file') io.write('hidden') io.stdout:write('a') io.output():write('more') io.close() \
+          io.output(io.stdout) io.write('b') echo(io.open('file'):read('*a')) ?>",
+            "abhiddenmore",
+        ),
+        ("<? ob_start() io.write('a') local s = ob_get_clean() ?>b<?= s ?>", "ba"),
+        ("<? coroutine.wrap(function() io.write('a\0\\255') end)() ?>", "a\0\u{fffd}"),
+    ] {
+        let site = Site::new("pLuaStates 1", &[("page.plua", code)]);
+        for _ in 0..2 {
+            let seen = site.get("page.plua");
+            assert_eq!(seen.text(), shown, "{:?}", seen.log);
+        }
+    }
+    assert_eq!(Site::new("pLuaSandbox On", &[("page.plua", "<? io.write('a', 1) ?>b")]).get("page.plua").text(), "a1b");
+}
+
+#[test]
+fn what_is_written_gives_what_luas_own_gives_and_takes_no_more() {
+    let own = "local function shown(...) return select('#', ...) .. type((...)) end \
+        local f = io.tmpfile() io.output(f) local of_default, of_method = shown(io.write('x')), shown(f:write('x')) io.output(io.stdout)";
+    let page_text = format!("<? {own} echo(of_default == shown(io.write()), of_method == shown(io.stdout:write())) ?>");
+    assert_eq!(page(&page_text).text(), "truetrue");
+    for (call, message) in [
+        ("io.write('a', {})", "bad argument #2 to 'write' (string expected, got table)"),
+        ("io.stdout:write(nil)", "bad argument #1 to 'write' (string expected, got nil)"),
+        ("io.tmpfile():write(true)", "bad argument #1 to 'write' (string expected, got boolean)"),
+    ] {
+        let seen = page(&format!("\n<? {call} ?>"));
+        assert!(seen.log[0].contains(message) && seen.log[0].contains("page.plua:2"), "{:?}", seen.log);
+    }
 }
 
 #[test]
