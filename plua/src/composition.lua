@@ -16,6 +16,7 @@ local depth = 0
 -- Files see `vars` before the globals; what they assign under other names is global.
 local GLOBALS = _G
 local SCOPE = { __index = GLOBALS, __newindex = GLOBALS, __metatable = false }
+native.shielded[SCOPE] = true
 
 -- Copies of the functions of files, by function, for calls with variables of their own. Lua keeps an environment per
 -- function and not per call, so each call takes a copy that no other call is using: a file may include itself.

@@ -22,6 +22,10 @@ local output = native.output(native)
 local put, level, unwind, for_pages, marks = output.put, output.level, output.unwind, output.for_pages, output.marks
 local sandboxed = native.is_sandboxed
 
+-- Metatables of the engine's that `debug` gives no page whose request has globals of its own.
+local shielded = setmetatable({}, { __mode = "k" })
+native.shielded = shielded
+
 -- At 1,000 loops of all its pages together, or 2 MB of code, LuaJIT by itself throws all compiled code away.
 if jit then jit.opt.start("maxtrace=8000", "maxmcode=8192") end
 
@@ -154,7 +158,8 @@ end
 local pages, page_texts, identities = {}, {}, {}
 local loaded_pages, loaded_texts = pages, page_texts
 -- Where requests have globals of their own, each takes the functions with these.
-local globals = native.globals and native.globals(native, is_engine, pages, page_texts)
+local globals = native.globals and native.globals(
+  native, is_engine, pages, page_texts, call_with_handler, frames, function(problem) return ending or stops[problem] end)
 if globals then pages, page_texts = globals.files, globals.texts end
 
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
@@ -162,7 +167,7 @@ local function described(problem)
   if ending or stops[problem] then return problem end
   local message = message_of(problem)
   -- A file or a captured function that lays its error to its caller, with level 2, names a line of the engine's.
-  return { match(message, "^plua:%d+: (.*)$") or message, frames(3) }
+  return { match(message, "^plua:%d+: (.*)$") or message, globals and globals.calls_of(problem) or frames(3) }
 end
 
 local composition = native.composition(
@@ -383,6 +388,7 @@ end
 -- Uploaded files as objects; the path of each is what Rust knows it by.
 local upload = {}
 local OF_UPLOADS = { __index = upload, __metatable = false }
+shielded[OF_UPLOADS] = true
 for _, method in next, { "save", "read" } do
   local run = native["upload:" .. method]
   upload[method] = function(file, ...)
@@ -416,7 +422,13 @@ end
 
 -- Inside a hook no other hook runs, so a page under a limit sets none. Rust sees to it that none outlives its request.
 debug.sethook = function(...)
-  if not native.sets_hook() then error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2) end
+  if not native.sets_hook() then
+    local first, second = ...
+    if type(first) == "thread" then first = second end
+    -- There is none to be taken away.
+    if first == nil then return end
+    error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2)
+  end
   marks.needs_reset = 1
   return sethook(...)
 end
@@ -425,6 +437,7 @@ end
 _G.newproxy = nil
 local of_files = metatable_of(io.stdout)
 of_files.__metatable = false
+shielded[of_files] = true
 -- In Lua 5.1 a file's fields are those of the metatable itself.
 if of_files.__index == of_files then
   of_files.__index = {}
