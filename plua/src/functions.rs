@@ -87,6 +87,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.requestHeaders",
+        signature: "plua.requestHeaders() -> table",
+        help: "The request's headers and nothing else; names are found in any spelling.",
+        written: InLua,
+    },
+    PageFunction {
         name: "parseGet",
         signature: "parseGet([options]) -> table",
         help: "The query's fields; a repeated name is an array. {nested = true} makes tables of names with brackets.",

@@ -152,31 +152,45 @@ MODULES = {
   end,
 }
 
--- Of a view that has all that its library has.
-local OPENED = { __metatable = false }
-
 listers[GLOBALS], listers[MODULES] = GLOBALS.__pairs, MODULES.__pairs
-listers[OPENED] = function(view) return next, view, nil end
 
 -- The metatable of what stands before a library. A view is empty until it is listed, or something of the library's is replaced
--- or taken away.
-local function stand_before(library)
+-- or taken away. Under the name `of_request`, if one is given, the library has something of the running request's.
+local function stand_before(library, of_request)
   local nested = false
   for _, value in next, library do nested = nested or type(value) == "table" end
   local metatable = { __metatable = false, __index = library }
-  if nested then metatable.__index = function(_, name) return found(library[name]) end end
+  if nested then
+    metatable.__index = function(_, name)
+      if name == of_request then return library[name] end
+      return found(library[name])
+    end
+  end
+  -- Of a view that has all that its library has.
+  local of_opened = { __metatable = false }
+  listers[of_opened] = function(view) return next, view, nil end
+  if of_request then
+    of_opened.__index = function(_, name) if name == of_request then return library[name] end end
+    of_opened.__newindex = function(view, name, value)
+      if name == of_request then library[name] = value else rawset(view, name, value) end
+    end
+  end
   local function open(view)
     for name, value in next, library do
       if rawget(view, name) == nil then rawset(view, name, found(value)) end
     end
     opened[view] = metatable
-    set_metatable(view, OPENED)
+    set_metatable(view, of_opened)
   end
   function metatable.__pairs(view)
     open(view)
     return next, view, nil
   end
   function metatable.__newindex(view, name, value)
+    if of_request and name == of_request then
+      library[name] = value
+      return
+    end
     if rawget(library, name) ~= nil then open(view) end
     rawset(view, name, value)
     -- So that what a page adds is a method of its strings, and what it takes away is none.
@@ -580,7 +594,9 @@ function around.around(run, finish_later, of_composition, ends_later)
   -- All there is before pLuaInit runs is Lua's or the engine's.
   for _, names in next, { STATE, STATE.plua } do
     for _, value in next, names do
-      if type(value) == "table" and value ~= STATE and value ~= package then stand_before(value) end
+      if type(value) == "table" and value ~= STATE and value ~= package then
+        stand_before(value, value == STATE.plua and "ctx" or nil)
+      end
     end
   end
   local function run_apart(...)

@@ -6,8 +6,8 @@
 -- calls.
 local native, ignored, stops = ...
 
-local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
-  error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
+local error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall =
+  error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall
 local unpack = unpack or table.unpack
 local lower, match = string.lower, string.match
 local loaded = package.loaded
@@ -213,6 +213,9 @@ end
 
 local failure
 
+-- The request's own table (plua.ctx), once something asked for it.
+local context
+
 -- A file's function takes any arguments. LuaJIT compiles no return of such a function to `xpcall`, so another one stands
 -- between.
 local function call(body, slots, argument) body(slots, argument) end
@@ -241,7 +244,7 @@ local is_called_by_rust = output.address and not globals and not sandboxed
 
 -- Sets right what the page before has changed.
 local function set_right()
-  ending, failure = nil, nil
+  ending, failure, context = nil, nil, nil
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
   output.reset()
@@ -252,6 +255,7 @@ end
 -- Puts together what a page left that has run to its end, or was ended although nothing is wrong. Gives what the functions
 -- for Rust give: whether the page has an output, and that, if it is not what is in the area.
 local function put_together()
+  context = nil
   if level() > 0 then
     if not has_ended_blocks() then return false end
     output.settle()
@@ -310,7 +314,7 @@ end
 -- Message and frames of the page that failed last.
 local function fault()
   local problem = failure
-  failure = nil
+  failure, context = nil, nil
   if type(problem) == "table" then return problem[1], problem[2] end
   -- The state's own code was stopped before it could describe anything.
   return message_of(problem), {}
@@ -376,7 +380,11 @@ local function in_any_case(headers, name)
     if type(key) == "string" and lower(key) == wanted then return value end
   end
 end
-local get_env = page_functions[1](native.getEnv)
+-- A function that gives a table which is asked by names of headers.
+local function by_header(name)
+  local get = page_functions[1](native[name])
+  return function() return setmetatable(get(), { __index = in_any_case }) end
+end
 
 local function get_request_body(...)
   local ok, body, size = native.getRequestBody(...)
@@ -492,7 +500,7 @@ json.array, json.decode, json.null = json_array, decoder("json.decode"), native.
 _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
 _G.dbopen = native.database(native, pcall, metatable_of)
 plua.atEnd = at_end
-_G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case }) end
+_G.getEnv, plua.requestHeaders = by_header("getEnv"), by_header("plua.requestHeaders")
 
 -- All of them are in `plua` as well, and stay there where a host leaves out their global names.
 for name in next, functions do
@@ -501,6 +509,24 @@ for name in next, functions do
   own_place[own_field] = place[field]
 end
 plua.json.null = json.null
+-- Whatever asks for `ctx` gets that of the running request.
+setmetatable(plua, {
+  __metatable = false,
+  __index = function(_, name)
+    if name ~= "ctx" then return nil end
+    if not context then
+      if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
+      context, marks.needs_reset = {}, 1
+    end
+    return context
+  end,
+  __newindex = function(_, name, value)
+    if name ~= "ctx" then return rawset(plua, name, value) end
+    if type(value) ~= "table" then error("plua.ctx is a table, got " .. type(value), 2) end
+    if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
+    context, marks.needs_reset = value, 1
+  end,
+})
 _G.plua, loaded.plua = plua, plua
 for name in next, functions do
   local library = match(name, "^(%w+)%.")

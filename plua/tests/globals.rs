@@ -235,6 +235,59 @@ fn twice(configuration: &str, page: &str) -> String {
 }
 
 #[test]
+fn the_table_of_a_request_is_one_for_all_that_runs_for_it_and_gone_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = folder.path().join("init.lua");
+    fs::write(
+        &init,
+        "function note(text) local ctx = plua.ctx ctx[#ctx + 1] = text end function noted() return table.concat(plua.ctx, ',') end \
+         package.loaded.library = { note = note, plua = require 'plua' } outside, why = pcall(function() return plua.ctx end)",
+    )
+    .unwrap();
+    let pages = [
+        ("module.lua", "return function() plua.ctx[#plua.ctx + 1] = 'module' end"),
+        ("part.plua", "<? table.insert(plua.ctx, 'part') ?>"),
+        (
+            "page.plua",
+            "<?= #plua.ctx, noted() ?><? note('page') require('library').note('library') require('module')() include('part.plua') \
+             include('part.plua', { x = 1 }) coroutine.wrap(function() note('coroutine') end)() \
+             plua.atEnd(function() note('end') echo(noted(), ' ', require('library').plua.ctx == plua.ctx) end) \
+             if plua.get('how') == 'exit' then exit() elseif plua.get('how') == 'error' then error(noted()) end ?>",
+        ),
+        ("plain.plua", "<?= outside, why:match('there is no request') ?>"),
+        ("next.plua", "<?= next(plua.ctx) ?>"),
+        (
+            "set.plua",
+            "<? plua.ctx = { 'set' } note('more') ?><?= noted(), rawget(plua, 'ctx'), plua.ctx == plua.ctx ?>",
+        ),
+        (
+            "opened.plua",
+            "<? plua.echo = nil for _ in pairs(plua) do end note('a') plua.ctx = { 'b' } ?><?= noted(), plua.ctx[1], plua.echo ?>",
+        ),
+        ("wrong.plua", "\n<? plua.ctx = 1 ?>"),
+    ];
+    for mode in ["", "pLuaGlobals request", "pLuaSandbox On", "pLuaTimeout 5\npLuaMemoryLimit 10000"] {
+        let site = Site::new(&format!("pLuaStates 1\npLuaInit {}\n{mode}", init.display()), &pages);
+        let all = "page,library,module,part,part,coroutine";
+        for _ in 0..2 {
+            assert_eq!(site.get("page.plua").text(), format!("0{all},end true"), "{mode}");
+            assert_eq!(site.get("next.plua").text(), "nil", "{mode}");
+            assert_eq!(site.get("page.plua?how=exit").text(), format!("0{all},end true"), "{mode}");
+            assert!(site.get("page.plua?how=error").log[0].contains(all), "{mode}");
+            assert_eq!(site.get("next.plua").text(), "nil", "{mode}");
+            assert_eq!(site.get("plain.plua").text(), "falsethere is no request", "{mode}");
+            assert_eq!(site.get("set.plua").text(), "set,moreniltrue", "{mode}");
+            assert_eq!(site.get("next.plua").text(), "nil", "{mode}");
+            let log = site.get("wrong.plua").log;
+            assert!(log[0].contains("plua.ctx is a table, got number") && log[0].contains("wrong.plua:2"), "{log:?}");
+            let opened = site.get("opened.plua").text();
+            // Where globals are the state's, so is what a page takes away.
+            assert_eq!(opened, "bbnil", "{mode}");
+        }
+    }
+}
+
+#[test]
 fn what_a_page_sets_to_nil_is_gone_for_its_request() {
     for (page, shown) in [
         ("<? file = nil ?><?= type(file) ?>", "nil"),

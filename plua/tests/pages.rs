@@ -293,6 +293,22 @@ fn the_environment_holds_headers_variables_and_the_documented_keys() {
 }
 
 #[test]
+fn request_headers_are_those_the_visitor_sent_and_nothing_else() {
+    let page = "<? local h, names = plua.requestHeaders(), {} for name, value in pairs(h) do names[#names + 1] = name .. '=' .. value end \
+        table.sort(names) ?><?= table.concat(names, '|'), ' ', h.host, h['x-TWICE'], ' ', h.none, ' ', h ~= plua.requestHeaders() ?>";
+    for mode in ["", "pLuaGlobals request", "pLuaSandbox On"] {
+        let site = Site::new(mode, &[("page.plua", page)]);
+        let seen = site.get_with("page.plua", &[("request-method", "FORGED"), ("URI", "forged"), ("accept", "\u{e4}")]);
+        let listed = "Accept=\u{e4}|Host=test|Request-Method=FORGED|Uri=forged|X-Twice=1, 2";
+        assert_eq!(seen.text(), format!("{listed} test1, 2 nil true"), "{mode}: {:?}", seen.log);
+    }
+    let forged = "<? local e = getEnv() ?><?= e['Request-Method'], ' ', e.URI ?>";
+    let seen =
+        Site::new("", &[("page.plua", forged)]).get_with("page.plua", &[("request-method", "FORGED"), ("URI", "x")]);
+    assert_eq!(seen.text(), "GET /page.plua");
+}
+
+#[test]
 fn clocks_tell_seconds_and_nanoseconds() {
     assert_eq!(
         page("<? local t = compileTime() ?><?= t.seconds, ' ', t.nanoseconds ?>").text(),

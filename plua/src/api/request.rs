@@ -12,11 +12,12 @@ use crate::visit::Visit;
 const PAGE_FUNCTIONS_VERSION: u32 = 53;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    native.add("getEnv", |lua, visit, _| environment(lua, visit).map_err(|error| error.to_string()))
+    native.add("getEnv", |lua, visit, _| environment(lua, visit).map_err(|error| error.to_string()))?;
+    native.add("plua.requestHeaders", |lua, visit, _| table(lua, headers(visit)).map_err(|error| error.to_string()))
 }
 
-fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
-    let environment = lua.create_table()?;
+/// Names as they are usually written, with their values.
+fn headers(visit: &Visit) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut headers: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     visit.exchange.headers(&mut |name, value| {
         let name = canonical(name);
@@ -25,11 +26,22 @@ fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
             None => headers.push((name, value.to_vec())),
         }
     });
+    headers
+}
+
+fn table(lua: &Lua, entries: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    for (name, value) in entries {
+        table.raw_set(lua.create_string(name)?, lua.create_string(value)?)?;
+    }
+    Ok(table)
+}
+
+fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
+    let headers = headers(visit);
     let mut variables = Vec::new();
     visit.exchange.variables(&mut |name, value| variables.push((name.to_vec(), value.to_vec())));
-    for (name, value) in headers.into_iter().chain(variables) {
-        environment.raw_set(lua.create_string(name)?, lua.create_string(value)?)?;
-    }
+    let environment = table(lua, headers.into_iter().chain(variables))?;
 
     let request = visit.exchange.request();
     for (name, value) in [
