@@ -39,6 +39,7 @@ pub mod settings;
 mod sort;
 mod state;
 pub mod time_limit;
+mod time_zone;
 mod visit;
 mod working_directory;
 

@@ -421,12 +421,24 @@ local function uploads()
 end
 
 -- What would end, or change, the whole server process ends the page, or does nothing.
-local setlocale = os.setlocale
 os.exit = function() exit() end
+local setlocale = os.setlocale
+local AS_C = { C = true, POSIX = true, ["C.UTF-8"] = true, ["C.utf8"] = true }
+-- Whether there is nothing to change for the locale C. All together have several names where some httpd module sets one.
+local function is_as_c(category)
+  if category ~= nil and category ~= "all" then return AS_C[setlocale(nil, category)] end
+  for _, name in next, { "collate", "ctype", "monetary", "numeric", "time" } do
+    if not AS_C[setlocale(nil, name)] then return false end
+  end
+  return true
+end
 os.setlocale = function(locale, category)
-  if locale == nil then return setlocale(nil, category) end
+  local now = setlocale(nil, category)
+  if locale == nil or locale == "" or locale == now then return now end
+  if AS_C[locale] and is_as_c(category) then return "C" end
   return nil
 end
+if native.time_zone then native.time_zone(native) end
 
 -- Inside a hook no other hook runs, so a page under a limit sets none. Rust sees to it that none outlives its request.
 debug.sethook = function(...)

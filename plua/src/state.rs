@@ -22,7 +22,7 @@ use crate::injection;
 use crate::loader::{LoadError, Loader};
 use crate::memory_limit::MemoryLimit;
 use crate::output;
-use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS};
+use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 use crate::page_call::{Ended, PageCall};
 use crate::put::Area;
 use crate::settings::{Limits, Settings};
@@ -140,7 +140,9 @@ impl State {
         let loader = Arc::new(Mutex::new(None));
         let native = api::native(&lua, &slot, &loader, limit.handle(), settings)?;
         let request_globals = settings.request_globals().then_some(REQUEST_GLOBALS);
-        for part in PARTS.into_iter().chain(request_globals.into_iter().flatten()) {
+        let time_zone = settings.time_zone().map(|_| TIME_ZONE);
+        let parts = PARTS.into_iter().chain(request_globals.into_iter().flatten());
+        for part in parts.chain(time_zone.into_iter().flatten()) {
             native.raw_set(part.name, own_code.function(&lua, part)?)?;
         }
         native.raw_set("package_path", settings.package_path())?;

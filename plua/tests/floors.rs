@@ -36,6 +36,7 @@ const FLOORS: &[&[&str]] = &[
         "cutoff",
         "time_limit",
         "memory_limit",
+        "time_zone",
         "working_directory",
         "output",
         "page_call",
