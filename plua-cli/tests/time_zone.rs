@@ -22,9 +22,11 @@ const ZONES: &[&str] = &[
 
 /// Dates of times from 1900 to 2200, some of them beside changes of summer time, in every way `os.date` writes them.
 const DATES: &str = "<? local letters = 'aAbBcdHIjmMpSUwWxXyYZCDeFgGhnrRtTuVz%'
-local formats = { '%c', '%Ec %EY %Od %OH', '100%% %A', 'plain', '!%c', '!%H %Z' }
+local formats = { '%c', '100%% %A', 'plain', '!%c', '!%H %Z' }
+-- Lua 5.1 knows conversions of one letter alone.
+if jit or _VERSION ~= 'Lua 5.1' then formats[#formats + 1] = '%Ec %EY %Od %OH' end
 for letter in letters:gmatch('.') do formats[#formats + 1] = '%' .. letter end
-local times = { 0, -1, 1711846799, 1711846800, 1729987200, 1729990800, 1730595600, 951782400 }
+local times = { 0, -2, 1711846799, 1711846800, 1729987200, 1729990800, 1730595600, 951782400 }
 for i = 1, 120 do times[#times + 1] = -2208988800 + i * 78894000 + (i * 7919 % 366) * 86400 + i * 977 % 86400 end
 for _, time in ipairs(times) do
   for _, format in ipairs(formats) do echo(os.date(format, time), '\\t') end
@@ -75,7 +77,7 @@ fn errors_are_those_of_the_same_calls_without_a_zone() {
         "os.time({})",
         "os.time({ year = 2024, month = 1 })",
         "os.time({ year = 2024, month = 'x', day = 1 })",
-        "os.date('%Ez')",
+        "(jit or _VERSION ~= 'Lua 5.1') and os.date('%Ez', 0)",
         "os.date('%')",
         "os.date('%Q')",
         "os.date('%c', 1.5)",

@@ -3,7 +3,7 @@
 -- The chunk takes the functions written in Rust, the marks of buffer.lua, the output and what it needs of the state's own code:
 -- `change_ending` sets why the running page must end, and gives why it had to. It returns the page function, whether the
 -- request has any such functions, whether what is put out now is never sent, and what runs them.
-local native, marks, output, call_with_handler, described, report, stops, change_ending = ...
+local native, marks, output, call_with_handler, described, report, change_ending = ...
 
 local error, type = error, type
 local level, unwind = output.level, output.unwind
@@ -38,7 +38,8 @@ local function run_all(has_failed)
     if not fine then
       unwind(open)
       if not change_ending(nil) then
-        if stops[problem] then error(problem, 0) end
+        -- A limit; where the allocator raises it, nothing has described it.
+        if type(problem) ~= "table" then error(problem, 0) end
         if report(problem[1], problem[2]) then return problem end
       end
     end

@@ -9,6 +9,8 @@ local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local level, unwind, capture = output.level, output.unwind, output.capture
 local for_pages, marks = output.for_pages, output.marks
+-- Where the allocator raises the memory limit.
+local stop_over_memory = native.stop_over_memory
 
 local DEEPEST = 100
 local depth = 0
@@ -208,6 +210,7 @@ local function finish(body, copy, before, at, fine, count, results)
   end
   unwind(at)
   local problem = count
+  if stop_over_memory then stop_over_memory(problem) end
   if type(problem) ~= "table" then problem = { message_of(problem), {} } end
   if report(problem[1], problem[2]) then error(problem[1], 0) end
   return false

@@ -51,11 +51,14 @@ if not jit then
     if type(problem) == "userdata" then problem = tostring(problem) end
     return type(problem) == "string" and find(problem, "not enough memory", 1, true)
   end
-  function leave(open, ok, ...)
-    if not ok and is_out_of_memory((...)) and native.go_over_memory() then
+  function native.stop_over_memory(problem)
+    if is_out_of_memory(problem) and native.go_over_memory() then
       -- It strikes in a moment.
       while true do end
     end
+  end
+  function leave(open, ok, ...)
+    if not ok then native.stop_over_memory((...)) end
     return plain_leave(open, ok, ...)
   end
 end
@@ -174,7 +177,7 @@ local composition = native.composition(
   native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending)
 
 local at_end, ends_later, is_withheld, run_at_end = native.at_end(
-  native, marks, output, call_with_handler, described, composition.report, stops,
+  native, marks, output, call_with_handler, described, composition.report,
   function(why)
     local before = ending
     ending = why
