@@ -483,11 +483,9 @@ impl State {
             Ok(_) => {}
             Err(error) if !has_failed => *ran = Err(error),
             Err(error) => {
-                // The page itself is reported next.
-                let message = self
-                    .limit
-                    .stop()
-                    .map_or_else(|| error.to_string(), |(reason, _)| reason.message().to_string_lossy().into_owned());
+                // The page itself is reported next. Its time goes on until its files are closed.
+                let message = error.to_string();
+                let message = message.lines().next().unwrap_or_default().trim_start_matches("runtime error: ");
                 if let Some(visit) = self.slot.lock().as_mut() {
                     let page = visit.path.display();
                     visit.exchange.log(Level::Error, &format!("{page}: plua.atEnd: {message}"));
