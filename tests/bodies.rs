@@ -43,6 +43,21 @@ fn chunked(body: &str, step: usize) -> Vec<u8> {
 }
 
 #[test]
+fn forms_reach_the_page_with_every_method_as_often_as_it_asks() {
+    let again =
+        "<? local files, a, b = uploads(), parsePost(), parsePost() echo(#files, a.a, b.a, plua.post('a'), b.f[2]) ?>";
+    let pages = [("form.plua", FORM), ("again.plua", again)];
+    with_httpd("", &pages, |server| {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "GET"] {
+            assert_eq!(server.request(method, "/form.plua", &[URLENCODED], b"a=1&a=2").text(), "a=1|2;", "{method}");
+            let seen = server.request(method, "/again.plua", &[MULTIPART], PARTS.as_bytes());
+            assert_eq!(seen.text(), "1111da\0ta", "{method}");
+        }
+        assert_eq!(server.get("/form.plua").text(), "");
+    });
+}
+
+#[test]
 fn forms_come_in_sized_and_chunked() {
     with_httpd("", PAGES, |server| {
         assert_eq!(server.post_form("/form.plua", "a=1&b=x+y").text(), "a=1;b=x y;");

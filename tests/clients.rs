@@ -89,6 +89,22 @@ fn a_client_that_leaves_gives_its_state_back_and_leaves_no_file() {
     });
 }
 
+#[test]
+fn what_a_page_runs_at_its_end_runs_when_its_client_has_left() {
+    let page = "<? plua.atEnd(function() left = (left or 0) + 1 echo('x') flush() left = left + 10 end) \
+                while true do echo(('x'):rep(1000)) flush() end ?>";
+    let setup =
+        httpd().lines("pLuaStates 1\npLuaStateWait 20").pages(&[("endless.plua", page), ("left.plua", "<?= left ?>")]);
+    setup.run(|server| {
+        let mut client = server.connect();
+        client.send(&get("/endless.plua"));
+        client.until(b"xxx");
+        drop(client);
+        // This waits for the one state.
+        assert_eq!(server.get("/left.plua").text(), "1");
+    });
+}
+
 const STATES: usize = 4;
 const SLOW: usize = 3;
 

@@ -135,6 +135,35 @@ fn aliases_share_the_states_of_their_host() {
 }
 
 #[test]
+fn each_host_has_its_own_time_zone_and_the_process_keeps_its() {
+    // Noon in Berlin, in summer.
+    let page = "<?= os.date('%H:%M %Z', 1719828000), ' ', os.time { year = 2024, month = 7, day = 1 } ?>";
+    let noons = [
+        ("berlin.test", "pLuaTimeZone Europe/Berlin", "12:00 CEST 1719828000"),
+        ("york.test", "pLuaTimeZone America/New_York", "06:00 EDT 1719849600"),
+        ("process.test", "pLuaTimeZone none", "15:45 +0545 1719814500"),
+        ("server.test", "", "19:00 JST 1719802800"),
+    ];
+    let hosts: String = noons.iter().map(|(name, directive, _)| host("PORT", name, directive)).collect();
+    for multi_domain in ["On", "Off"] {
+        let lines = format!("pLuaMultiDomain {multi_domain}\npLuaTimeZone Asia/Tokyo\n{hosts}");
+        let setup = httpd().change(|configuration| configuration.environment("TZ", "Asia/Kathmandu"));
+        setup.children(1, 10).lines(&lines).pages(&[("noon.plua", page)]).run(|server| {
+            let server = &*server;
+            thread::scope(|scope| {
+                for (name, _, shown) in noons {
+                    scope.spawn(move || {
+                        for _ in 0..20 {
+                            assert_eq!(server.get_from(name, "/noon.plua").text(), shown, "{name} {multi_domain}");
+                        }
+                    });
+                }
+            });
+        });
+    }
+}
+
+#[test]
 fn without_multi_domain_all_hosts_share_one_pool() {
     let lines = host("PORT", "one.test", "") + &host("PORT", "two.test", "");
     counting(&format!("pLuaMultiDomain Off\n{lines}")).run(|server| {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -354,6 +354,38 @@ fn the_environment_has_every_documented_key() {
         let received = seen["Request-Time"].parse::<f64>().unwrap() / 1e6;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         assert!((now - received).abs() < 60.0, "{received} at {now}");
+    });
+}
+
+/// The names in the first column of a table of the manual, or how they begin.
+fn documented(heading: &str) -> Vec<String> {
+    let manual = include_str!("../docs/functions.md");
+    let (_, table) = manual.split_once(&format!("| {heading} | Value |\n|---|---|\n")).unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let names = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    names.map(|name| if name.starts_with("HTTP_") { "HTTP_" } else { name }.to_string()).collect()
+}
+
+#[test]
+fn the_manual_names_whatever_the_environment_holds() {
+    let (keys, variables) = (documented("Key of `getEnv`"), documented("Variable"));
+    let page = "<? local headers = plua.requestHeaders() for name in pairs(getEnv()) do \
+                if not headers[name] then echo(name, '\\n') end end ?>";
+    let lines = "<Location /page.plua>\nAuthType Basic\nAuthName x\nAuthUserFile ${DOCROOT}/users\nRequire valid-user\n</Location>";
+    let modules = ["auth_basic", "authn_core", "authn_file", "authz_user"];
+    let setup = modules.into_iter().fold(httpd(), |setup, module| setup.module(module)).lines(lines);
+    // The name is u, and the password.
+    setup.pages(&[("page.plua", page)]).file("users", "u:{SHA}UeaYkqtJ34XGIwzMV/jh0WBsrMw=\n").run(|server| {
+        let headers = [("Content-Type", "text/plain"), ("Authorization", "Basic dTp1")];
+        let seen = server.request("POST", "/page.plua/more?a=1", &headers, b"body");
+        assert_eq!(seen.status, 200);
+        let text = seen.text();
+        let begin = |name: &str| if name.starts_with("HTTP_") { "HTTP_" } else { name }.to_string();
+        let seen: BTreeSet<String> = text.lines().map(begin).collect();
+        let documented: BTreeSet<String> = keys.into_iter().chain(variables).collect();
+        // These take lookups that are off, or are not in every environment.
+        let unsure = ["REMOTE_HOST", "REMOTE_IDENT", "LD_LIBRARY_PATH", "SERVER_ADMIN"].map(str::to_string).into();
+        assert_eq!(&seen - &unsure, &documented - &unsure);
     });
 }
 

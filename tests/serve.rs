@@ -7,6 +7,7 @@ mod common;
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,10 +46,11 @@ struct Served {
 }
 
 impl Served {
-    fn start(dir: &str) -> Self {
+    fn start(dir: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(plua())
             .args(["serve", dir, "--port", "0", "--module"])
             .arg(env::current_exe().unwrap().with_file_name("libmod_plua.so"))
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -93,7 +95,7 @@ fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
     let dir = folder.path().canonicalize().unwrap();
     let page = dir.join("index.plua");
     fs::write(&page, "<? for i = 1, 3 do ?><?= i ?> <? end ?>").unwrap();
-    let mut served = Served::start(dir.to_str().unwrap());
+    let mut served = Served::start(dir.to_str().unwrap(), &[]);
     assert_eq!(served.get("/"), (200, "1 2 3 ".into()));
 
     fs::write(&page, "edited").unwrap();
@@ -123,4 +125,52 @@ fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
     assert!(kill(Pid::from_raw(*httpd), None).is_err(), "process {httpd} stays");
     assert!(std::net::TcpStream::connect(("127.0.0.1", served.port)).is_err());
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "something was written beside the pages");
+}
+
+#[test]
+fn directives_and_a_file_of_configuration_hold_for_the_folder() {
+    if Installation::find().is_err() && env::var_os("PLUA_REQUIRE_HTTPD").is_none() {
+        return;
+    }
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = folder.path().canonicalize().unwrap();
+    fs::write(dir.join("index.plua"), "<?= visits, pLuaTimeout ?><? visits = 1 ?> <?= getEnv()['pLua-Runs'] ?>")
+        .unwrap();
+    fs::write(dir.join("front.lua"), "echo('front ', getEnv().REQUEST_URI)").unwrap();
+    // For httpd's account where root runs this.
+    let config = other.path().join("own site.conf");
+    fs::set_permissions(other.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(
+        &config,
+        "LoadModule rewrite_module ${MODULES}/mod_rewrite.so\npLuaRaw .lua\npLuaRuns 5\n<Directory ${DOCROOT}>\n\
+         AddHandler plua .lua\nRewriteEngine On\nRewriteRule ^old$ front.lua\n</Directory>",
+    )
+    .unwrap();
+    let config = config.to_str().unwrap();
+    let arguments = ["--config", config, "-d", "pLuaGlobals request", "-d", "pLuaRuns=7", "-d", "Header set X-Own yes"];
+    let served = Served::start(dir.to_str().unwrap(), &arguments);
+    for _ in 0..3 {
+        assert_eq!(served.get("/"), (200, "nilnil 7".into()));
+    }
+    assert_eq!(served.get("/old"), (200, "front /old".into()));
+    let answer = Connection::open(served.port).request("GET", "/", &[("Connection", "close")], b"");
+    assert_eq!(answer.header("X-Own"), Some("yes"));
+}
+
+#[test]
+fn a_configuration_that_httpd_refuses_is_told_with_file_and_line() {
+    if Installation::find().is_err() && env::var_os("PLUA_REQUIRE_HTTPD").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("site.conf");
+    fs::write(&config, "# one\npLuaStates many\n").unwrap();
+    let module = env::current_exe().unwrap().with_file_name("libmod_plua.so");
+    let mut command = Command::new(plua());
+    command.arg("serve").arg(folder.path()).args(["--port", "0", "--module"]).arg(module);
+    let refused = command.arg("--config").arg(&config).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains(&format!("line 2 of {}", config.canonicalize().unwrap().display())), "{said}");
+    assert!(said.contains("'many' is not a whole number"), "{said}");
 }

@@ -14,6 +14,8 @@ use nix::unistd::{AccessFlags, access};
 use private_httpd::{Account, Configuration, Installation, is_root, reading_capability};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::directives::line;
+
 /// How often the error log and the signals are looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,6 +33,13 @@ pub(crate) struct Arguments {
     /// The port of 127.0.0.1 to answer on; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// A directive as in httpd's configuration, such as 'pLuaGlobals request' or pLuaTimeout=5; may be repeated.
+    #[arg(short = 'd', long = "directive", value_name = "DIRECTIVE", value_parser = line)]
+    directives: Vec<String>,
+    /// A file of httpd's configuration to include before those. It may use ${DOCROOT}, ${PORT} and, for LoadModule,
+    /// ${MODULES}.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The httpd module, instead of the one beside this program or the installed one.
     #[arg(long)]
     module: Option<PathBuf>,
@@ -46,12 +55,17 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if arguments.port != 0 {
         configuration = configuration.port(arguments.port);
     }
+    let config = arguments.config.as_deref().map(config).transpose()?;
+    if let Some(config) = &config {
+        configuration = configuration.include(config)?;
+    }
+    let mut configuration = arguments.directives.iter().fold(configuration, Configuration::body);
     let target = target();
     if let Some(target) = &target {
         configuration = configuration.folder_in(target, "serve-");
     }
     if is_root() {
-        let own = [module.parent(), target.as_deref()].into_iter().flatten();
+        let own = [module.parent(), target.as_deref(), config.as_deref().and_then(Path::parent)].into_iter().flatten();
         configuration = for_root(configuration, &dir, own)?;
     }
 
@@ -102,6 +116,15 @@ fn folder(dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
         Ok(_) => Err(format!("{} is not a folder", dir.display()).into()),
         Err(problem) => Err(format!("cannot serve {}: {problem}", dir.display()).into()),
     }
+}
+
+fn config(file: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let problem = match fs::canonicalize(file) {
+        Ok(found) if found.is_file() => return Ok(found),
+        Ok(_) => "it is not a plain file".to_owned(),
+        Err(problem) => problem.to_string(),
+    };
+    Err(format!("cannot read the configuration {}: {problem}", file.display()).into())
 }
 
 fn module(asked: Option<&Path>, installation: &Installation) -> Result<PathBuf, Box<dyn Error>> {

@@ -91,7 +91,7 @@ fn directives_change_what_a_page_is() {
 fn a_wrong_directive_is_refused_with_the_engines_own_sentence() {
     let folder = Folder::new(&[("page.plua", "")]);
     for (directive, sentence) in [
-        ("pLuaTimeout", "write NAME=VALUE"),
+        ("pLuaTimeout", "write NAME=VALUE, or 'NAME VALUE'"),
         ("pLuaTimeOff=1", "there is no directive pLuaTimeOff"),
         ("pLuaTimeout=soon", "'soon' is not a number of seconds"),
         ("pLuaTimeout=1 2", "takes one value"),

@@ -44,8 +44,8 @@ fn check_says_what_it_takes() {
       <FILES>...  Pages, and folders in which every .plua file is one, and every file of an extension given to pLuaRaw
 
     Options:
-      -d, --directive <NAME=VALUE>  A directive as in httpd's configuration, such as pLuaTimeout=5 or pLuaRaw=.lua; may be repeated
-      -h, --help                    Print help
+      -d, --directive <DIRECTIVE>  A directive as in httpd's configuration, such as pLuaTimeout=5 or 'pLuaRaw .lua'; may be repeated
+      -h, --help                   Print help
     ");
 }
 
@@ -60,8 +60,8 @@ fn translate_says_what_it_takes() {
       <FILE>  The page
 
     Options:
-      -d, --directive <NAME=VALUE>  A directive as in httpd's configuration, such as pLuaTimeout=5 or pLuaRaw=.lua; may be repeated
-      -h, --help                    Print help
+      -d, --directive <DIRECTIVE>  A directive as in httpd's configuration, such as pLuaTimeout=5 or 'pLuaRaw .lua'; may be repeated
+      -h, --help                   Print help
     ");
 }
 
@@ -95,8 +95,8 @@ fn run_says_what_it_takes() {
           --head
               Write the response's status and headers before its body
 
-      -d, --directive <NAME=VALUE>
-              A directive as in httpd's configuration, such as pLuaTimeout=5 or pLuaRaw=.lua; may be repeated
+      -d, --directive <DIRECTIVE>
+              A directive as in httpd's configuration, such as pLuaTimeout=5 or 'pLuaRaw .lua'; may be repeated
 
       -h, --help
               Print help (see a summary with '-h')
@@ -114,8 +114,10 @@ fn serve_says_what_it_takes() {
       <DIR>  The folder of pages
 
     Options:
-          --port <PORT>      The port of 127.0.0.1 to answer on; 0 takes a free one [default: 8080]
-          --module <MODULE>  The httpd module, instead of the one beside this program or the installed one
-      -h, --help             Print help
+          --port <PORT>            The port of 127.0.0.1 to answer on; 0 takes a free one [default: 8080]
+      -d, --directive <DIRECTIVE>  A directive as in httpd's configuration, such as 'pLuaGlobals request' or pLuaTimeout=5; may be repeated
+          --config <FILE>          A file of httpd's configuration to include before those. It may use ${DOCROOT}, ${PORT} and, for LoadModule, ${MODULES}
+          --module <MODULE>        The httpd module, instead of the one beside this program or the installed one
+      -h, --help                   Print help
     ");
 }

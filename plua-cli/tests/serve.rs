@@ -35,6 +35,28 @@ fn a_missing_module_is_one_sentence() {
 }
 
 #[test]
+fn a_configuration_that_is_not_there_is_one_sentence() {
+    let missing = refused(&["src", "--module", PLUA, "--config", "no.conf"]);
+    let said = "plua: cannot read the configuration no.conf: No such file or directory (os error 2)\n";
+    assert_eq!((missing.0, missing.1.as_str()), (Some(1), said));
+    let folder = refused(&["src", "--module", PLUA, "--config", "src"]);
+    assert_eq!(folder.1, "plua: cannot read the configuration src: it is not a plain file\n");
+}
+
+#[test]
+fn a_wrong_directive_is_refused_before_anything_starts() {
+    for (directive, sentence) in [
+        ("pLuaGlobals some", "'some' is neither request nor persistent"),
+        ("pLuaTimeOff=5", "there is no directive pLuaTimeOff"),
+        ("pLuaTimeout", "write NAME=VALUE, or 'NAME VALUE'"),
+    ] {
+        let (status, said) = refused(&["src", "--module", PLUA, "-d", directive]);
+        assert_eq!(status, Some(2));
+        assert!(said.contains(sentence), "{said}");
+    }
+}
+
+#[test]
 fn a_busy_port_is_one_sentence() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();

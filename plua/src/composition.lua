@@ -10,6 +10,8 @@ local dump, load_bytecode, setfenv = string.dump, loadstring or load, setfenv
 local getinfo, upvaluejoin = debug.getinfo, debug.upvaluejoin
 local level, unwind, capture = output.level, output.unwind, output.capture
 local for_pages, marks = output.for_pages, output.marks
+-- Where the allocator raises the memory limit.
+local stop_over_memory = native.stop_over_memory
 
 local DEEPEST = 100
 local depth = 0
@@ -17,6 +19,7 @@ local depth = 0
 -- Files see `vars` before the globals; what they assign under other names is global.
 local GLOBALS = _G
 local SCOPE = { __index = GLOBALS, __newindex = GLOBALS, __metatable = false }
+native.shielded[SCOPE] = true
 
 -- Copies of the functions of files, by function, for calls with variables of their own. Lua keeps an environment per
 -- function and not per call, so each call takes a copy that no other call is using: a file may include itself.
@@ -208,6 +211,7 @@ local function finish(body, copy, before, at, fine, count, results)
   end
   unwind(at)
   local problem = count
+  if stop_over_memory then stop_over_memory(problem) end
   if type(problem) ~= "table" then problem = { message_of(problem), {} } end
   if report(problem[1], problem[2]) then error(problem[1], 0) end
   return false
@@ -366,6 +370,8 @@ return {
   end,
   -- Files are not read as for the page before.
   read_anew = function() known_of, compiled, compiled_bytes = {}, {}, 0 end,
+  -- Reports what a part of the page raised, in its place; gives whether that ends the page, and then it does not.
+  report = report,
   has_layout = function() return marks.composes ~= 0 and layout ~= nil end,
   -- Runs the layouts, each with the output of what named it as its content.
   run_layouts = function()

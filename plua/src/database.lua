@@ -35,6 +35,7 @@ end
 
 local Handle = {}
 local OF_HANDLES = { __index = Handle, __metatable = false }
+native.shielded[OF_HANDLES] = true
 
 function Handle.close(handle)
   native["db.close"](connection(handle, "close"))
@@ -103,6 +104,7 @@ end
 
 local Statement = {}
 local OF_STATEMENTS = { __index = Statement, __metatable = false }
+native.shielded[OF_STATEMENTS] = true
 for _, method in next, { "query", "run", "rows" } do
   Statement[method] = function(prepared, ...)
     if not prepared.held then return nil, "the statement is closed" end

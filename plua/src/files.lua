@@ -1,11 +1,11 @@
 -- Files that pages open with Lua's own functions: a request has only so many open at once, and what it leaves open is
--- closed when it ends.
+-- closed when it ends. What they write to the standard output goes into the response.
 --
--- The chunk takes the functions written in Rust, Lua's own `pcall` and the marks of buffer.lua, and returns the function that
--- closes.
-local native, pcall, marks = ...
+-- The chunk takes the functions written in Rust, Lua's own `pcall`, the marks of buffer.lua, what puts out values and the methods
+-- of files, and returns the function that closes.
+local native, pcall, marks, put, methods = ...
 
-local error, next, setmetatable, type = error, next, setmetatable, type
+local error, next, select, setmetatable, type = error, next, select, setmetatable, type
 local gsub = string.gsub
 local collect, getupvalue = collectgarbage, debug.getupvalue
 local io, os = io, os
@@ -113,6 +113,10 @@ local function visible(file)
   return file
 end
 
+-- Whether the default output is the standard one.
+local puts_out = true
+local function note_output() puts_out = output() == stdout end
+
 local function choosing(name, choose)
   return function(file)
     if file == nil then return visible(choose()) end
@@ -123,6 +127,7 @@ local function choosing(name, choose)
     if not ok then error(misuse(chosen, name), 2) end
     if is_of_request() and not defaults[choose] then defaults[choose] = before end
     if opens then note(chosen) end
+    note_output()
     return visible(chosen)
   end
 end
@@ -168,13 +173,39 @@ io.lines = function(...)
 end
 
 if sandboxed then
-  local function on_chosen(run, choose, standard)
-    return function(...)
-      if choose() == standard then error(NO_STANDARD, 2) end
-      return run(...)
+  local read = io.read
+  function io.read(...)
+    if input() == stdin then error(NO_STANDARD, 2) end
+    return read(...)
+  end
+end
+
+local function check_texts(...)
+  for i = 1, select("#", ...) do
+    local value = (select(i, ...))
+    if not is_name(value) then
+      error("bad argument #" .. i .. " to 'write' (string expected, got " .. type(value) .. ")", 3)
     end
   end
-  io.read, io.write = on_chosen(io.read, input, stdin), on_chosen(io.write, output, stdout)
+end
+
+-- The standard output of the process is nobody's: what is written there is put out.
+local write, write_default = stdout.write, io.write
+-- What they return differs from Lua to Lua.
+local WRITTEN, WRITTEN_DEFAULT = write(stdout), write_default()
+function methods.write(file, ...)
+  -- PUC Lua would name what stands before it.
+  if file == stdout or not jit then check_texts(...) end
+  if file ~= stdout then return write(file, ...) end
+  put(...)
+  return WRITTEN
+end
+
+function io.write(...)
+  if not puts_out then return write_default(...) end
+  check_texts(...)
+  put(...)
+  return WRITTEN_DEFAULT
 end
 
 local STANDARD = { [input] = stdin, [output] = stdout }
@@ -186,6 +217,7 @@ return function()
   for choose, before in next, defaults do
     defaults[choose] = nil
     pcall(choose, file_type(before) == "file" and before or STANDARD[choose])
+    note_output()
   end
   for file in next, opened do
     opened[file] = nil

@@ -74,6 +74,15 @@ impl Form {
         }
     }
 
+    /// The text in each field of that name; files have none.
+    pub fn texts_of(&self, wanted: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let parts = self.parts.iter().filter_map(move |(name, value)| match value {
+            Value::Text(text) if name == wanted => Some(text.as_slice()),
+            _ => None,
+        });
+        self.fields.values_of(wanted).chain(parts)
+    }
+
     fn of_parts(body: &mut Body, boundary: &str, limits: &Limits, folder: &Path) -> Result<Form, Error> {
         let mut form = Form::default();
         let reader = body.reader().map_err(|error| broken(&error))?;

@@ -39,6 +39,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.atEnd",
+        signature: "plua.atEnd(function)",
+        help: "Calls the function when the page has ended, whatever ended it: exit(), an error or a limit too.",
+        written: InLua,
+    },
+    PageFunction {
         name: "flush",
         signature: "flush()",
         help: "Sends what is put out so far; status and headers are fixed from then on.",
@@ -81,9 +87,27 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.requestHeaders",
+        signature: "plua.requestHeaders() -> table",
+        help: "The request's headers and nothing else; names are found in any spelling.",
+        written: InLua,
+    },
+    PageFunction {
         name: "parseGet",
-        signature: "parseGet() -> table",
-        help: "The query's fields; a repeated name is an array.",
+        signature: "parseGet([options]) -> table",
+        help: "The query's fields; a repeated name is an array. {nested = true} makes tables of names with brackets.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "plua.get",
+        signature: "plua.get(name [, default]) -> string or default",
+        help: "One field of the query, always text: the last of that name.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "plua.getAll",
+        signature: "plua.getAll(name) -> array",
+        help: "The texts of all fields of that name in the query; empty without one.",
         written: InRust(1),
     },
     PageFunction {
@@ -316,8 +340,20 @@ pub const FUNCTIONS: &[PageFunction] = &[
     },
     PageFunction {
         name: "parsePost",
-        signature: "parsePost() -> table",
-        help: "The fields of a POSTed form, once; a repeated name is an array, a file {name, contents}.",
+        signature: "parsePost([options]) -> table",
+        help: "The fields of a form, whatever the method; a repeated name is an array, a file {name, contents}. Options as in parseGet.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "plua.post",
+        signature: "plua.post(name [, default]) -> string or default",
+        help: "One field of a form, always text: the last of that name that is no file.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "plua.postAll",
+        signature: "plua.postAll(name) -> array",
+        help: "The texts of all fields of that name in a form; empty without one.",
         written: InRust(1),
     },
     PageFunction {

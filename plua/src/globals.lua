@@ -6,26 +6,30 @@
 -- other tables as copies. Page code must never get hold of the state's own: the functions that would give it are
 -- replaced by `isolate`, once the file of pLuaInit has run.
 --
--- The chunk takes the functions written in Rust, whether a function is the engine's, by what getinfo says of it, and the
--- tables of files' functions and texts.
-local native, is_engine_by, files, file_texts = ...
+-- The chunk takes the functions written in Rust, whether a function is the engine's, by what getinfo says of it, the tables of
+-- files' functions and texts, and what modules.lua needs.
+local native, is_engine_by, files, file_texts, call_with_handler, frames, passes = ...
 
-local error, next, pcall, rawget, rawset, select, setmetatable, type =
-  error, next, pcall, rawget, rawset, select, setmetatable, type
+local error, next, pcall, rawequal, rawget, rawset, select, setmetatable, type =
+  error, next, pcall, rawequal, rawget, rawset, select, setmetatable, type
 local getfenv, getmetatable, pairs, setfenv = getfenv, getmetatable, pairs, setfenv
-local debug, io, jit, package, string = debug, io, jit, package, string
+local debug, io, jit, package, string, table = debug, io, jit, package, string, table
 local getinfo, metatable_of, set_metatable = debug.getinfo, debug.getmetatable, debug.setmetatable
 local STATE, LOADED, STRINGS = _G, package.loaded, debug.getmetatable("")
 local FILES = metatable_of(io.stdout)
 local GLOBALS, MODULES
 
 -- The globals of pages, and what they hold from request to request: values that cannot be changed, and views.
-local globals, kept = {}, {}
+local globals, kept, kept_count = {}, {}, 0
+-- What else the request has found in its globals, by name.
+local handed = {}
 -- The running request's globals, none between requests; those that chunks loaded by `load` get, which setfenv(0) chooses;
 -- its copies by what they are copies of; its package.loaded.
 local current, chunk_globals, copies, loaded
 -- What stands before each library, by library, and their metatables.
 local views, view_metatables = {}, {}
+-- Those that the request has made tables like any other, with the metatables to put back.
+local opened = {}
 -- How the tables of each metatable are listed whose entries come when they are looked up.
 local listers = {}
 -- Metatables of the engine that the request got hold of, and what else to set right when it ends.
@@ -33,6 +37,8 @@ local lent, undo = {}, {}
 -- Number of the running request, and that of the last one to use each file's function.
 local serial, bound = 0, setmetatable({}, { __mode = "k" })
 local composition, set_globals, modules
+-- Metatables that no page gets to see.
+local shielded = native.shielded
 local isolated = false
 
 local function view_of(library)
@@ -58,8 +64,10 @@ local function copy_of(original)
   return copy
 end
 
+-- What the request has found in its package.loaded, by name.
+local handed_modules
 local function loaded_modules()
-  if current and not loaded then loaded = setmetatable({}, MODULES) end
+  if current and not loaded then loaded, handed_modules = setmetatable({}, MODULES), {} end
   return loaded
 end
 
@@ -79,63 +87,114 @@ local function found(value)
   return value
 end
 
--- Puts everything into a table that would come when it is looked up.
-local function fill(mine, state)
-  for name, value in next, state do
-    if rawget(mine, name) == nil then rawset(mine, name, found(value)) end
+-- What a request found once does not come again: it has taken it away.
+local function was_found(name) return kept[name] ~= nil or handed[name] end
+
+local function find_global(mine, name)
+  local original = rawget(STATE, name)
+  local value = found(original)
+  if value == nil then return nil end
+  if type(original) ~= "table" or view_metatables[original] then
+    kept[name], kept_count = value, kept_count + 1
+  else
+    handed[name] = true
   end
+  rawset(mine, name, value)
+  return value
 end
 
 GLOBALS = {
   __metatable = false,
   __index = function(mine, name)
-    if mine ~= current then return nil end
-    local original = rawget(STATE, name)
-    local value = found(original)
-    if value ~= nil then
-      if type(original) ~= "table" or view_metatables[original] then kept[name] = value end
-      rawset(mine, name, value)
-    end
-    return value
+    if mine == current and not was_found(name) then return find_global(mine, name) end
+  end,
+  __newindex = function(mine, name, value)
+    if mine == current and not was_found(name) then find_global(mine, name) end
+    rawset(mine, name, value)
   end,
   __pairs = function(mine)
-    if mine == current then fill(mine, STATE) end
+    if mine == current then
+      for name, value in next, STATE do
+        if not was_found(name) then
+          handed[name] = true
+          rawset(mine, name, found(value))
+        end
+      end
+    end
     return next, mine, nil
   end,
 }
 
+local function find_module(mine, name)
+  local value = found(LOADED[name])
+  if value == nil then return nil end
+  handed_modules[name] = true
+  rawset(mine, name, value)
+  return value
+end
+
 MODULES = {
   __metatable = false,
   __index = function(mine, name)
-    if mine ~= loaded then return nil end
-    local value = found(LOADED[name])
-    if value ~= nil then rawset(mine, name, value) end
-    return value
+    if mine == loaded and not handed_modules[name] then return find_module(mine, name) end
+  end,
+  __newindex = function(mine, name, value)
+    if mine == loaded and not handed_modules[name] then find_module(mine, name) end
+    rawset(mine, name, value)
   end,
   __pairs = function(mine)
-    if mine == loaded then fill(mine, LOADED) end
+    if mine == loaded then
+      for name in next, LOADED do
+        if not handed_modules[name] then find_module(mine, name) end
+      end
+    end
     return next, mine, nil
   end,
 }
 
 listers[GLOBALS], listers[MODULES] = GLOBALS.__pairs, MODULES.__pairs
 
--- The metatable of what stands before a library.
-local function stand_before(library)
+-- The metatable of what stands before a library. A view is empty until it is listed, or something of the library's is replaced
+-- or taken away. Under the name `of_request`, if one is given, the library has something of the running request's.
+local function stand_before(library, of_request)
   local nested = false
   for _, value in next, library do nested = nested or type(value) == "table" end
   local metatable = { __metatable = false, __index = library }
-  if nested then metatable.__index = function(_, name) return found(library[name]) end end
+  if nested then
+    metatable.__index = function(_, name)
+      if name == of_request then return library[name] end
+      return found(library[name])
+    end
+  end
+  -- Of a view that has all that its library has.
+  local of_opened = { __metatable = false }
+  listers[of_opened] = function(view) return next, view, nil end
+  if of_request then
+    of_opened.__index = function(_, name) if name == of_request then return library[name] end end
+    of_opened.__newindex = function(view, name, value)
+      if name == of_request then library[name] = value else rawset(view, name, value) end
+    end
+  end
+  local function open(view)
+    for name, value in next, library do
+      if rawget(view, name) == nil then rawset(view, name, found(value)) end
+    end
+    opened[view] = metatable
+    set_metatable(view, of_opened)
+  end
   function metatable.__pairs(view)
-    fill(view, library)
+    open(view)
     return next, view, nil
   end
-  if library == string then
-    -- So that what a page adds is a method of its strings.
-    function metatable.__newindex(view, name, value)
-      rawset(view, name, value)
-      if current then STRINGS.__index = view end
+  function metatable.__newindex(view, name, value)
+    if of_request and name == of_request then
+      library[name] = value
+      return
     end
+    if rawget(library, name) ~= nil then open(view) end
+    rawset(view, name, value)
+    -- So that what a page adds is a method of its strings, and what it takes away is none.
+    if library == string and current then STRINGS.__index = view end
   end
   view_metatables[library], listers[metatable] = metatable, metatable.__pairs
 end
@@ -186,23 +245,32 @@ end
 local MOST_KEPT = 1000
 
 local function new_globals()
-  globals, kept = {}, {}
+  globals, kept, kept_count = {}, {}, 1
   globals._G, kept._G = globals, globals
   setmetatable(globals, GLOBALS)
   composition.use_globals(globals)
 end
 
 local function clean_globals()
-  local count = 0
+  local count, still_there = 0, 0
   for name, value in next, globals do
     count = count + 1
     local before = kept[name]
-    if value ~= before then globals[name] = before end
+    if before ~= nil then still_there = still_there + 1 end
+    -- A value of the page's may say that it equals anything.
+    if not rawequal(value, before) then globals[name] = before end
+  end
+  if still_there < kept_count then
+    for name, value in next, kept do rawset(globals, name, value) end
   end
   if metatable_of(globals) ~= GLOBALS then set_metatable(globals, GLOBALS) end
-  if globals._G ~= globals then globals._G = globals end
+  if next(handed) then handed = {} end
   for _, view in next, views do
     if next(view) ~= nil then clear(view) end
+  end
+  if next(opened) then
+    for view, metatable in next, opened do set_metatable(view, metatable) end
+    opened = {}
   end
   if count > MOST_KEPT then
     -- Functions of files hold on to the old ones until they run again.
@@ -213,8 +281,8 @@ end
 
 local function finish()
   if not current then return end
-  current, chunk_globals, loaded, copies = nil, nil, nil, nil
-  if STRINGS.__index ~= string then STRINGS.__index = string end
+  current, chunk_globals, loaded, handed_modules, copies = nil, nil, nil, nil, nil
+  if not rawequal(STRINGS.__index, string) then STRINGS.__index = string end
   if next(lent) then
     for metatable in next, lent do restore(metatable) end
     lent = {}
@@ -245,22 +313,42 @@ end
 
 local setmetatable_of_pages = setmetatable
 
-local function set_metatable_for_page(value, metatable)
+-- The page brings a metatable of its own, as strict.lua does for the globals: a view of a library is one no more.
+local function part_from_library(value)
   local list = lister(value)
-  if list then
-    -- The page brings a metatable of its own, as strict.lua does for the globals: a view of a library is one no more.
-    list(value)
-    set_metatable(value, nil)
-    for library, view in next, views do
-      if view == value then
-        views[library] = nil
-      end
-    end
-    for name, view in next, kept do
-      if view == value and view ~= globals then kept[name] = nil end
+  if not list then return end
+  list(value)
+  set_metatable(value, nil)
+  opened[value] = nil
+  for library, view in next, views do
+    if view == value then
+      views[library] = nil
     end
   end
+  for name, view in next, kept do
+    if view == value and view ~= globals then
+      kept[name], kept_count = nil, kept_count - 1
+      handed[name] = true
+    end
+  end
+end
+
+local function set_metatable_for_page(value, metatable)
+  part_from_library(value)
   return setmetatable_of_pages(value, metatable)
+end
+
+-- What gives metatables whatever they say: those of strings and of arrays are the request's for now, of files and of what page
+-- functions have made there are none for pages.
+local function any_metatable_for_page(value)
+  if lister(value) then return nil end
+  local metatable = metatable_of(value)
+  if metatable == nil or shielded[metatable] then return nil end
+  if SHARED[metatable] then
+    if not current then return nil end
+    lend(metatable)
+  end
+  return metatable
 end
 
 -- A function that compiles; its argument of that number is the chunk's environment.
@@ -317,8 +405,15 @@ local function isolate_debug()
   local library = STATE.debug
   if not library then return end
   local getupvalue, setupvalue, upvaluejoin = debug.getupvalue, debug.setupvalue, debug.upvaluejoin
-  -- A hook is called in the engine's functions too.
-  library.getregistry, library.setuservalue, library.sethook = nil, nil, nil
+  library.getregistry, library.setuservalue = nil, nil
+  replace(library, "sethook", function()
+    return function(first, second)
+      if type(first) == "thread" then first = second end
+      -- There is none to be taken away.
+      if first == nil then return end
+      error("a hook would be called in the engine's functions too, so none can be set (pLuaGlobals request)", 2)
+    end
+  end)
   for _, name in next, { "getlocal", "setlocal" } do
     replace(library, name, function(access)
       return function(at, ...)
@@ -333,11 +428,15 @@ local function isolate_debug()
       end
     end)
   end
-  replace(library, "getmetatable", function() return metatable_for_page end)
+  replace(library, "getmetatable", function() return any_metatable_for_page end)
   replace(library, "setmetatable", function()
     return function(value, metatable)
       if type(value) ~= "table" then error("only the metatables of tables can be set (pLuaGlobals request)", 2) end
-      return set_metatable_for_page(value, metatable)
+      if not setfenv and type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
+        error("finalizers (__gc) are not allowed in pages", 2)
+      end
+      part_from_library(value)
+      return set_metatable(value, metatable)
     end
   end)
   replace(library, "getupvalue", function()
@@ -421,6 +520,22 @@ local function isolate()
       end
     end)
   end
+  replace(STATE, "next", function()
+    return function(value, key)
+      if key == nil then
+        local list = lister(value)
+        if list then list(value) end
+      end
+      return next(value, key)
+    end
+  end)
+  replace(STATE.table, "foreach", function(foreach)
+    return function(value, run)
+      local list = lister(value)
+      if list then list(value) end
+      return foreach(value, run)
+    end
+  end)
   isolate_loading()
   isolate_debug()
   isolate_settings()
@@ -459,26 +574,40 @@ around.texts = setmetatable({}, {
     local groups = file_texts[number]
     if not groups then return nil end
     local mine = {}
-    for i = 1, #groups do mine[i] = setmetatable({}, { __index = groups[i], __metatable = false }) end
+      for i = 1, #groups do
+      local of_group = { __index = groups[i], __metatable = false }
+      shielded[of_group] = true
+      mine[i] = setmetatable({}, of_group)
+    end
     return mine
   end,
 })
 
-modules = native.modules(native, around.files, own, function() return current, loaded_modules() end)
+modules = native.modules(
+  native, around.files, own, function() return current, loaded_modules() end, call_with_handler, frames, passes)
+-- The calls that were active when a module raised what its `require` raises again, if that is what it is.
+around.calls_of = modules.calls_of
 
--- `run` as it is for pages with globals of their own.
-function around.around(run, of_composition)
+-- `run` and what finishes later as they are for pages with globals of their own.
+function around.around(run, finish_later, of_composition, ends_later)
   composition, set_globals = of_composition, of_composition.set_globals
   -- All there is before pLuaInit runs is Lua's or the engine's.
   for _, names in next, { STATE, STATE.plua } do
     for _, value in next, names do
-      if type(value) == "table" and value ~= STATE and value ~= package then stand_before(value) end
+      if type(value) == "table" and value ~= STATE and value ~= package then
+        stand_before(value, value == STATE.plua and "ctx" or nil)
+      end
     end
   end
-  return function(...)
+  local function run_apart(...)
     if not isolated then return run(...) end
     begin()
     local fine, contents, length = run(...)
+    if not ends_later() then finish() end
+    return fine, contents, length
+  end
+  return run_apart, function(has_failed)
+    local fine, contents, length = finish_later(has_failed)
     finish()
     return fine, contents, length
   end
@@ -490,7 +619,8 @@ function around.after(change)
     change(...)
     if not isolated then return end
     for name in next, kept do globals[name] = nil end
-    globals._G, kept = globals, { _G = globals }
+    rawset(globals, "_G", globals)
+    kept, kept_count = { _G = globals }, 1
   end
 end
 

@@ -29,6 +29,7 @@ mod loader;
 mod memory_limit;
 mod modules;
 mod multipart;
+mod nested;
 mod output;
 pub mod own_code;
 pub mod page;
@@ -42,6 +43,7 @@ pub mod settings;
 mod sort;
 mod state;
 pub mod time_limit;
+mod time_zone;
 mod visit;
 mod working_directory;
 

@@ -142,6 +142,19 @@ impl MemoryLimit {
         lua.set_memory_limit(if kilobytes == 0 { 0 } else { self.fresh + allowed }).map(drop)
     }
 
+    /// Allows what runs after a page a tenth of the page's kilobytes beyond what the page has left, where that is most of them.
+    ///
+    /// # Errors
+    /// Lua's.
+    pub fn start_last(&self, lua: &Lua, kilobytes: u32) -> mlua::Result<()> {
+        self.stop();
+        #[cfg(not(feature = "luajit"))]
+        lua.set_memory_limit(0)?;
+        lua.gc_collect()?;
+        let held = u32::try_from(self.used(lua).saturating_sub(self.fresh) / 1024).unwrap_or(u32::MAX);
+        self.start(lua, kilobytes.max(held.saturating_add(kilobytes / 10).saturating_add(1)))
+    }
+
     /// From here on nothing is limited, until the next start.
     pub fn stop(&self) {
         self.limit.set_most(usize::MAX);

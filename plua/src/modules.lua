@@ -4,11 +4,12 @@
 -- modules written in C live in the state and cannot be loaded twice: a request gets copies of their tables.
 --
 -- The chunk takes the functions written in Rust, the files' functions with the request's globals, `own`, which gives
--- the request's copy of a table, and what gives the running request's globals and package.loaded.
-local native, files, own, running = ...
+-- the request's copy of a table, what gives the running request's globals and package.loaded, Lua's own `xpcall`, what lists the
+-- calls that are active from a level on, and whether something raised is none of the page's business.
+local native, files, own, running, call_with_handler, frames, passes = ...
 
-local error, next, pcall, rawget, setmetatable, tostring, type =
-  error, next, pcall, rawget, setmetatable, tostring, type
+local error, next, pcall, rawequal, setmetatable, tostring, type =
+  error, next, pcall, rawequal, setmetatable, tostring, type
 local getfenv, setfenv = getfenv, setfenv
 local find, gmatch, match = string.find, string.gmatch, string.match
 local getinfo, metatable_of = debug.getinfo, debug.getmetatable
@@ -31,12 +32,20 @@ local function of_state(name, load, extra)
   end
 end
 
+-- The loaders of package.preload, as requests have them.
+local preloads = {}
+local function preload_of_request()
+  local mine = {}
+  for name, load in next, package.preload do
+    preloads[name] = preloads[name] or of_state(name, load)
+    mine[name] = preloads[name]
+  end
+  return mine
+end
+
 local function search_preload(name)
-  local preload = own(package).preload
-  local load = rawget(preload, name)
+  local load = own(package).preload[name]
   if load ~= nil then return load end
-  load = package.preload[name]
-  if load then return of_state(name, load) end
   return "\n\tno field package.preload['" .. name .. "']"
 end
 
@@ -66,8 +75,27 @@ local function through(search)
   end
 end
 
--- Modules on their way, or that failed, by the package.loaded they are for.
+-- Modules on their way, by the package.loaded they are for.
 local loading = setmetatable({}, { __mode = "k" })
+
+-- What a module's code raised last and the calls that were active then: `require` raises it again, and they are gone by then.
+local raised, calls
+local is_raised_again = false
+local function note(problem)
+  if passes(problem) then return problem end
+  if is_raised_again then
+    is_raised_again = false
+  else
+    raised, calls = problem, frames(3)
+  end
+  return problem
+end
+
+local function calls_of(problem)
+  local again = is_raised_again
+  is_raised_again = false
+  if again and rawequal(problem, raised) then return calls end
+end
 
 local function require(name)
   if type(name) == "number" then name = tostring(name) end
@@ -90,9 +118,14 @@ local function require(name)
     load, extra = search(name)
     if type(load) == "string" then tried = tried .. (find(load, "^\n") and "" or "\n\t") .. load end
   until type(load) == "function"
-  on_their_way[name] = true
-  value = load(name, extra)
+  on_their_way[name], is_raised_again = true, false
+  local fine
+  fine, value = call_with_handler(load, note, name, extra)
   on_their_way[name] = nil
+  if not fine then
+    is_raised_again = not passes(value)
+    error(value, 0)
+  end
   if value ~= nil then
     loaded[name] = value
   elseif loaded[name] == nil then
@@ -147,12 +180,13 @@ end
 local list = {}
 
 return {
+  calls_of = calls_of,
   -- Fits a copy of `package` to its request.
   fit = function(copy, loaded)
     local mine = {}
     for position, search in next, list do mine[position] = search end
     copy[SEARCHERS], copy.loaded = mine, loaded
-    copy.preload = setmetatable({}, { __index = package.preload, __metatable = false })
+    copy.preload = preload_of_request()
     if setfenv then copy.seeall = seeall end
   end,
   -- Called once, when the state has all that pLuaInit gives it.

@@ -4,8 +4,10 @@
 local native = ...
 
 local error, rawget, select, tostring, type = error, rawget, select, tostring, type
-local gsub, match, huge = string.gsub, string.match, math.huge
+local gsub, match = string.gsub, string.match
+local huge, min = math.huge, math.min
 local metatable_of = debug.getmetatable
+local OF_FILES, file_type = metatable_of(io.stdout), io.type
 
 local buffer = native.buffer(native)
 local put_text, put_texts, put_number, put_html = buffer.put_text, buffer.put_texts, buffer.put_number, buffer.put_html
@@ -16,6 +18,8 @@ local use, reset, left_in, allow = buffer.use, buffer.reset, buffer.left_in, buf
 -- { name, source, line }. Only the topmost is written to.
 local OB, CAPTURE = {}, {}
 local buffers, openers, level = { [0] = new_buffer(huge) }, {}, 0
+-- How many of them were open before the page itself began (pLuaPrepend).
+local prepended = 0
 
 -- Bytes a page may put out: what is sent already and what lies below an open buffer count.
 local limit = huge
@@ -23,20 +27,24 @@ local limit = huge
 -- Text goes into the topmost buffer.
 use(buffers[0])
 
--- A value that is neither string nor number, as echo shows it: `table [0x...]` unless it says otherwise.
+-- A value that is neither string nor number, as echo shows it: what it is, unless it says otherwise. Where it is in memory
+-- is nothing for visitors.
 local function describe(value)
   local kind = type(value)
   if kind == "string" or kind == "number" then return value end
+  if kind == "nil" or kind == "boolean" then return tostring(value) end
+  local metatable = metatable_of(value)
+  if type(metatable) ~= "table" or rawget(metatable, "__tostring") == nil then return kind end
+  if metatable == OF_FILES then return file_type(value) end
   local shown = tostring(value)
-  if kind == "nil" or kind == "boolean" then return shown end
   local kind_shown = type(shown)
   -- Lua 5.1 and LuaJIT take anything, which could then be put out in yet another way, and unescaped.
   if kind_shown ~= "string" and kind_shown ~= "number" then error("'__tostring' must return a string", 3) end
-  -- Of integers of 64 bits LuaJIT's own shows the suffix too.
-  if kind == "cdata" and kind_shown == "string" then return match(shown, "^(%-?%d+)U?LL$") or shown end
-  local metatable = metatable_of(value)
-  if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then return shown end
-  return (gsub(shown, "^(%a+): (.*)$", "%1 [%2]"))
+  if kind == "cdata" and kind_shown == "string" then
+    -- Of integers of 64 bits LuaJIT's own shows the suffix too; pointers say where they lead.
+    return match(shown, "^(%-?%d+)U?LL$") or (gsub(shown, ": 0x%x+$", ""))
+  end
+  return shown
 end
 
 -- What puts out a value takes the text that follows it too: one call for both, of which Lua allows a loop only so many.
@@ -209,6 +217,12 @@ return {
       if openers[i] ~= OB then return drop(i - 1) end
     end
   end,
+  -- Nobody closes the captures and blocks any more that are open: what they and those above them hold is put out.
+  leave_captures = function()
+    for i = 1, level do
+      if openers[i] ~= OB then return settle(i - 1) end
+    end
+  end,
   -- The innermost block that is still open: { name, source, line }.
   unended_block = function()
     for i = level, 1, -1 do
@@ -223,11 +237,16 @@ return {
   end,
   -- Moves everything into the page's own buffer.
   settle = function() settle(0) end,
-  -- Takes out what the page has put out and not sent.
+  -- The page itself begins: what is open is not its own.
+  begin_page = function() prepended = level end,
+  -- Takes out what the page has put out and not sent. What comes next goes where the page itself began.
   take = function()
-    settle(0)
-    local taken = text_of(buffers[0])
-    reset(buffers[0])
+    settle(min(prepended, level))
+    local taken = ""
+    for at = 0, level do
+      taken = taken .. text_of(buffers[at])
+      reset(buffers[at])
+    end
     return taken
   end,
   -- Rust is done with the contents; `kept` when they have not been sent, `more` bytes were beside them.
@@ -239,6 +258,7 @@ return {
     use(buffers[level])
   end,
   reset = function()
+    prepended = 0
     if level > 0 then drop(0) else use(buffers[0]) end
     if buffers[0].most ~= limit then allow(buffers[0], limit) end
     reset(spare)

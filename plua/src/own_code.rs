@@ -24,9 +24,10 @@ pub const PRELUDE: Part = Part { name: "prelude", source: include_str!("prelude.
 pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_modules.lua") };
 
 /// The parts of each state.
-pub const PARTS: [Part; 16] = [
+pub const PARTS: [Part; 17] = [
     Part { name: "buffer", source: include_str!("buffer.lua") },
     Part { name: "output", source: include_str!("output.lua") },
+    Part { name: "at_end", source: include_str!("at_end.lua") },
     Part { name: "composition", source: include_str!("composition.lua") },
     Part { name: "environments", source: include_str!("environments.lua") },
     Part { name: "long_calls", source: include_str!("long_calls.lua") },
@@ -49,6 +50,9 @@ pub const REQUEST_GLOBALS: [Part; 2] = [
     Part { name: "modules", source: include_str!("modules.lua") },
 ];
 
+/// What gives pages a time zone of their host's own.
+pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("time_zone.lua") }];
+
 /// The code's bytecode. States are replaced all the time and compiling would be most of what a new one costs, so each part
 /// is compiled once: when a state first needs it, or all of them before, in a process that others are forked from.
 #[derive(Debug, Default)]
@@ -62,7 +66,7 @@ impl OwnCode {
     pub fn compile(&self) -> Result<(), Error> {
         let compile = || {
             let lua = Lua::new_with(StdLib::NONE, LuaOptions::new())?;
-            let parts = [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS);
+            let parts = [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS).chain(TIME_ZONE);
             parts.into_iter().try_for_each(|part| self.function(&lua, part).map(drop))
         };
         compile().map_err(|error: mlua::Error| {
@@ -95,7 +99,7 @@ mod tests {
         let own_code = OwnCode::default();
         own_code.compile().unwrap();
         let lua = Lua::new();
-        for part in [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS) {
+        for part in [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS).chain(TIME_ZONE) {
             own_code.function(&lua, Part { source: "is not compiled again", ..part }).unwrap();
         }
     }

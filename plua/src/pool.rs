@@ -36,6 +36,7 @@ pub struct Shape {
     init: Option<String>,
     request_globals: bool,
     revalidate: Duration,
+    time_zone: Option<String>,
 }
 
 impl From<&Settings> for Shape {
@@ -53,6 +54,7 @@ impl From<&Settings> for Shape {
             init: settings.init().map(str::to_string),
             request_globals: settings.request_globals(),
             revalidate: settings.revalidate(),
+            time_zone: settings.time_zone().map(|zone| zone.name().to_string()),
         }
     }
 }

@@ -6,8 +6,8 @@
 -- calls.
 local native, ignored, stops = ...
 
-local error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall =
-  error, next, pcall, rawget, select, setmetatable, tostring, type, xpcall
+local error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall =
+  error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall
 local unpack = unpack or table.unpack
 local lower, match = string.lower, string.match
 local loaded = package.loaded
@@ -21,6 +21,10 @@ local ENDING = setmetatable({}, { __metatable = false, __tostring = function() r
 local output = native.output(native)
 local put, level, unwind, for_pages, marks = output.put, output.level, output.unwind, output.for_pages, output.marks
 local sandboxed = native.is_sandboxed
+
+-- Metatables of the engine's that `debug` gives no page whose request has globals of its own.
+local shielded = setmetatable({}, { __mode = "k" })
+native.shielded = shielded
 
 -- At 1,000 loops of all its pages together, or 2 MB of code, LuaJIT by itself throws all compiled code away.
 if jit then jit.opt.start("maxtrace=8000", "maxmcode=8192") end
@@ -47,11 +51,14 @@ if not jit then
     if type(problem) == "userdata" then problem = tostring(problem) end
     return type(problem) == "string" and find(problem, "not enough memory", 1, true)
   end
-  function leave(open, ok, ...)
-    if not ok and is_out_of_memory((...)) and native.go_over_memory() then
+  function native.stop_over_memory(problem)
+    if is_out_of_memory(problem) and native.go_over_memory() then
       -- It strikes in a moment.
       while true do end
     end
+  end
+  function leave(open, ok, ...)
+    if not ok then native.stop_over_memory((...)) end
     return plain_leave(open, ok, ...)
   end
 end
@@ -154,7 +161,8 @@ end
 local pages, page_texts, identities = {}, {}, {}
 local loaded_pages, loaded_texts = pages, page_texts
 -- Where requests have globals of their own, each takes the functions with these.
-local globals = native.globals and native.globals(native, is_engine, pages, page_texts)
+local globals = native.globals and native.globals(
+  native, is_engine, pages, page_texts, call_with_handler, frames, function(problem) return ending or stops[problem] end)
 if globals then pages, page_texts = globals.files, globals.texts end
 
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
@@ -162,11 +170,19 @@ local function described(problem)
   if ending or stops[problem] then return problem end
   local message = message_of(problem)
   -- A file or a captured function that lays its error to its caller, with level 2, names a line of the engine's.
-  return { match(message, "^plua:%d+: (.*)$") or message, frames(3) }
+  return { match(message, "^plua:%d+: (.*)$") or message, globals and globals.calls_of(problem) or frames(3) }
 end
 
 local composition = native.composition(
   native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending)
+
+local at_end, ends_later, is_withheld, run_at_end = native.at_end(
+  native, marks, output, call_with_handler, described, composition.report,
+  function(why)
+    local before = ending
+    ending = why
+    return before
+  end)
 
 -- What a page says of the collector holds for its request.
 local collect = collectgarbage
@@ -200,6 +216,9 @@ end
 
 local failure
 
+-- The request's own table (plua.ctx), once something asked for it.
+local context
+
 -- A file's function takes any arguments. LuaJIT compiles no return of such a function to `xpcall`, so another one stands
 -- between.
 local function call(body, slots, argument) body(slots, argument) end
@@ -211,16 +230,13 @@ local function step(body, argument)
   return fine
 end
 
--- Puts together what the page left: false when a block is still open.
-local function settle()
+-- Whether no block is still open.
+local function has_ended_blocks()
   local block = not ending and output.unended_block()
-  if block then
-    local message = "block '" .. block[1] .. "' is still open at the end of the page: endBlock() is missing"
-    failure = { message, { { block[2], block[3], "", "main" } } }
-    return false
-  end
-  output.settle()
-  return true
+  if not block then return true end
+  local message = "block '" .. block[1] .. "' is still open at the end of the page: endBlock() is missing"
+  failure = { message, { { block[2], block[3], "", "main" } } }
+  return false
 end
 
 local run_prepended, run_appended = composition.runner("pLuaPrepend"), composition.runner("pLuaAppend")
@@ -233,7 +249,7 @@ local set_times_right
 
 -- Sets right what the page before has changed.
 local function set_right()
-  ending, failure = nil, nil
+  ending, failure, context = nil, nil, nil
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
   output.reset()
@@ -241,17 +257,27 @@ local function set_right()
   begin_in_folder()
 end
 
--- Completes a page that has run, to its end if all was `fine`. The functions for Rust that follow give what this does:
--- whether the page has an output, and that, if it is not what is in the area.
+-- Puts together what a page left that has run to its end, or was ended although nothing is wrong. Gives what the functions
+-- for Rust give: whether the page has an output, and that, if it is not what is in the area.
+local function put_together()
+  context = nil
+  if level() > 0 then
+    if not has_ended_blocks() then return false end
+    output.settle()
+  end
+  return true, output.contents()
+end
+
+-- Completes a page that has run, to its end if all was `fine`. Where functions are to run at its end, Rust calls for them.
 local function complete(fine, append)
   if fine and not append and marks.needs_reset == 0 then return true end
   fine = fine
-    and (level() == 0 or settle())
+    and (level() == 0 or has_ended_blocks())
     and (not composition.has_layout() or step(composition.run_layouts))
     and (not append or step(run_appended, append))
   if not fine and not ending then return false end
-  if level() > 0 and not settle() then return false end
-  return true, output.contents()
+  if ends_later() then return true end
+  return put_together()
 end
 
 -- Runs a page, between the files `prepend` and `append` if they are given, and the layouts it names. `read_anew` when the
@@ -263,7 +289,11 @@ local function run(number, prepend, append, read_anew)
   if read_anew then composition.read_anew() end
   -- Taken before other files are loaded, which may push this one out of the cache.
   local page, texts = pages[number], page_texts[number]
-  return complete((not prepend or step(run_prepended, prepend)) and step(page, texts), append)
+  if prepend then
+    if not step(run_prepended, prepend) then return complete(false) end
+    output.begin_page()
+  end
+  return complete(step(page, texts), append)
 end
 
 -- What Rust calls a page with, as page_call.rs says. The last is where it leaves what the page raised.
@@ -277,16 +307,26 @@ local function finish(fine)
   return complete(fine)
 end
 
+-- Runs what plua.atEnd was given, after a page that has failed or not.
+local function finish_later(has_failed)
+  local problem = run_at_end(has_failed)
+  if not problem and not has_failed then return put_together() end
+  if has_failed and problem then error(problem[1], 0) end
+  failure = failure or problem
+  return false
+end
+
 -- Message and frames of the page that failed last.
 local function fault()
   local problem = failure
-  failure = nil
+  failure, context = nil, nil
   if type(problem) == "table" then return problem[1], problem[2] end
   -- The state's own code was stopped before it could describe anything.
   return message_of(problem), {}
 end
 
 local function flush()
+  if is_withheld() then return end
   local ok, sent = native.flush(output.contents())
   output.sent()
   if not ok then error(sent, 2) end
@@ -294,7 +334,7 @@ local function flush()
 end
 
 local function send_file(path)
-  local ok, bytes = native["file.send"](path, level() > 0)
+  local ok, bytes = native["file.send"](path, level() > 0 or is_withheld())
   if ok and bytes then
     put(bytes)
     return #bytes
@@ -345,7 +385,11 @@ local function in_any_case(headers, name)
     if type(key) == "string" and lower(key) == wanted then return value end
   end
 end
-local get_env = page_functions[1](native.getEnv)
+-- A function that gives a table which is asked by names of headers.
+local function by_header(name)
+  local get = page_functions[1](native[name])
+  return function() return setmetatable(get(), { __index = in_any_case }) end
+end
 
 local function get_request_body(...)
   local ok, body, size = native.getRequestBody(...)
@@ -372,6 +416,7 @@ end
 -- Uploaded files as objects; the path of each is what Rust knows it by.
 local upload = {}
 local OF_UPLOADS = { __index = upload, __metatable = false }
+shielded[OF_UPLOADS] = true
 for _, method in next, { "save", "read" } do
   local run = native["upload:" .. method]
   upload[method] = function(file, ...)
@@ -396,16 +441,34 @@ local function uploads()
 end
 
 -- What would end, or change, the whole server process ends the page, or does nothing.
-local setlocale = os.setlocale
 os.exit = function() exit() end
+local setlocale = os.setlocale
+local AS_C = { C = true, POSIX = true, ["C.UTF-8"] = true, ["C.utf8"] = true }
+-- Whether there is nothing to change for the locale C. All together have several names where some httpd module sets one.
+local function is_as_c(category)
+  if category ~= nil and category ~= "all" then return AS_C[setlocale(nil, category)] end
+  for _, name in next, { "collate", "ctype", "monetary", "numeric", "time" } do
+    if not AS_C[setlocale(nil, name)] then return false end
+  end
+  return true
+end
 os.setlocale = function(locale, category)
-  if locale == nil then return setlocale(nil, category) end
+  local now = setlocale(nil, category)
+  if locale == nil or locale == "" or locale == now then return now end
+  if AS_C[locale] and is_as_c(category) then return "C" end
   return nil
 end
+if native.time_zone then native.time_zone(native) end
 
 -- Inside a hook no other hook runs, so a page under a limit sets none. Rust sees to it that none outlives its request.
 debug.sethook = function(...)
-  if not native.sets_hook() then error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2) end
+  if not native.sets_hook() then
+    local first, second = ...
+    if type(first) == "thread" then first = second end
+    -- There is none to be taken away.
+    if first == nil then return end
+    error("debug.sethook is taken by the limits (pLuaTimeout and others)", 2)
+  end
   marks.needs_reset = 1
   return sethook(...)
 end
@@ -415,6 +478,7 @@ native.tracebacks(is_engine)
 -- No hook runs inside a finalizer, so no limit stops one: pages get none.
 local of_files = metatable_of(io.stdout)
 of_files.__metatable = false
+shielded[of_files] = true
 -- In Lua 5.1 a file's fields are those of the metatable itself.
 if of_files.__index == of_files then
   of_files.__index = {}
@@ -439,7 +503,7 @@ elseif setfenv and sandboxed then
   native.environments(is_engine)
 end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
-local close_files = native.files(native, pcall, marks)
+local close_files = native.files(native, pcall, marks, put, of_files.__index)
 local bound_waits
 bound_waits, set_times_right = native.library_waits(native)
 native.libraries(native, ignored, leave, level)
@@ -472,7 +536,8 @@ json.array, json.decode, json.null = json_array, decoder("json.decode"), native.
 _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
 plua.compile, plua.thisFile, plua.bodyPieces = composition.compile, composition.this_file, body_pieces
 _G.dbopen = native.database(native, pcall, metatable_of)
-_G.getEnv = function() return setmetatable(get_env(), { __index = in_any_case }) end
+plua.atEnd = at_end
+_G.getEnv, plua.requestHeaders = by_header("getEnv"), by_header("plua.requestHeaders")
 
 -- All of them are in `plua` as well, and stay there where a host leaves out their global names.
 for name in next, functions do
@@ -481,6 +546,24 @@ for name in next, functions do
   own_place[own_field] = place[field]
 end
 plua.json.null = json.null
+-- Whatever asks for `ctx` gets that of the running request.
+setmetatable(plua, {
+  __metatable = false,
+  __index = function(_, name)
+    if name ~= "ctx" then return nil end
+    if not context then
+      if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
+      context, marks.needs_reset = {}, 1
+    end
+    return context
+  end,
+  __newindex = function(_, name, value)
+    if name ~= "ctx" then return rawset(plua, name, value) end
+    if type(value) ~= "table" then error("plua.ctx is a table, got " .. type(value), 2) end
+    if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
+    context, marks.needs_reset = value, 1
+  end,
+})
 _G.plua, loaded.plua = plua, plua
 for name in next, functions do
   local library = match(name, "^(%w+)%.")
@@ -500,7 +583,9 @@ local function limit_page(kilobytes, steps)
 end
 
 if not globals then
-  return run, finish, fault, close_files, output.tidy, limit_page, pages, page_texts, identities, output.address, call_parts
+  return run, finish, finish_later, fault, close_files, output.tidy, limit_page, pages, page_texts, identities, output.address,
+    call_parts
 end
-return globals.around(run, composition), finish, fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
+local run_apart, finish_later_apart = globals.around(run, finish_later, composition, ends_later)
+return run_apart, finish, finish_later_apart, fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
   loaded_texts, identities, nil, nil, globals.isolate

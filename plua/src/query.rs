@@ -64,6 +64,11 @@ impl Fields {
         self.ends.len()
     }
 
+    /// The value of each field of that name.
+    pub fn values_of(&self, wanted: &[u8]) -> impl Iterator<Item = &[u8]> {
+        self.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| value)
+    }
+
     /// The name and value of each field.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;

@@ -8,7 +8,7 @@ local metatable_of = debug.getmetatable
 
 for _, name in next, {
   "ffi", "jit.attach", "jit.opt", "jit.profile", "jit.util", "string.dump", "io.popen", "io.stderr", "io.stdin",
-  "io.stdout", "os.execute", "os.getenv", "os.setlocale", "package.loadlib", "newproxy", "warn",
+  "io.stdout", "os.execute", "os.getenv", "package.loadlib", "newproxy", "warn",
 } do
   ignored[name] = true
 end

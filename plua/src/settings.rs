@@ -14,6 +14,7 @@ pub use library::functions as library_functions;
 pub use limits::Limits;
 
 use crate::page::{Marks, Syntax};
+use crate::time_zone::Zone;
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Settings {
     append: Option<String>,
     request_globals: Option<bool>,
     revalidate: Option<Duration>,
+    /// None where the place takes back what an outer one says.
+    time_zone: Option<Option<Zone>>,
 }
 
 impl Settings {
@@ -94,6 +97,7 @@ impl Settings {
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
             request_globals: inner.request_globals.or(self.request_globals),
             revalidate: inner.revalidate.or(self.revalidate),
+            time_zone: inner.time_zone.as_ref().or(self.time_zone.as_ref()).cloned(),
         }
     }
 
@@ -224,13 +228,13 @@ impl Settings {
     /// File that runs before each page.
     #[must_use]
     pub fn prepend(&self) -> Option<&str> {
-        self.prepend.as_deref().filter(|file| *file != NO_FILE)
+        self.prepend.as_deref().filter(|file| *file != NONE)
     }
 
     /// File that runs after each page.
     #[must_use]
     pub fn append(&self) -> Option<&str> {
-        self.append.as_deref().filter(|file| *file != NO_FILE)
+        self.append.as_deref().filter(|file| *file != NONE)
     }
 
     /// Whether each request has its own globals and modules; otherwise they are the state's. The sandbox implies it.
@@ -246,6 +250,12 @@ impl Settings {
         !self.sandbox() && !self.request_globals()
     }
 
+    /// The time zone of `os.date` and `os.time`; none is the process's.
+    #[must_use]
+    pub fn time_zone(&self) -> Option<&Zone> {
+        self.time_zone.as_ref()?.as_ref()
+    }
+
     /// Time for which an included file is taken to be as it was found; zero looks at it each time.
     #[must_use]
     pub fn revalidate(&self) -> Duration {
@@ -253,8 +263,8 @@ impl Settings {
     }
 }
 
-/// Takes back what an outer place says of `pLuaPrepend` or `pLuaAppend`.
-const NO_FILE: &str = "none";
+/// Takes back what an outer place says of `pLuaPrepend`, `pLuaAppend` or `pLuaTimeZone`.
+const NONE: &str = "none";
 
 fn union<T: Clone + Ord>(outer: &[T], inner: &[T]) -> Vec<T> {
     let mut all = [outer, inner].concat();
@@ -357,6 +367,17 @@ mod tests {
         let outer = given("pLuaPrepend", &["top.plua"]).unwrap();
         assert_eq!(outer.merged(&Settings::default()).prepend(), Some("top.plua"));
         assert_eq!(outer.merged(&given("pLuaPrepend", &["none"]).unwrap()).prepend(), None);
+    }
+
+    #[test]
+    fn a_host_has_the_time_zone_of_the_server_unless_it_says_another_one_or_none() {
+        let zone = |settings: &Settings| settings.time_zone().map(|zone| zone.name().to_string());
+        let outer = given("pLuaTimeZone", &["Europe/Berlin"]).unwrap();
+        assert_eq!(zone(&outer.merged(&Settings::default())).as_deref(), Some("Europe/Berlin"));
+        assert_eq!(zone(&outer.merged(&given("pLuaTimeZone", &["UTC"]).unwrap())).as_deref(), Some("UTC"));
+        assert_eq!(zone(&outer.merged(&given("pLuaTimeZone", &["none"]).unwrap())), None);
+        let refused = given("pLuaTimeZone", &["Europe/Berln"]).unwrap_err();
+        assert!(refused.starts_with("'Europe/Berln' is no time zone of this system"), "{refused}");
     }
 
     #[test]

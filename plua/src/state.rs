@@ -23,16 +23,17 @@ use crate::injection;
 use crate::loader::{LoadError, Loader};
 use crate::memory_limit::MemoryLimit;
 use crate::output;
-use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS};
+use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 use crate::page_call::{Ended, PageCall};
 use crate::put::Area;
 use crate::settings::{Limits, Settings};
-use crate::time_limit::{Call, Reason, TimeLimit, Watchdog};
+use crate::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::visit::{Slot, Visit, VisitSettings};
 use crate::working_directory;
 
 /// What prelude.lua returns.
 type Parts = (
+    Function,
     Function,
     Function,
     Function,
@@ -52,6 +53,11 @@ type Ran = mlua::Result<(bool, [Value; 2])>;
 
 /// Time the state's own code has to describe an error.
 const FAULT_TIME: Duration = Duration::from_secs(1);
+
+/// Part of its time and of its memory that what a page wants to run at its end has in any case, and that time where the page has
+/// no limit but was stopped.
+const LAST_SHARE: u32 = 10;
+const LAST_TIME: Duration = Duration::from_secs(1);
 
 /// Time that closing files may wait after a limit has struck, each turn, and turns: as many as a page has files.
 const CLOSING_TIME: Duration = Duration::from_millis(20);
@@ -90,6 +96,7 @@ pub struct State {
     page_call: Option<PageCall>,
     run: Function,
     finish: Function,
+    finish_later: Function,
     fault: Function,
     close_files: Function,
     tidy: Function,
@@ -140,7 +147,9 @@ impl State {
         let loader = Arc::new(Mutex::new(None));
         let native = api::native(&lua, &slot, &loader, limit.handle(), settings)?;
         let request_globals = settings.request_globals().then_some(REQUEST_GLOBALS);
-        for part in PARTS.into_iter().chain(request_globals.into_iter().flatten()) {
+        let time_zone = settings.time_zone().map(|_| TIME_ZONE);
+        let parts = PARTS.into_iter().chain(request_globals.into_iter().flatten());
+        for part in parts.chain(time_zone.into_iter().flatten()) {
             native.raw_set(part.name, own_code.function(&lua, part)?)?;
         }
         native.raw_set("package_path", settings.package_path())?;
@@ -152,8 +161,22 @@ impl State {
         for reason in Reason::ALL {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
-        let (run, finish, fault, close_files, tidy, limit_page, pages, texts, identities, area, call_parts, isolate): Parts =
-            own_code.function(&lua, PRELUDE)?.call((native, ignored, messages))?;
+        let parts: Parts = own_code.function(&lua, PRELUDE)?.call((native, ignored, messages))?;
+        let (
+            run,
+            finish,
+            finish_later,
+            fault,
+            close_files,
+            tidy,
+            limit_page,
+            pages,
+            texts,
+            identities,
+            area,
+            call_parts,
+            isolate,
+        ) = parts;
         *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities));
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
@@ -175,6 +198,7 @@ impl State {
             page_call,
             run,
             finish,
+            finish_later,
             fault,
             close_files,
             tidy,
@@ -333,17 +357,17 @@ impl State {
             Some(page_call) => page_call.run(page),
             None => Ended::NotYet,
         };
-        let ran = if ended == Ended::Plain { None } else { Some(self.complete(ended, page)) };
+        let mut ran = if ended == Ended::Plain { None } else { Some(self.complete(ended, page)) };
         forks::end_fork();
-        // A page that only put out text has no files.
-        let (stopped, has_closed) = match ran {
+        // A page that only put out text has no files, and nothing to run at its end.
+        let (stopped, is_whole) = match &mut ran {
             None => (self.limit.stop(), true),
-            Some(_) => self.stop_and_close(),
+            Some(ran) => self.end(ran),
         };
         if let Some(memory) = &self.memory {
             memory.stop();
         }
-        let was_stopped = stopped.is_some() || !has_closed;
+        let was_stopped = stopped.is_some() || !is_whole;
         let failed = if ran.is_none() && !was_stopped { None } else { self.failed(ran.as_deref(), stopped) };
         let Some(mut visit) = self.slot.lock().take() else {
             unreachable!("only State::run empties the slot");
@@ -412,28 +436,73 @@ impl State {
         Box::new(ran.map(|(fine, address, length)| (fine, [address, length])))
     }
 
-    /// Ends the page's time, and what it has in the state that would outlive it: hooks and open files, for some of which this
-    /// waits. Why it was stopped, if it was, and whether its files are closed.
+    /// Runs what a page wants to run at its end, whatever it ended with; then ends its time, and what it has in the state that
+    /// would outlive it: hooks and open files, for some of which this waits. Why it was stopped, if it was, and whether the
+    /// state is whole.
     #[inline(never)]
-    fn stop_and_close(&self) -> (Option<(Reason, Vec<Call>)>, bool) {
+    fn end(&self, ran: &mut Ran) -> (Option<(Reason, Vec<Call>)>, bool) {
+        let ends_later = self.slot.lock().as_ref().is_some_and(|visit| visit.ends_later);
+        let (stopped_before, is_whole) = if ends_later { self.finish_later(ran) } else { (None, true) };
         let (opens_files, sets_hook) =
             self.slot.lock().as_ref().map_or((false, false), |visit| (visit.opens_files, visit.sets_hook));
         if sets_hook {
             self.limit.take_hook_back();
         }
         if !opens_files {
-            return (self.limit.stop(), true);
+            let stopped = self.limit.stop();
+            return (stopped_before.or(stopped), is_whole);
         }
         // While the clock runs.
         let has_closed = self.close_files.call::<()>(()).is_ok();
         let stopped = self.limit.stop();
+        let stopped = stopped_before.or(stopped);
         let has_closed = has_closed || self.close_rest();
         match stopped.is_some() || !has_closed {
             // A file that the page was stopped before it had is closed with the state, and that waits for its process.
             true => self.limit.cutoff().kill_commands(),
             false => self.limit.cutoff().forget_commands(),
         }
-        (stopped, has_closed)
+        (stopped, has_closed && is_whole)
+    }
+
+    /// Runs what a page wants to run at its end, within a last share of its limits, and completes the page if it has not failed.
+    /// Why the page was stopped before, if it was, and whether nothing stopped what ran now.
+    #[inline(never)]
+    fn finish_later(&self, ran: &mut Ran) -> (Option<(Reason, Vec<Call>)>, bool) {
+        let stopped = self.limit.stop();
+        let has_failed = stopped.is_some() || !matches!(ran, Ok((true, _)));
+        if stopped.is_some() && cfg!(not(feature = "luajit")) {
+            // There it raises at each step, and finds no reason to any more.
+            self.limit.take_hook_back();
+        }
+        let mut slot = self.slot.lock();
+        let Some(visit) = slot.as_mut() else { return (stopped, false) };
+        let limits = visit.limits;
+        let left = visit.deadline.map_or(Duration::ZERO, End::left);
+        if !limits.timeout.is_zero() || stopped.is_some() {
+            let share = if limits.timeout.is_zero() { LAST_TIME } else { limits.timeout / LAST_SHARE };
+            visit.deadline = Some(self.limit.start(left.max(share)));
+        }
+        drop(slot);
+        let allowed = self.memory.as_ref().filter(|_| limits.memory > 0);
+        let allowed = allowed.map_or(Ok(()), |memory| memory.start_last(&self.lua, limits.memory));
+        let finished = allowed.and_then(|()| self.finish_later.call::<(bool, Value, Value)>(has_failed));
+        let is_whole = finished.is_ok();
+        match finished {
+            Ok((fine, address, length)) if !has_failed => *ran = Ok((fine, [address, length])),
+            Ok(_) => {}
+            Err(error) if !has_failed => *ran = Err(error),
+            Err(error) => {
+                // The page itself is reported next. Its time goes on until its files are closed.
+                let message = error.to_string();
+                let message = message.lines().next().unwrap_or_default().trim_start_matches("runtime error: ");
+                if let Some(visit) = self.slot.lock().as_mut() {
+                    let page = visit.path.display();
+                    visit.exchange.log(Level::Error, &format!("{page}: plua.atEnd: {message}"));
+                }
+            }
+        }
+        (stopped, is_whole)
     }
 
     /// Why the page failed that ran last, if it did. `ran` is what the state's own code said of it, if that had to.

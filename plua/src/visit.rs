@@ -19,7 +19,8 @@ use crate::database::Databases;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, Head, HeaderChange, Level};
 use crate::forks;
-use crate::form::Form;
+use crate::form::{self, Form};
+use crate::query::Fields;
 use crate::report::Report;
 use crate::settings::{Limits, Settings};
 use crate::time_limit::End;
@@ -88,12 +89,16 @@ pub struct Visit {
     pub opens_files: bool,
     /// Whether the page has set a hook of its own.
     pub sets_hook: bool,
+    /// Whether functions of the page's are to run when it has ended.
+    pub ends_later: bool,
     /// Reports of this request that are logged.
     reports: u32,
     /// Text of a panic in a page function.
     pub panic: Option<String>,
     /// The request's body, or why there is none, once it was asked for.
     pub body: Option<Box<Result<Body, Error>>>,
+    /// The fields of the query, once a single one was asked for.
+    query: Option<Box<Fields>>,
     /// The form in the body, once it was asked for. Its files go with it.
     pub form: Option<Box<Form>>,
     /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
@@ -124,9 +129,11 @@ impl Visit {
             databases: Databases::default(),
             opens_files: false,
             sets_hook: false,
+            ends_later: false,
             reports: 0,
             panic: None,
             body: None,
+            query: None,
             form: None,
             refusal: None,
         })
@@ -146,6 +153,28 @@ impl Visit {
     pub fn body(&mut self) -> Result<&mut Body, Error> {
         let Visit { exchange, host, body, deadline, .. } = self;
         read_body(body, &mut **exchange, host, *deadline)
+    }
+
+    /// The fields of the query, decoded anew.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] when there are more than `pLuaFields` allows.
+    pub fn decoded_query(&self) -> Result<Fields, Error> {
+        let query = self.exchange.request().query;
+        Fields::decode(query.as_deref().unwrap_or_default(), self.limits.fields)
+            .ok_or_else(|| form::too_many_fields("query", &self.limits))
+    }
+
+    /// The same, decoded when they are first asked for.
+    ///
+    /// # Errors
+    /// As [`decoded_query`](Visit::decoded_query).
+    pub fn query(&mut self) -> Result<&Fields, Error> {
+        let query = match self.query.take() {
+            Some(query) => query,
+            None => self.decoded_query()?.into(),
+        };
+        Ok(self.query.insert(query))
     }
 
     /// The form in the body, read when it is first asked for; an empty one when the body holds none.

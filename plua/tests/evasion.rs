@@ -149,6 +149,8 @@ fn a_page_that_catches_the_memory_limit_ends_all_the_same() {
         "local t = {} xpcall(function() while true do t[#t + 1] = {} end end, function() while true do end end)",
         "local t = {} while true do coroutine.wrap(function() while true do t[#t + 1] = {} end end)() end",
         "local t = {} while true do coroutine.resume(coroutine.create(function() while true do t[#t + 1] = {} end end)) end",
+        // An included file that fails lets the page go on, but for a limit.
+        "if included then local t = {} while true do t[#t + 1] = {} end end included = true include('page.plua') echo('on')",
     ] {
         assert_ends("pLuaMemoryLimit 8000\npLuaTimeout 4", "Memory limit: Memory limit reached!", code);
     }

@@ -98,14 +98,51 @@ fn what_is_no_posted_form_is_an_empty_table_and_leaves_the_body() {
     }
     let sent = |method, content_type| Sent { method, content_type, body: Box::new(&b"a=1"[..]), ..Sent::default() };
     assert_eq!(site.send("page.plua", sent("POST", None)).text(), "nil a=1");
-    assert_eq!(site.send("page.plua", sent("PUT", Some(URLENCODED))).text(), "nil a=1");
+    assert_eq!(site.send("page.plua", sent("PUT", Some("text/plain"))).text(), "nil a=1");
 }
 
 #[test]
-fn a_form_is_handed_out_once_and_its_body_stays() {
-    let page = "<? local a, b = parsePost(), parsePost() echo(a.x, next(b), (getRequestBody()), (getRequestBody())) ?>";
+fn a_form_is_read_whatever_the_method() {
+    let site = Site::new("", &[("page.plua", SHOW)]);
+    let parts = multipart(&[("; name=a", b"1"), ("; name=f; filename=x", b"data")]);
+    for method in ["POST", "PUT", "PATCH", "DELETE", "REPORT", "GET"] {
+        for (content_type, body, shown) in
+            [(URLENCODED, b"a=1&b=2".to_vec(), "a=1;b=2;"), (MULTIPART, parts.clone(), "a=1;f=[x|data];")]
+        {
+            let body = Box::new(io::Cursor::new(body));
+            let sent = Sent { method, content_type: Some(content_type), body, ..Sent::default() };
+            assert_eq!(site.send("page.plua", sent).text(), shown, "{method}");
+        }
+        let sent = Sent { method, content_type: Some(URLENCODED), ..Sent::default() };
+        assert_eq!(site.send("page.plua", sent).text(), "", "{method}");
+    }
+}
+
+#[test]
+fn a_form_is_handed_out_as_often_as_one_asks_and_its_body_stays() {
+    let page = "<? local a, b = parsePost(), parsePost() a.x = 2
+echo(b.x, a ~= b, parsePost().x, ' ', (getRequestBody()), (getRequestBody())) ?>";
     let site = Site::new("", &[("page.plua", page)]);
-    assert_eq!(site.post("page.plua", URLENCODED, "x=1").text(), "1nilx=1x=1");
+    assert_eq!(site.post("page.plua", URLENCODED, "x=1").text(), "1true1 x=1x=1");
+}
+
+#[test]
+fn the_fields_of_a_form_with_files_are_there_before_and_after_its_uploads() {
+    let page = "<? local before = parseGet().first and parsePost()
+local u = uploads() assert(u[1]:save('kept.txt')) assert(#uploads() == 1)
+for _, form in ipairs { parsePost(), parsePost(), before or parsePost() } do
+  echo(form.text, '|', form.f[1], '|', form.f[2], '|', #form.f, ' ')
+end echo(u[1]:read(), plua.post('text')) ?>";
+    let site = Site::new("", &[("page.plua", page)]);
+    let body = multipart(&[("; name=text", b"typed"), ("; name=f; filename=x", b"data")]);
+    for method in ["POST", "PUT"] {
+        for url in ["page.plua", "page.plua?first"] {
+            let body = Box::new(io::Cursor::new(body.clone()));
+            let sent = Sent { method, content_type: Some(MULTIPART), body, ..Sent::default() };
+            let seen = site.send(url, sent);
+            assert_eq!(seen.text(), format!("{}datatyped", "typed|x|data|2 ".repeat(3)), "{:?}", seen.log);
+        }
+    }
 }
 
 #[test]

@@ -151,6 +151,17 @@ fn a_library_changed_by_one_request_is_whole_in_the_next() {
         ),
         ("pcall(setmetatable, __plua, { __index = { kept = 'evil' } })", "<?= __plua.kept ?>", "nil"),
         ("local d = debug d.getinfo = nil d.sethook = nil", "<?= type(debug.getinfo) ?>", "function"),
+        (
+            "local same = setmetatable({ kept = 'evil' }, { __eq = function() return true end, __index = string }) \
+             string, _G._G, print = same, same, same getmetatable('').__index = same",
+            "<?= string.kept, _G.kept, type(print), ('a').kept ?>",
+            "nilnilfunctionnil",
+        ),
+        (
+            "for name in pairs(string) do string[name] = 'evil' end for name in next, io do io[name] = nil end",
+            "<?= string.format('%d', 1), ('a'):upper(), type(io.open) ?>",
+            "1Afunction",
+        ),
     ] {
         assert_eq!(after(first, second), expected, "{first}");
     }
@@ -191,11 +202,7 @@ fn what_debug_offers_does_not_reach_the_next_request() {
             "<?= string.kept, kept ?>",
             "nilnil",
         ),
-        (
-            "if debug.sethook then debug.sethook(function() kept = 'evil' echo('evil') end, 'l') end",
-            "\n<?= kept ?>",
-            "\nnil",
-        ),
+        ("pcall(debug.sethook, function() kept = 'evil' echo('evil') end, 'l')", "\n<?= kept ?>", "\nnil"),
         (
             "local copy = function() return 'evil' end for l = 1, 30 do if not debug.getinfo(l, 'S') then break end \
              local source = debug.getinfo(l, 'S').source for n = 1, 30 do local name, value = debug.getlocal(l, n) \
@@ -215,6 +222,209 @@ fn what_debug_offers_does_not_reach_the_next_request() {
         ),
     ] {
         assert_eq!(after(first, second), expected, "{first}");
+    }
+}
+
+/// What a page puts out in a request of its own, twice: what the first does is undone before the second.
+fn twice(configuration: &str, page: &str) -> String {
+    let site = Site::new(&format!("{REQUEST}\n{configuration}"), &[("page.plua", page)]);
+    let seen = site.get("page.plua");
+    assert_eq!((seen.status, seen.log.as_slice()), (200, &[] as &[String]), "{page}: {}", seen.text());
+    assert_eq!(site.get("page.plua").text(), seen.text(), "{page}");
+    seen.text()
+}
+
+#[test]
+fn the_table_of_a_request_is_one_for_all_that_runs_for_it_and_gone_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = folder.path().join("init.lua");
+    fs::write(
+        &init,
+        "function note(text) local ctx = plua.ctx ctx[#ctx + 1] = text end function noted() return table.concat(plua.ctx, ',') end \
+         package.loaded.library = { note = note, plua = require 'plua' } outside, why = pcall(function() return plua.ctx end)",
+    )
+    .unwrap();
+    let pages = [
+        ("module.lua", "return function() plua.ctx[#plua.ctx + 1] = 'module' end"),
+        ("part.plua", "<? table.insert(plua.ctx, 'part') ?>"),
+        (
+            "page.plua",
+            "<?= #plua.ctx, noted() ?><? note('page') require('library').note('library') require('module')() include('part.plua') \
+             include('part.plua', { x = 1 }) coroutine.wrap(function() note('coroutine') end)() \
+             plua.atEnd(function() note('end') echo(noted(), ' ', require('library').plua.ctx == plua.ctx) end) \
+             if plua.get('how') == 'exit' then exit() elseif plua.get('how') == 'error' then error(noted()) end ?>",
+        ),
+        ("plain.plua", "<?= outside, why:match('there is no request') ?>"),
+        ("next.plua", "<?= next(plua.ctx) ?>"),
+        (
+            "set.plua",
+            "<? plua.ctx = { 'set' } note('more') ?><?= noted(), rawget(plua, 'ctx'), plua.ctx == plua.ctx ?>",
+        ),
+        (
+            "opened.plua",
+            "<? plua.echo = nil for _ in pairs(plua) do end note('a') plua.ctx = { 'b' } ?><?= noted(), plua.ctx[1], plua.echo ?>",
+        ),
+        ("wrong.plua", "\n<? plua.ctx = 1 ?>"),
+    ];
+    for mode in ["", "pLuaGlobals request", "pLuaSandbox On", "pLuaTimeout 5\npLuaMemoryLimit 10000"] {
+        let site = Site::new(&format!("pLuaStates 1\npLuaInit {}\n{mode}", init.display()), &pages);
+        let all = "page,library,module,part,part,coroutine";
+        for _ in 0..2 {
+            assert_eq!(site.get("page.plua").text(), format!("0{all},end true"), "{mode}");
+            assert_eq!(site.get("next.plua").text(), "nil", "{mode}");
+            assert_eq!(site.get("page.plua?how=exit").text(), format!("0{all},end true"), "{mode}");
+            assert!(site.get("page.plua?how=error").log[0].contains(all), "{mode}");
+            assert_eq!(site.get("next.plua").text(), "nil", "{mode}");
+            assert_eq!(site.get("plain.plua").text(), "falsethere is no request", "{mode}");
+            assert_eq!(site.get("set.plua").text(), "set,moreniltrue", "{mode}");
+            assert_eq!(site.get("next.plua").text(), "nil", "{mode}");
+            let log = site.get("wrong.plua").log;
+            assert!(log[0].contains("plua.ctx is a table, got number") && log[0].contains("wrong.plua:2"), "{log:?}");
+            let opened = site.get("opened.plua").text();
+            // Where globals are the state's, so is what a page takes away.
+            assert_eq!(opened, "bbnil", "{mode}");
+        }
+    }
+}
+
+#[test]
+fn what_a_page_sets_to_nil_is_gone_for_its_request() {
+    for (page, shown) in [
+        ("<? file = nil ?><?= type(file) ?>", "nil"),
+        ("<? local f = file file = nil ?><?= type(file), type(f.exists) ?>", "nilfunction"),
+        ("<? _G.header, print, pairs, string = nil ?><?= header, print, pairs, string ?>", "nilnilnilnil"),
+        ("<? header = 'mine' ?><?= header ?><? header = nil ?><?= header ?>", "minenil"),
+        ("<? if header then header = nil end ?><?= header ?><? header = 2 ?><?= header ?>", "nil2"),
+        ("<? include('none', { x = 1 }) json = nil ?><?= json, plua.json and 1 ?>", "nil1"),
+        (
+            "<? for name in pairs(_G) do if name ~= '_G' then _G[name] = nil end end ?><?= next, type, header ?>",
+            "nilnilnil",
+        ),
+        ("<? string.format = nil ?><?= string.format, (pcall(function() return ('%d'):format(1) end)) ?>", "nilfalse"),
+        ("<? local f = string.format string.format = nil ?><?= string.format, f('%d', 1), ('a'):upper() ?>", "nil1A"),
+        ("<? string.trim = 1 string.trim = nil ?><?= string.trim ?>", "nil"),
+        ("<? os.time = 1 os.time = nil ?><?= os.time, type(os.date) ?>", "nilfunction"),
+        ("<? table.insert, math.huge, io.open = nil ?><?= table.insert, math.huge, io.open ?>", "nilnilnil"),
+        (
+            "<? file.exists, json.null, plua.echo = nil ?><?= file.exists, json.null, plua.echo, type(plua.get) ?>",
+            "nilnilnilfunction",
+        ),
+        ("<? for name in pairs(math) do math[name] = nil end ?><?= next(math), math.pi ?>", "nilnil"),
+        (
+            "<? require 'string' package.loaded.string = nil ?><?= package.loaded.string, type(package.loaded.table) ?>",
+            "niltable",
+        ),
+        (
+            "<? package.loaded.math, package.preload.x = nil ?><?= package.loaded.math, (pcall(require, 'math')) ?>",
+            "nilfalse",
+        ),
+    ] {
+        assert_eq!(twice("", page), shown, "{page}");
+    }
+}
+
+#[test]
+fn tables_of_the_init_file_are_gone_too_when_a_page_takes_them_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = folder.path().join("init.lua");
+    fs::write(
+        &init,
+        "config = { deep = { 1 } } package.loaded.lib = { x = 1 } package.preload.pre = function() return { 2 } end",
+    )
+    .unwrap();
+    for (page, shown) in [
+        ("<? config = nil ?><?= config ?>", "nil"),
+        ("<?= config.deep[1] ?><? config = nil ?><?= config ?>", "1nil"),
+        ("<? config.deep = nil ?><?= config.deep ?>", "nil"),
+        ("<?= require('lib').x ?><? package.loaded.lib = nil ?><?= (pcall(require, 'lib')) ?>", "1false"),
+        (
+            "<?= type(next(package.preload)), require('pre')[1] ?><? package.preload.pre = nil ?><?= package.preload.pre ?>",
+            "string2nil",
+        ),
+    ] {
+        assert_eq!(twice(&format!("pLuaInit {}", init.display()), page), shown, "{page}");
+    }
+}
+
+#[test]
+fn libraries_are_listed_by_every_way_of_listing() {
+    let count = "local function count(list, ...) local n = 0 for _ in list(...) do n = n + 1 end return n end ";
+    for library in ["io", "string", "math", "os", "table", "coroutine", "file", "json", "plua", "package.loaded", "_G"]
+    {
+        let page = format!(
+            "<? {count} local n = 0 for name, value in next, {library} do n = n + 1 assert({library}[name] == value) end \
+             assert(n == count(pairs, {library}), 'as many by pairs') assert(next({library}) ~= nil) ?><?= n > 1 ?>"
+        );
+        assert_eq!(twice("", &page), "true", "{library}");
+    }
+    assert_eq!(
+        twice("", "<?= next({}), (next({ 5 })), next({ 5 }, 1), (pcall(next)), (pcall(next, {}, 'x')) ?>"),
+        "nil1nilfalsefalse"
+    );
+    if cfg!(not(feature = "lua54")) {
+        assert_eq!(twice("", "<?= table.foreach(io, function(name) return type(name) end) ?>"), "string");
+    }
+}
+
+#[test]
+fn a_require_that_failed_can_be_repeated_and_is_reported_where_it_failed() {
+    let site = Site::new(
+        REQUEST,
+        &[
+            ("fails.lua", "\nif not ready then error('not ready') end return 'loaded'"),
+            ("outer.lua", "\n\nlocal fails = require('fails') return fails"),
+            ("loop.lua", "return require('loop')"),
+            ("page.plua", "<? for _, name in ipairs { 'fails', 'outer' } do for i = 1, 2 do local ok, m = pcall(require, name)
+                echo(ok, m:match('fails.lua:2: not ready') and 1, ' ') end end ready = true ?><?= require('outer'), ' ' ?>\
+                <? for i = 1, 2 do ?><?= select(2, pcall(require, 'loop')):match('loop or.*') ?>;<? end ?>"),
+            ("report.plua", "<? pcall(require, 'outer') ?>\n\n\n<? local function load() require('outer') end load() ?>"),
+            ("exit.plua", "a<? package.preload.ends = function() exit() end pcall(require, 'ends') ?>b"),
+        ],
+    );
+    for _ in 0..2 {
+        let seen = site.get("page.plua");
+        let looped = "loop or previous error loading module 'loop';".repeat(2);
+        assert_eq!(seen.text(), format!("{}loaded {looped}", "false1 ".repeat(4)), "{:?}", seen.log);
+        let log = site.get("report.plua").log;
+        assert!(log[0].starts_with("Run-time error: not ready at ") && log[0].contains("fails.lua:2"), "{log:?}");
+        let calls = ["fails.lua:2", "outer.lua:3", "in function 'load' at", "report.plua:4", "main page"];
+        assert!(calls.iter().all(|call| log[0].contains(call)), "{log:?}");
+        assert_eq!(site.get("exit.plua").text(), "a");
+    }
+}
+
+#[test]
+fn debug_does_as_in_lua_what_keeps_to_the_request() {
+    for (page, shown) in [
+        ("<? debug.sethook() debug.sethook(nil) debug.sethook(coroutine.create(print)) ?>fine", "fine"),
+        (
+            "<? local m = { __metatable = 'locked' } local t = setmetatable({}, m) ?>\
+             <?= getmetatable(t), debug.getmetatable(t) == m, debug.getmetatable({}), debug.getmetatable(1) ?>",
+            "lockedtruenilnil",
+        ),
+        (
+            "<? local t = setmetatable({}, { __metatable = 'locked' }) debug.setmetatable(t, nil) ?>\
+             <?= debug.getmetatable(t), (pcall(setmetatable, t, {})), debug.getmetatable('').__index == string ?>",
+            "niltruetrue",
+        ),
+        ("<?= debug.getmetatable(_G), debug.getmetatable(io), debug.getmetatable(io.stdout) ?>", "nilnilnil"),
+        (
+            "<? local d = dbopen('sqlite3', ':memory:') ?><?= debug.getmetatable(d), debug.getmetatable(__plua) ?>",
+            "nilnil",
+        ),
+    ] {
+        assert_eq!(twice("", page), shown, "{page}");
+    }
+    let site = Site::new(REQUEST, &[("page.plua", "\n<? debug.sethook(print, 'l') ?>")]);
+    let log = site.get("page.plua").log;
+    assert!(log[0].contains("none can be set (pLuaGlobals request)") && log[0].contains("page.plua:2"), "{log:?}");
+}
+
+#[test]
+fn a_hook_that_is_taken_away_need_not_be_there() {
+    let page = "<? debug.sethook() debug.sethook(coroutine.create(print)) ?>fine";
+    for configuration in ["", "pLuaTimeout 5", "pLuaMemoryLimit 10000"] {
+        assert_eq!(Site::new(configuration, &[("page.plua", page)]).get("page.plua").text(), "fine", "{configuration}");
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod site;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -20,6 +21,22 @@ fn every_example_of_the_manual_runs() {
         let seen = site::page(example);
         assert!(seen.status < 500 && seen.log.is_empty(), "{example}\n{:?}", seen.log);
     }
+}
+
+/// The names in the first column of the manual's table with this heading.
+fn first_column(heading: &str) -> BTreeSet<&str> {
+    let (_, table) = MANUAL.split_once(&format!("| {heading} | Value |\n|---|---|\n")).unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_key_of_get_env_is_in_the_manual_and_each_that_is_there_is_found() {
+    // What the request of a test has beside them.
+    let page = "<? local headers = plua.requestHeaders() for name in pairs(getEnv()) do \
+        if not headers[name] and name ~= 'REQUEST_METHOD' then echo(name, ' ') end end ?>";
+    let seen = site::page(page).text();
+    assert_eq!(seen.split_whitespace().collect::<BTreeSet<_>>(), first_column("Key of `getEnv`"));
 }
 
 /// The tests a row of a table names, as file and function.

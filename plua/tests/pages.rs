@@ -32,14 +32,33 @@ fn echo_shows_every_kind_of_value() {
     ] {
         assert_eq!(page(&format!("<? {code} ?>")).text(), shown, "{code}");
     }
-    for (value, start) in
-        [("{}", "table [0x"), ("function() end", "function [0x"), ("coroutine.create(print)", "thread [0x")]
-    {
-        let text = page(&format!("<?= {value} ?>")).text();
-        assert!(text.starts_with(start) && text.ends_with(']'), "{text}");
-    }
     assert_eq!(page("A<?=1,2,\"x\"?>B<?= (function() return 3, nil end)() ?>").text(), "A12xB3nil");
     assert_eq!(page("<?& '<a href=\"x\">', nil, 5 ?>").text(), "&lt;a href=&quot;x&quot;&gt;nil5");
+}
+
+#[test]
+fn no_kind_of_value_shows_where_it_is_in_memory() {
+    for (value, shown) in [
+        ("{}", "table"),
+        ("setmetatable({}, { __name = 'Mine' })", "table"),
+        ("setmetatable({}, { __index = string })", "table"),
+        ("function() end", "function"),
+        ("print", "function"),
+        ("coroutine.create(print)", "thread"),
+        ("io.stderr", "file"),
+        ("(function() local f = io.tmpfile() f:close() return f end)()", "closed file"),
+    ] {
+        let code = format!("<? local v = {value} ?><?= v ?>|<?& v ?>|<? echo(v) ?>|<? print(v, v) ?>");
+        assert_eq!(page(&code).text(), format!("{shown}|{shown}|{shown}|{shown}{shown}"), "{value}");
+    }
+}
+
+#[test]
+#[cfg(feature = "luajit")]
+fn what_ffi_gives_shows_its_type_and_no_address() {
+    let code = "<? local ffi = require 'ffi' ?>\
+        <?= ffi.new('int[3]'), ' ', ffi.cast('void *', 4096), ' ', ffi.typeof('int'), ' ', ffi.C ?>";
+    assert_eq!(page(code).text(), "cdata<int [3]> cdata<void *> ctype<int> userdata");
 }
 
 #[test]
@@ -272,6 +291,22 @@ fn the_environment_holds_headers_variables_and_the_documented_keys() {
 }
 
 #[test]
+fn request_headers_are_those_the_visitor_sent_and_nothing_else() {
+    let page = "<? local h, names = plua.requestHeaders(), {} for name, value in pairs(h) do names[#names + 1] = name .. '=' .. value end \
+        table.sort(names) ?><?= table.concat(names, '|'), ' ', h.host, h['x-TWICE'], ' ', h.none, ' ', h ~= plua.requestHeaders() ?>";
+    for mode in ["", "pLuaGlobals request", "pLuaSandbox On"] {
+        let site = Site::new(mode, &[("page.plua", page)]);
+        let seen = site.get_with("page.plua", &[("request-method", "FORGED"), ("URI", "forged"), ("accept", "\u{e4}")]);
+        let listed = "Accept=\u{e4}|Host=test|Request-Method=FORGED|Uri=forged|X-Twice=1, 2";
+        assert_eq!(seen.text(), format!("{listed} test1, 2 nil true"), "{mode}: {:?}", seen.log);
+    }
+    let forged = "<? local e = getEnv() ?><?= e['Request-Method'], ' ', e.URI ?>";
+    let seen =
+        Site::new("", &[("page.plua", forged)]).get_with("page.plua", &[("request-method", "FORGED"), ("URI", "x")]);
+    assert_eq!(seen.text(), "GET /page.plua");
+}
+
+#[test]
 fn clocks_tell_seconds_and_nanoseconds() {
     assert_eq!(
         page("<? local t = compileTime() ?><?= t.seconds, ' ', t.nanoseconds ?>").text(),
@@ -421,8 +456,42 @@ fn numbers_have_fourteen_digits_and_whole_ones_all_up_to_two_to_the_53() {
 }
 
 #[test]
-fn what_goes_to_the_process_own_output_does_not_reach_the_visitor() {
-    assert_eq!(page("a<? io.write('not ') io.stdout:write('this') io.stdout:flush() ?>b").text(), "ab");
+fn what_is_written_to_the_standard_output_goes_into_the_response() {
+    for (code, shown) in [
+        ("a<? io.write('b', 1, 'c') io.stdout:write('d') io.stdout:flush() io.flush() ?>e", "ab1cde"),
+        ("<?= capture(function() io.write('x') io.stdout:write('y') end):upper() ?>", "XY"),
+        ("<? io.output():write('a') io.write() io.stdout:write() ?>b", "ab"),
+        (
+            "<? io.output('file') io.write('hidden') io.stdout:write('a') io.output():write('more') io.close() \
+          io.output(io.stdout) io.write('b') echo(io.open('file'):read('*a')) ?>",
+            "abhiddenmore",
+        ),
+        ("<? ob_start() io.write('a') local s = ob_get_clean() ?>b<?= s ?>", "ba"),
+        ("<? coroutine.wrap(function() io.write('a\0\\255') end)() ?>", "a\0\u{fffd}"),
+    ] {
+        let site = Site::new("pLuaStates 1", &[("page.plua", code)]);
+        for _ in 0..2 {
+            let seen = site.get("page.plua");
+            assert_eq!(seen.text(), shown, "{:?}", seen.log);
+        }
+    }
+    assert_eq!(Site::new("pLuaSandbox On", &[("page.plua", "<? io.write('a', 1) ?>b")]).get("page.plua").text(), "a1b");
+}
+
+#[test]
+fn what_is_written_gives_what_luas_own_gives_and_takes_no_more() {
+    let own = "local function shown(...) return select('#', ...) .. type((...)) end \
+        local f = io.tmpfile() io.output(f) local of_default, of_method = shown(io.write('x')), shown(f:write('x')) io.output(io.stdout)";
+    let page_text = format!("<? {own} echo(of_default == shown(io.write()), of_method == shown(io.stdout:write())) ?>");
+    assert_eq!(page(&page_text).text(), "truetrue");
+    for (call, message) in [
+        ("io.write('a', {})", "bad argument #2 to 'write' (string expected, got table)"),
+        ("io.stdout:write(nil)", "bad argument #1 to 'write' (string expected, got nil)"),
+        ("io.tmpfile():write(true)", "bad argument #1 to 'write' (string expected, got boolean)"),
+    ] {
+        let seen = page(&format!("\n<? {call} ?>"));
+        assert!(seen.log[0].contains(message) && seen.log[0].contains("page.plua:2"), "{:?}", seen.log);
+    }
 }
 
 #[test]

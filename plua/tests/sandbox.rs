@@ -149,7 +149,7 @@ const ESCAPES: &[&str] = &[
     "for _, name in ipairs{'jit.util', 'jit.profile', 'jit.opt', 'string.buffer'} do \
      escaped = escaped or pcall(require, name) or package.loaded[name] or package.preload[name] end",
     "escaped = jit and (jit.util or jit.attach or jit.opt or jit.profile) and true or false",
-    "escaped = io.popen ~= nil or os.execute ~= nil or os.getenv ~= nil or os.setlocale ~= nil",
+    "escaped = io.popen ~= nil or os.execute ~= nil or os.getenv ~= nil or os.setlocale('en_US.UTF-8') ~= nil",
     "escaped = package.loadlib ~= nil or newproxy ~= nil or io.stderr ~= nil or warn ~= nil",
     "package.cpath = '/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;/usr/lib/x86_64-linux-gnu/lua/5.4/?.so;./?.so' \
      escaped = pcall(require, 'lfs') or pcall(require, 'cjson')",

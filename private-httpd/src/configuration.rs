@@ -44,8 +44,8 @@ const TYPES: &str = "AddType text/html .html .htm\nAddType text/css .css\nAddTyp
 /// A private httpd before it is started.
 ///
 /// Its folder holds `httpd.conf`, which is made from this, and `site.conf`, which is the body as given, so that httpd's
-/// messages count the body's own lines. The body may use `${ROOT}` (the folder), `${DOCROOT}`, `${PORT}` and, for
-/// further ports, `${PORT2}`, `${PORT3}` and on.
+/// messages count the body's own lines. The body may use `${ROOT}` (the folder), `${DOCROOT}`, `${MODULES}` (the folder of
+/// httpd's modules), `${PORT}` and, for further ports, `${PORT2}`, `${PORT3}` and on.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Configuration {
@@ -147,6 +147,15 @@ impl Configuration {
             self.body.push('\n');
         }
         self
+    }
+
+    /// Adds a file of configuration, an absolute path, after the lines added before.
+    ///
+    /// # Errors
+    /// [`Error::Path`] for a path that no configuration can name.
+    pub fn include(self, file: impl AsRef<Path>) -> Result<Self, Error> {
+        let file = quoted(file.as_ref())?;
+        Ok(self.body(format!("Include {file}")))
     }
 
     /// Keeps exactly so many child processes, of so many threads each where the MPM has threads. Both are at least 1.
@@ -282,6 +291,7 @@ impl Configuration {
         let root = quoted(prepared.folder.path())?;
         let docroot = quoted(&prepared.docroot)?;
         let _ = writeln!(text, "ServerRoot {root}\nDefine ROOT {root}\nDefine DOCROOT {docroot}");
+        let _ = writeln!(text, "Define MODULES {}", quoted(self.installation.modules())?);
         for (index, port) in prepared.ports.iter().enumerate() {
             let name = if index == 0 { "PORT".to_owned() } else { format!("PORT{}", index + 1) };
             let _ = writeln!(text, "Define {name} {port}\nListen 127.0.0.1:{port}");

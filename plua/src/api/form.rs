@@ -1,4 +1,4 @@
-//! Page functions for the request's body: as it is, as JSON, as a form, and as uploaded files.
+//! Page functions for the request's body: as it is, as JSON, as a form, and as uploaded files; and for the query's fields.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -8,9 +8,10 @@ use mlua::{Lua, LuaString, Table, Value};
 
 use super::fields::Tables;
 use super::{Arguments, Native, json};
-use crate::form::{self, Upload};
+use crate::error::{Error, ErrorKind};
+use crate::form::{self, Form, Upload};
 use crate::memory_limit::Room;
-use crate::query::Fields;
+use crate::nested::{DEEPEST, Key, Node, Refusal, Tree};
 use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
@@ -54,29 +55,78 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         body => json::value_or_problem(lua, Room::new(lua, &limit), body),
     })?;
     let tables = native.tables.clone();
-    native.add("parsePost", move |lua, visit, _| {
-        if &*visit.exchange.request().method != b"POST" {
-            return lua.create_table().map_err(|error| error.to_string());
+    native.add("parseGet", move |lua, visit, arguments| {
+        let is_nested = is_nested(&arguments)?;
+        let limits = visit.limits;
+        let fields = match visit.decoded_query() {
+            Ok(fields) => fields,
+            Err(error) => return Err(visit.refuse(error)),
+        };
+        if !is_nested {
+            return tables.table(&fields).map_err(|error| error.to_string());
         }
+        match Tree::of(fields.iter(), limits.fields) {
+            Ok(tree) => nested_table(lua, tree, &mut |text| string(lua, text)),
+            Err(refusal) => Err(visit.refuse(refused(refusal, "query", limits.fields))),
+        }
+    })?;
+    native.add("plua.get", |lua, visit, arguments| {
+        let name = arguments.text(1)?;
+        match visit.query() {
+            Ok(fields) => text_or(lua, fields.values_of(&name).last(), arguments.value(2)),
+            Err(error) => Err(visit.refuse(error)),
+        }
+    })?;
+    native.add("plua.getAll", |lua, visit, arguments| {
+        let name = arguments.text(1)?;
+        match visit.query() {
+            Ok(fields) => array(lua, fields.values_of(&name)),
+            Err(error) => Err(visit.refuse(error)),
+        }
+    })?;
+    let tables = native.tables.clone();
+    native.add("parsePost", move |lua, visit, arguments| {
+        let is_nested = is_nested(&arguments)?;
+        let most = visit.limits.fields;
         let form = match visit.form() {
             Ok(form) => form,
             Err(error) => return Err(visit.refuse(error)),
         };
-        // They are handed out once.
-        let typed = std::mem::take(&mut form.fields);
-        let table = tables.table(&typed).map_err(|error| error.to_string())?;
-        for (name, value) in std::mem::take(&mut form.parts) {
-            match value {
-                form::Value::Text(text) => add(lua, &table, &name, &[&text]),
-                form::Value::File(number) => {
-                    let Some(upload) = form.uploads.get_mut(number) else { continue };
-                    let content = upload.read().map_err(|error| format!("an uploaded file cannot be read: {error}"))?;
-                    add(lua, &table, &name, &[&upload.file_name, &content])
-                }
-            }
-            .map_err(|error| error.to_string())?;
+        if !is_nested {
+            return form_table(lua, &tables, form);
         }
-        Ok(table)
+        let Form { fields, parts, uploads } = form;
+        let typed = fields.iter().map(|(name, text)| (name, Ok(text)));
+        let parts = parts.iter().map(|(name, value)| match value {
+            form::Value::Text(text) => (name.as_slice(), Ok(text.as_slice())),
+            form::Value::File(number) => (name.as_slice(), Err(*number)),
+        });
+        let tree = match Tree::of(typed.chain(parts), most) {
+            Ok(tree) => tree,
+            Err(refusal) => return Err(visit.refuse(refused(refusal, "form", most))),
+        };
+        nested_table(lua, tree, &mut |value| match value {
+            Ok(text) => string(lua, text),
+            Err(number) => {
+                let Some(upload) = uploads.get_mut(number) else { return Ok(Value::Nil) };
+                let file = [string(lua, &upload.file_name)?, string(lua, &content(upload)?)?];
+                lua.create_sequence_from(file).map(Value::Table).map_err(|error| error.to_string())
+            }
+        })
+    })?;
+    native.add("plua.post", |lua, visit, arguments| {
+        let name = arguments.text(1)?;
+        match visit.form() {
+            Ok(form) => text_or(lua, form.texts_of(&name).last(), arguments.value(2)),
+            Err(error) => Err(visit.refuse(error)),
+        }
+    })?;
+    native.add("plua.postAll", |lua, visit, arguments| {
+        let name = arguments.text(1)?;
+        match visit.form() {
+            Ok(form) => array(lua, form.texts_of(&name)),
+            Err(error) => Err(visit.refuse(error)),
+        }
     })?;
     // uploads() -> array of { field=, name=, type=, size=, path= }
     native.add("uploads", |lua, visit, _| {
@@ -116,6 +166,92 @@ const GONE: &str = "no file of this request: uploads go with the request they ca
 
 fn string(lua: &Lua, bytes: &[u8]) -> Result<Value, String> {
     lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string())
+}
+
+fn content(upload: &mut Upload) -> Result<Vec<u8>, String> {
+    upload.read().map_err(|error| format!("an uploaded file cannot be read: {error}"))
+}
+
+/// The option of a parser: whether brackets in names make tables.
+fn is_nested(arguments: &Arguments) -> Result<bool, String> {
+    let mut is_nested = false;
+    for (name, value) in arguments.options(1)?.unwrap_or_default() {
+        match (name.as_str(), value.as_boolean()) {
+            ("nested", Some(chosen)) => is_nested = chosen,
+            ("nested", None) => return Err(arguments.bad(1, "nested is true or false")),
+            _ => return Err(arguments.bad(1, &format!("no option is called '{name}'"))),
+        }
+    }
+    Ok(is_nested)
+}
+
+/// The text of a field, or what the page wants in its place.
+fn text_or(lua: &Lua, text: Option<&[u8]>, default: &Value) -> Result<Value, String> {
+    text.map_or_else(|| Ok(default.clone()), |text| string(lua, text))
+}
+
+/// All texts, as an array in JSON too.
+fn array<'t>(lua: &Lua, texts: impl Iterator<Item = &'t [u8]>) -> Result<Table, String> {
+    let make = || {
+        let array = lua.create_table()?;
+        for text in texts {
+            array.raw_push(lua.create_string(text)?)?;
+        }
+        array.set_metatable(lua.named_registry_value(json::ARRAY)?)?;
+        Ok(array)
+    };
+    make().map_err(|error: mlua::Error| error.to_string())
+}
+
+/// The tables that names with brackets make.
+fn nested_table<V>(
+    lua: &Lua,
+    tree: Tree<V>,
+    value: &mut dyn FnMut(V) -> Result<Value, String>,
+) -> Result<Table, String> {
+    let table = lua.create_table().map_err(|error| error.to_string())?;
+    for (key, node) in tree.entries {
+        let key = match key {
+            Key::Number(number) => Value::Integer(number),
+            Key::Text(text) => string(lua, &text)?,
+        };
+        let value = match node {
+            Node::Value(one) => value(one)?,
+            Node::Table(inner) => Value::Table(nested_table(lua, inner, value)?),
+        };
+        table.raw_set(key, value).map_err(|error| error.to_string())?;
+    }
+    Ok(table)
+}
+
+/// What names that make too many tables are answered.
+fn refused(refusal: Refusal, what: &str, most: usize) -> Error {
+    match refusal {
+        Refusal::TooDeep => {
+            Error::new(ErrorKind::BadRequest, format!("a field of the {what} is in more than {DEEPEST} tables"))
+        }
+        Refusal::TooMany => Error::new(
+            ErrorKind::TooLarge,
+            format!("the names of the {what}'s fields make more than {most} tables (pLuaFields)"),
+        ),
+    }
+}
+
+/// The fields of a form: text, and files as name and contents.
+fn form_table(lua: &Lua, tables: &Tables, form: &mut Form) -> Result<Table, String> {
+    let table = tables.table(&form.fields).map_err(|error| error.to_string())?;
+    for (name, value) in &form.parts {
+        match value {
+            form::Value::Text(text) => add(lua, &table, name, &[text]),
+            form::Value::File(number) => {
+                let Some(upload) = form.uploads.get_mut(*number) else { continue };
+                let content = content(upload)?;
+                add(lua, &table, name, &[&upload.file_name, &content])
+            }
+        }
+        .map_err(|error| error.to_string())?;
+    }
+    Ok(table)
 }
 
 /// Puts the values of a part into a table; a name that is repeated, or a file, has an array of them in order.
@@ -164,21 +300,6 @@ fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
         return Err(arguments.bad(position, "a path is not empty and holds no NUL"));
     }
     Ok(OsStr::from_bytes(&text).to_os_string())
-}
-
-/// The fields of a query.
-///
-/// # Errors
-/// The message for a page whose query has too many.
-pub fn query_fields(tables: &Tables, visit: &mut Visit) -> Result<Table, String> {
-    let request = visit.exchange.request();
-    match Fields::decode(request.query.as_deref().unwrap_or_default(), visit.limits.fields) {
-        Some(fields) => tables.table(&fields).map_err(|error| error.to_string()),
-        None => {
-            let error = form::too_many_fields("query", &visit.limits);
-            Err(visit.refuse(error))
-        }
-    }
 }
 
 /// The body in memory, as far as `pLuaUploadSize` allows it.

@@ -18,6 +18,7 @@ mod script;
 mod secret;
 mod sql_files;
 mod text;
+mod time_zone;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
@@ -68,6 +69,7 @@ pub fn native(
     pattern::install(&native)?;
     secret::install(&native)?;
     text::install(&native)?;
+    time_zone::install(&native, settings)?;
     form::install(&native)?;
     include::install(&native, loader)?;
     module::install(&native, loader)?;

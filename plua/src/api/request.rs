@@ -6,21 +6,18 @@ use std::os::unix::ffi::OsStrExt;
 use mlua::{Lua, Table};
 
 use super::Native;
-use super::form::query_fields;
 use crate::visit::Visit;
 
 /// The level of mod_pLua's page functions that these follow, times 100.
 const PAGE_FUNCTIONS_VERSION: u32 = 53;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    let tables = native.tables.clone();
-    native.add("parseGet", move |_, visit, _| query_fields(&tables, visit))?;
     native.add("getEnv", |lua, visit, _| environment(lua, visit).map_err(|error| error.to_string()))?;
-    Ok(())
+    native.add("plua.requestHeaders", |lua, visit, _| table(lua, headers(visit)).map_err(|error| error.to_string()))
 }
 
-fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
-    let environment = lua.create_table()?;
+/// Names as they are usually written, with their values.
+fn headers(visit: &Visit) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut headers: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     visit.exchange.headers(&mut |name, value| {
         let name = canonical(name);
@@ -29,11 +26,22 @@ fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
             None => headers.push((name, value.to_vec())),
         }
     });
+    headers
+}
+
+fn table(lua: &Lua, entries: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    for (name, value) in entries {
+        table.raw_set(lua.create_string(name)?, lua.create_string(value)?)?;
+    }
+    Ok(table)
+}
+
+fn environment(lua: &Lua, visit: &mut Visit) -> mlua::Result<Table> {
+    let headers = headers(visit);
     let mut variables = Vec::new();
     visit.exchange.variables(&mut |name, value| variables.push((name.to_vec(), value.to_vec())));
-    for (name, value) in headers.into_iter().chain(variables) {
-        environment.raw_set(lua.create_string(name)?, lua.create_string(value)?)?;
-    }
+    let environment = table(lua, headers.into_iter().chain(variables))?;
 
     let request = visit.exchange.request();
     for (name, value) in [

@@ -45,6 +45,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let visit = visit.as_mut().and_then(|visit| visit.as_deref_mut()).filter(|visit| !visit.limits.stop_pages());
         Ok(visit.map(|visit| visit.sets_hook = true).is_some())
     })?;
+    // ends_later() -> true, or false and why not: functions of the page's are to run when it has ended
+    native.add("ends_later", |_, visit, _| {
+        visit.ends_later = true;
+        Ok(())
+    })?;
     // go_over_memory() -> whether the page has a memory limit; it is stopped at its next step then
     let (slot, limit) = (native.slot.clone(), native.limit.clone());
     native.add_plain("go_over_memory", move |_, ()| {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::library::known;
-use super::{NO_FILE, Settings, union};
+use super::{NONE, Settings, union};
 use crate::page::{Mark, Marks};
+use crate::time_zone::Zone;
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,6 +283,14 @@ pub const DIRECTIVES: &[Directive] = &[
         set: |settings, value| put(&mut settings.request_globals, globals(value)),
     },
     Directive {
+        name: c"pLuaTimeZone",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Time zone of os.date and os.time, such as Europe/Berlin; none is that of the server's process",
+        set: |settings, value| put(&mut settings.time_zone, time_zone(value)),
+    },
+    Directive {
         name: c"pLuaRevalidate",
         scope: Scope::Host,
         list: false,
@@ -354,6 +363,10 @@ fn globals(value: &str) -> Result<bool, String> {
     }
 }
 
+fn time_zone(value: &str) -> Result<Option<Zone>, String> {
+    if value == NONE { Ok(None) } else { Zone::find(value).map(Some) }
+}
+
 fn templates(value: &str) -> Result<String, String> {
     let templates: Vec<&str> = value.split(';').filter(|template| !template.is_empty()).collect();
     match templates.iter().find(|template| !template.contains('?')) {
@@ -372,7 +385,7 @@ fn absolute(value: &str) -> Result<String, String> {
 
 fn file(value: &str) -> Result<String, String> {
     match value.is_empty() {
-        true => Err(format!("names no file: write {NO_FILE} for none")),
+        true => Err(format!("names no file: write {NONE} for none")),
         false => Ok(value.into()),
     }
 }
