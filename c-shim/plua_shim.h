@@ -10,12 +10,15 @@
 
 #include <httpd.h>
 #include <ap_mmn.h>
+#include <ap_regex.h>
 #include <apr_strings.h>
+#include <apr_fnmatch.h>
 #include <apr_tables.h>
 #include <http_config.h>
 #include <http_core.h>
 #include <http_log.h>
 #include <http_protocol.h>
+#include <util_cfgtree.h>
 #include <util_script.h>
 
 /* The module record, built in Rust (src/lib.rs): a record made in C would not be exported from a Rust library. */
@@ -33,6 +36,13 @@ typedef enum {
 /* Registers every hook; the record's register_hooks. */
 void plua_register_hooks(apr_pool_t *pool);
 
+/* The document root of this request where a module has set another than the server's, as long as the request; else NULL. */
+const char *plua_document_root(request_rec *r);
+
+/* Whether AddDefaultCharset says what charset text has here, be it none; and that httpd adds none whatever that says. */
+int plua_has_default_charset(const request_rec *r);
+void plua_suppress_charset(request_rec *r);
+
 /* Reads the next of the request's body, at most *length bytes, and sets *length to how many; 0 is its end. Waits for the
  * client, and asks it to go on if it waits for that (Expect: 100-continue). OK, or the status that answers what is
  * wrong: 413 over LimitRequestBody, 408 for a silent client, 400 for one that left or a broken transfer coding. */
@@ -42,8 +52,23 @@ int plua_read_body(request_rec *r, char *into, apr_size_t *length);
  * APR_SUCCESS, APR_ECONNABORTED once the client is gone, or what the filters say. */
 apr_status_t plua_pass(request_rec *r, const char *bytes, apr_size_t length, plua_tail tail);
 
-/* Ends a response that began so that the client can tell it is not whole, and with it the connection. Does nothing
- * once PLUA_END was passed. 0 when nothing was ever passed: then the request can still be answered otherwise. */
+/* Passes a file of that size as all of the response's body, and ends it: with a length, and ranges of it where the client
+ * asks for them. Closes a descriptor of its own with the request. As plua_pass says otherwise. */
+apr_status_t plua_pass_file(request_rec *r, int descriptor, apr_off_t size);
+
+/* The tag of a file, as FileETag wants it; empty when it wants none. In the request's pool. */
+const char *plua_tag_of(request_rec *r, const char *path, apr_off_t size, apr_time_t modified, apr_ino_t inode);
+
+/* What the conditions of a GET or HEAD request make of a response with this tag and date (texts, or NULL): 304, 412, or OK.
+ * The lists of tags are those of the request unless they are given. */
+int plua_condition(request_rec *r, const char *tag, const char *modified, const char *if_match,
+                   const char *if_none_match);
+
+/* Whether the client has closed its connection or its sending side, or reset its HTTP/2 stream. Waits for nothing. */
+int plua_client_is_gone(request_rec *r);
+
+/* Ends a response that began so that the client can tell it is not whole, with its connection, and that no cache keeps it.
+ * Does nothing once PLUA_END was passed. 0 when the client has nothing of it: then an error takes its place. */
 int plua_break_off(request_rec *r);
 
 /* The connection that mod_dbd keeps for this request, as apr_dbd's driver and handle; both live as long as the request.
@@ -61,10 +86,19 @@ void plua_log_server(int level, const server_rec *server, const char *line, apr_
  * nothing is kept once this returns. */
 int plua_rs_serve(request_rec *r, void *server, void *directory);
 
-/* Looks at the settings of every server: OK, or an error that stops httpd after it was logged. */
-int plua_rs_check(server_rec *main_server);
+/* Whether the file r->filename is neither to be run, as the page it is, nor to be sent as it is: after it was logged why.
+ * `directory` as below. */
+int plua_rs_keeps_back(request_rec *r, void *directory, int is_page);
+
+/* Looks at the configuration of every server: OK, or an error that stops httpd after it was logged. The first of two
+ * readings warns of nothing. */
+int plua_rs_check(apr_pool_t *temporary, server_rec *main_server, int is_first_reading);
 
 /* Builds the engine of this process. It belongs to `child` and goes with it. */
 void plua_rs_start_child(apr_pool_t *child, server_rec *main_server);
+
+/* Stops the pages that run in this process, in whatever threads: httpd stops without waiting for them. From a thread that
+ * runs none. */
+void plua_rs_end_pages(server_rec *main_server);
 
 #endif

@@ -12,7 +12,7 @@ use plua::injection;
 use plua::own_code::OwnCode;
 use plua::settings::Settings;
 
-use crate::{ffi, pool};
+use crate::{ffi, names, pool};
 
 /// What mod_plua keeps for a server: the main one or a `<VirtualHost>`.
 #[derive(Default)]
@@ -42,26 +42,38 @@ impl Server {
 }
 
 /// Asks the engine about every server's settings, and compiles its own code, before any process starts that would use
-/// them.
+/// them. What an administrator should change is logged, but at the first of two readings.
 ///
 /// # Errors
 /// A sentence that names the server.
 ///
 /// # Safety
-/// `main` is httpd's live main server, in a process of one thread.
-pub(crate) unsafe fn check(main: *mut ffi::server_rec) -> Result<(), String> {
+/// `main` is httpd's live main server and `pool` a live one, in a process of one thread that has read its configuration.
+pub(crate) unsafe fn check(
+    pool: *mut ffi::apr_pool_t,
+    main: *mut ffi::server_rec,
+    is_first_reading: bool,
+) -> Result<(), String> {
+    let warn = |line: &str| {
+        if !is_first_reading {
+            // SAFETY: the caller's promise.
+            unsafe { log(main, ffi::APLOG_WARNING, line) };
+        }
+    };
     // SAFETY: the caller's promise.
     for (record, _) in unsafe { hosts(&Engine::new(), main) }? {
         // SAFETY: the record is the configuration's; nobody changes it meanwhile.
         let around = unsafe { &record.as_ref().settings }.ways_around_base_folders();
         if !around.is_empty() {
-            let line = format!(
+            warn(&format!(
                 "pLuaBaseDir does not hold pages that have {}: take them away with pLuaIgnoreLibrary or pLuaSandbox",
                 around.join(", ")
-            );
-            // SAFETY: the caller's promise.
-            unsafe { log(main, ffi::APLOG_WARNING, &line) };
+            ));
         }
+    }
+    // SAFETY: the caller's promise.
+    if let Some(warning) = names::warning(&unsafe { names::loose_lines(pool) }) {
+        warn(&warning);
     }
     // SAFETY: the caller's promise.
     if let Some(mut record) = unsafe { Server::of(main) } {
@@ -105,6 +117,18 @@ pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_re
     // SAFETY: the caller vouches for the pool. It is a child of the configuration's, so the servers outlive it.
     unsafe { pool::put(pool, Child { engine: Some(engine), servers }) };
     Ok(())
+}
+
+/// Stops the pages that run in this process.
+///
+/// # Safety
+/// `main` is httpd's live main server, whose child was started. Not in a signal's handler.
+pub(crate) unsafe fn end_pages(main: *mut ffi::server_rec) {
+    // SAFETY: the caller's promise; the record does not change while pages run.
+    let host = unsafe { Server::of(main).and_then(|record| record.as_ref().host.as_ref()) };
+    if let Some(host) = host {
+        host.end_pages();
+    }
 }
 
 /// Each server that has a record, with its host in `engine`.

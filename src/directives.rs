@@ -33,7 +33,7 @@ impl Commands {
             let places = match directive.scope {
                 // httpd refuses these in <Directory> and its like; <VirtualHost> is for `apply` to refuse.
                 Scope::Process | Scope::Host => ffi::RSRC_CONF,
-                Scope::Limit | Scope::Directory => ffi::RSRC_CONF | ffi::ACCESS_CONF | ffi::OR_OPTIONS,
+                Scope::Limit | Scope::Directory | Scope::Guard => ffi::RSRC_CONF | ffi::ACCESS_CONF | ffi::OR_OPTIONS,
             };
             rows[index] = row(directive.name.as_ptr(), directive, places as c_int, directive.help.as_ptr());
             index += 1;
@@ -79,7 +79,7 @@ pub(crate) unsafe fn apply(
     // SAFETY: the record is live; outside of <Directory>, .htaccess and their like it names no path.
     let in_directory = !unsafe { (*command).path }.is_null();
     let settings = match directive.scope {
-        scope if scope == Scope::Directory || scope == Scope::Limit && in_directory => {
+        scope if scope == Scope::Directory || scope == Scope::Guard || scope == Scope::Limit && in_directory => {
             // SAFETY: made by `create_directory` or null; configuration is read by one thread.
             match unsafe { directory.cast::<Directory>().as_mut() } {
                 Some(Some(settings)) => Arc::make_mut(settings),
@@ -114,5 +114,11 @@ pub(crate) unsafe fn apply(
             format!("{name}: '{}' is not UTF-8: save the configuration file as UTF-8", value.to_string_lossy())
         })?);
     }
-    directive.set(settings, &texts).map_err(|sentence| format!("{name}: {sentence}"))
+    directive.set(settings, &texts).map_err(|sentence| format!("{name}: {sentence}"))?;
+    // SAFETY: the record is live; the answer is null or a sentence in its pool.
+    let in_htaccess = || !unsafe { ffi::ap_check_cmd_context(command, ffi::NOT_IN_HTACCESS) }.is_null();
+    if directive.scope == Scope::Guard && settings.engine() && in_htaccess() {
+        return Err(format!("{name}: a .htaccess can only switch it Off; On is for the server's own configuration"));
+    }
+    Ok(())
 }

@@ -16,13 +16,15 @@ use plua::injection;
 use crate::child::{self, Server, Serving};
 use crate::directives::Directory;
 use crate::exchange::{self, ApExchange};
-use crate::{directives, ffi, pool};
+use crate::{directives, ffi, names, pool};
 
 // Each has the type that plua_shim.h declares: an array holds one type.
 const _: () = {
     let _ = [ffi::plua_rs_serve, plua_rs_serve];
+    let _ = [ffi::plua_rs_keeps_back, plua_rs_keeps_back];
     let _ = [ffi::plua_rs_check, plua_rs_check];
     let _ = [ffi::plua_rs_start_child, plua_rs_start_child];
+    let _ = [ffi::plua_rs_end_pages, plua_rs_end_pages];
 };
 
 /// Runs `body`; a panic becomes what `failed` makes of its text.
@@ -76,7 +78,11 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
     let file = PageFile { path: Path::new(OsStr::from_bytes(path)), stamp, settings: directory };
     // SAFETY: the exchange is the engine's for this call only.
     let exchange = unsafe { ApExchange::new(NonNull::new_unchecked(r), NonNull::from(server)) };
-    match host.serve(file, Box::new(exchange)) {
+    // SAFETY: the caller's promise.
+    let root = unsafe { ffi::plua_document_root(r).as_ref() };
+    // SAFETY: a C string that lives as long as the request.
+    let site = root.map(|root| host.site(unsafe { exchange::bytes(root) }));
+    match site.as_ref().unwrap_or(host).serve(file, Box::new(exchange)) {
         Answer::Sent => ffi::OK as c_int,
         Answer::Status(status, headers) => {
             let status = c_int::from(status);
@@ -92,15 +98,19 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
     }
 }
 
-/// What to return for a response that cannot be finished: nothing more if it began, else an error.
+/// What to return for a response that cannot be finished: nothing more if the client has its beginning, else an error.
 ///
 /// # Safety
 /// `r` is the live request of the calling thread.
 unsafe fn broken_off(r: *mut ffi::request_rec) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { ffi::plua_break_off(r) } {
-        0 => ffi::HTTP_INTERNAL_SERVER_ERROR as c_int,
-        _ => ffi::OK as c_int,
+    unsafe {
+        if ffi::plua_break_off(r) != 0 {
+            return ffi::OK as c_int;
+        }
+        let status = ffi::HTTP_INTERNAL_SERVER_ERROR as c_int;
+        exchange::name_status(r, status);
+        status
     }
 }
 
@@ -117,14 +127,37 @@ fn stamp(file: &ffi::apr_finfo_t) -> Option<Stamp> {
     })
 }
 
-/// Looks at the settings of every server; see plua_shim.h.
+/// Whether a file is neither run nor shown; see plua_shim.h.
 ///
 /// # Safety
-/// `main` is httpd's live main server; the process has one thread.
+/// `r` is the live request of the calling thread, `directory` a record made below, or null.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn plua_rs_check(main: *mut ffi::server_rec) -> c_int {
+pub unsafe extern "C" fn plua_rs_keeps_back(r: *mut ffi::request_rec, directory: *mut c_void, is_page: c_int) -> c_int {
+    // SAFETY: the caller's promise; the file's name is a C string.
+    let (directory, path) = unsafe { (directory.cast::<Directory>().as_ref(), exchange::bytes((*r).filename)) };
+    // What could not be put together does not say Off.
+    let runs_pages = directory.and_then(Option::as_ref).is_none_or(|settings| settings.engine());
+    let reason = enter(|| names::why_kept_back(path, is_page != 0, runs_pages), |_| None);
+    if let Some(reason) = reason {
+        let line = format!("{}: {reason}", String::from_utf8_lossy(path));
+        // SAFETY: the caller's promise.
+        unsafe { exchange::log(r, ffi::APLOG_ERR, &line) };
+    }
+    reason.is_some().into()
+}
+
+/// Looks at the configuration of every server; see plua_shim.h.
+///
+/// # Safety
+/// `main` is httpd's live main server and `pool` a live one; the process has one thread and has read its configuration.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_check(
+    pool: *mut ffi::apr_pool_t,
+    main: *mut ffi::server_rec,
+    is_first_reading: c_int,
+) -> c_int {
     // SAFETY: the caller's promise.
-    match enter(|| unsafe { child::check(main) }, |panic| Err(panic.to_string())) {
+    match enter(|| unsafe { child::check(pool, main, is_first_reading != 0) }, |panic| Err(panic.to_string())) {
         Ok(()) => ffi::OK as c_int,
         Err(sentence) => {
             // SAFETY: the caller's promise.
@@ -145,6 +178,16 @@ pub unsafe extern "C" fn plua_rs_start_child(pool: *mut ffi::apr_pool_t, main: *
         // SAFETY: the caller's promise.
         unsafe { child::log(main, ffi::APLOG_CRIT, &sentence) };
     }
+}
+
+/// Stops the pages that run in this process; see plua_shim.h.
+///
+/// # Safety
+/// `main` is httpd's live main server, whose child was started.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_end_pages(main: *mut ffi::server_rec) {
+    // SAFETY: the caller's promise.
+    enter(|| unsafe { child::end_pages(main) }, |_| ());
 }
 
 /// A directory's settings, none of them set; the record's `create_dir_config`.

@@ -2,12 +2,17 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int};
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
 
 use apr_dbd::Connection;
-use plua::exchange::{Exchange, Head, HeaderChange, Level, Request};
+use plua::exchange::{Charset, Exchange, HTML, Head, HeaderChange, Level, Request};
 use plua::injection;
 
 use crate::child::{Server, Serving};
@@ -15,6 +20,9 @@ use crate::{ffi, pool};
 
 const SENT: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
 const APR_OWN: ffi::apr_status_t = ffi::APR_OS_START_ERROR as ffi::apr_status_t;
+
+/// The status of an answer to a client that has the body already.
+const NOT_MODIFIED: u16 = ffi::HTTP_NOT_MODIFIED as u16;
 
 /// A request while its handler runs.
 pub(crate) struct ApExchange {
@@ -47,27 +55,17 @@ impl ApExchange {
         let r = self.r.as_ptr();
         // SAFETY: promised to `new`; tables and texts are in the request's pool or go into it.
         unsafe {
-            let pool = (*r).pool;
             let status = c_int::from(head.status);
-            // A page that httpd runs as ErrorDocument answers with the error unless it sets a status itself. A page
-            // that sets 200 there cannot be told from one that sets none.
+            // A page that httpd runs as ErrorDocument answers with the error unless it sets a status itself.
             let is_error_document = !(*r).prev.is_null() && (*r).status >= 400;
-            if !(status == 200 && is_error_document) {
+            if head.status_chosen || !is_error_document {
                 (*r).status = status;
             }
             name_status(r, (*r).status);
             self.has_body = !matches!((*r).status, 204 | 304);
-            ffi::ap_set_content_type(r, pool::copy(pool, &head.content_type));
+            ffi::ap_set_content_type(r, content_type(r, head));
             for change in &head.headers {
-                match change {
-                    HeaderChange::Set(name, value) => {
-                        ffi::apr_table_setn((*r).headers_out, pool::copy(pool, name), pool::copy(pool, value));
-                    }
-                    HeaderChange::Add(name, value) => {
-                        ffi::apr_table_addn((*r).headers_out, pool::copy(pool, name), pool::copy(pool, value));
-                    }
-                    HeaderChange::Remove(name) => ffi::apr_table_unset((*r).headers_out, pool::copy(pool, name)),
-                }
+                apply(r, (*r).headers_out, change);
             }
         }
     }
@@ -76,15 +74,33 @@ impl ApExchange {
         injection::panic_at("output");
         let bytes = if self.has_body { bytes } else { &[] };
         // SAFETY: promised to `new`; the shim is done with the bytes when it returns.
-        let status =
-            unsafe { ffi::plua_pass(self.r.as_ptr(), bytes.as_ptr().cast(), bytes.len() as ffi::apr_size_t, tail) };
-        match status {
-            SENT => Ok(()),
-            // APR's numbers of system errors are the system's own; it has others above, and httpd's filters below.
-            1..APR_OWN => Err(io::Error::from_raw_os_error(status)),
-            _ => Err(io::Error::other(format!("httpd's filters refused it ({status})"))),
+        outcome(unsafe { ffi::plua_pass(self.r.as_ptr(), bytes.as_ptr().cast(), bytes.len() as ffi::apr_size_t, tail) })
+    }
+}
+
+/// What httpd's filters say.
+fn outcome(status: ffi::apr_status_t) -> io::Result<()> {
+    match status {
+        SENT => Ok(()),
+        // APR's numbers of system errors are the system's own; it has others above, and httpd's filters below.
+        1..APR_OWN => Err(io::Error::from_raw_os_error(status)),
+        _ => Err(io::Error::other(format!("httpd's filters refused it ({status})"))),
+    }
+}
+
+/// What filters that compress put behind a page's tag, before its last quote: mod_deflate, mod_brotli and others.
+const TAG_SUFFIXES: &[&[u8]] = &[b"-gzip", b"-br", b"-gunzip", b"-zstd"];
+
+/// A list of tags with, for each that a filter has changed, the page's own; none if there is no such tag.
+fn with_tags_of_pages(list: &[u8]) -> Option<Vec<u8>> {
+    let mut all = list.to_vec();
+    for tag in list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        let Some(rest) = tag.strip_suffix(b"\"") else { continue };
+        for own in TAG_SUFFIXES.iter().filter_map(|suffix| rest.strip_suffix(*suffix)) {
+            all.extend([b", ", own, b"\""].concat());
         }
     }
+    (all.len() > list.len()).then_some(all)
 }
 
 impl Exchange for ApExchange {
@@ -95,7 +111,8 @@ impl Exchange for ApExchange {
         Request {
             method: text(r.method),
             uri: text(r.uri),
-            unparsed_uri: text(r.unparsed_uri),
+            // SAFETY: requests that httpd makes of others point to those, which live as long.
+            unparsed_uri: text(unsafe { first(r) }.unparsed_uri),
             line: text(r.the_request),
             path_info: text(r.path_info),
             query: (!r.args.is_null()).then(|| text(r.args)),
@@ -144,9 +161,55 @@ impl Exchange for ApExchange {
 
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
         self.take_head(head);
+        if head.status == NOT_MODIFIED {
+            // mod_deflate gives a response that has ended without a byte the page's tag, and not the one it made of it.
+            self.flush()?;
+        }
         // httpd's own filter sees the end with the body, and so sets Content-Length. A HEAD request takes this way too:
         // httpd drops the body itself, after the filters that change the length.
         self.pass(body, ffi::PLUA_END)
+    }
+
+    fn respond_file(&mut self, head: &Head, file: File, size: u64) -> io::Result<()> {
+        self.take_head(head);
+        if !self.has_body {
+            return self.pass(&[], ffi::PLUA_END);
+        }
+        // SAFETY: promised to `new`; the shim makes a descriptor of its own.
+        outcome(unsafe { ffi::plua_pass_file(self.r.as_ptr(), file.as_raw_fd(), size as ffi::apr_off_t) })
+    }
+
+    fn tag_of(&mut self, path: &Path, facts: &Metadata) -> Option<Vec<u8>> {
+        let r = self.r.as_ptr();
+        let modified = facts.mtime() * 1_000_000 + facts.mtime_nsec() / 1000;
+        // SAFETY: promised to `new`; the path is copied into the request's pool, and so is the tag.
+        let tag = unsafe {
+            let path = pool::copy((*r).pool, path.as_os_str().as_bytes());
+            bytes(ffi::plua_tag_of(r, path, facts.size() as _, modified, facts.ino() as _))
+        };
+        (!tag.is_empty()).then(|| tag.to_vec())
+    }
+
+    fn condition(&mut self, head: &Head) -> Option<u16> {
+        let r = self.r.as_ptr();
+        let (mut if_match, mut if_none_match) = (None, None);
+        self.headers(&mut |name, value| {
+            if name.eq_ignore_ascii_case(b"If-Match") {
+                if_match = if_match.take().or_else(|| with_tags_of_pages(value));
+            } else if name.eq_ignore_ascii_case(b"If-None-Match") {
+                if_none_match = if_none_match.take().or_else(|| with_tags_of_pages(value));
+            }
+        });
+        // SAFETY: promised to `new`; texts go into the request's pool.
+        let status = unsafe {
+            let text = |text: Option<&[u8]>| match text {
+                Some(text) => pool::copy((*r).pool, text).cast_const(),
+                None => ptr::null(),
+            };
+            let (tag, modified) = (text(head.header("ETag")), text(head.header("Last-Modified")));
+            ffi::plua_condition(r, tag, modified, text(if_match.as_deref()), text(if_none_match.as_deref()))
+        };
+        u16::try_from(status).ok().filter(|status| *status != 0)
     }
 
     fn send_head(&mut self, head: &Head) -> io::Result<()> {
@@ -160,6 +223,11 @@ impl Exchange for ApExchange {
 
     fn flush(&mut self) -> io::Result<()> {
         self.pass(&[], ffi::PLUA_FLUSH)
+    }
+
+    fn client_is_gone(&mut self) -> bool {
+        // SAFETY: promised to `new`.
+        unsafe { ffi::plua_client_is_gone(self.r.as_ptr()) != 0 }
     }
 
     fn is_inside_another(&self) -> bool {
@@ -191,6 +259,40 @@ impl Exchange for ApExchange {
     }
 }
 
+/// The request as the client sent it, of which httpd has made this one: by redirecting it internally, or for a part of it.
+///
+/// # Safety
+/// `r` is live, and so are those that it points to.
+unsafe fn first(mut r: &ffi::request_rec) -> &ffi::request_rec {
+    // SAFETY: the caller's promise; these are null or requests.
+    while let Some(before) = unsafe { r.prev.as_ref().or(r.main.as_ref()) } {
+        r = before;
+    }
+    r
+}
+
+/// The `Content-Type` of a head, with its charset: in the pool of `r`, or a constant for that of most pages.
+///
+/// # Safety
+/// `r` is a live request of the calling thread.
+unsafe fn content_type(r: *mut ffi::request_rec, head: &Head) -> *const c_char {
+    // SAFETY: the caller's promise.
+    let (pool, httpd_adds) = unsafe { ((*r).pool, || ffi::plua_has_default_charset(r) != 0) };
+    let full = match &head.charset {
+        Charset::Named(name) => head.content_type_in(name),
+        Charset::Unnamed => {
+            // SAFETY: the caller's promise.
+            unsafe { ffi::plua_suppress_charset(r) };
+            Cow::Borrowed(&*head.content_type)
+        }
+        Charset::OfServer if httpd_adds() => Cow::Borrowed(&*head.content_type),
+        Charset::OfServer if *head.content_type == *HTML => return c"text/html; charset=UTF-8".as_ptr(),
+        Charset::OfServer => head.content_type_in("UTF-8"),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { pool::copy(pool, &full) }
+}
+
 /// Gives `r` the status line of `status`: without one, httpd answers 500 in place of a status it has no text for.
 ///
 /// # Safety
@@ -200,17 +302,45 @@ pub(crate) unsafe fn name_status(r: *mut ffi::request_rec, status: c_int) {
     unsafe { (*r).status_line = ffi::ap_get_status_line_ex((*r).pool, status) }
 }
 
-/// Gives the page that httpd makes for a failed request these headers.
+/// Makes these changes to the headers of the page that httpd makes for a failed request.
 ///
 /// # Safety
 /// `r` is a live request of the calling thread.
-pub(crate) unsafe fn set_error_headers(r: *mut ffi::request_rec, headers: &[(&str, Vec<u8>)]) {
-    for (name, value) in headers {
+pub(crate) unsafe fn set_error_headers(r: *mut ffi::request_rec, headers: &[HeaderChange]) {
+    for change in headers {
+        let (HeaderChange::Set(name, _) | HeaderChange::Add(name, _) | HeaderChange::Remove(name)) = change;
         // SAFETY: the caller vouches for the request; texts go into its pool.
         unsafe {
             // httpd looks for the place a redirect goes to among the headers it otherwise drops (ap_die).
-            let table = if *name == "Location" { (*r).headers_out } else { (*r).err_headers_out };
-            ffi::apr_table_setn(table, pool::copy((*r).pool, name.as_bytes()), pool::copy((*r).pool, value));
+            let is_place = name.eq_ignore_ascii_case(b"Location");
+            apply(r, if is_place { (*r).headers_out } else { (*r).err_headers_out }, change);
+        }
+    }
+}
+
+/// Makes a change to a table of headers. No other value of the name is left when it sets or removes one: not in the table of
+/// headers either that httpd gives to errors as well.
+///
+/// # Safety
+/// `r` is a live request of the calling thread, and `table` one of its own.
+unsafe fn apply(r: *mut ffi::request_rec, table: *mut ffi::apr_table_t, change: &HeaderChange) {
+    // SAFETY: the caller's promise; texts go into the request's pool.
+    unsafe {
+        let pool = (*r).pool;
+        match change {
+            HeaderChange::Add(name, value) => {
+                ffi::apr_table_addn(table, pool::copy(pool, name), pool::copy(pool, value))
+            }
+            HeaderChange::Set(name, value) => {
+                let name = pool::copy(pool, name);
+                ffi::apr_table_unset((*r).err_headers_out, name);
+                ffi::apr_table_setn(table, name, pool::copy(pool, value));
+            }
+            HeaderChange::Remove(name) => {
+                let name = pool::copy(pool, name);
+                ffi::apr_table_unset((*r).err_headers_out, name);
+                ffi::apr_table_unset(table, name);
+            }
         }
     }
 }

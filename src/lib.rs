@@ -5,6 +5,7 @@ mod directives;
 mod entry;
 mod exchange;
 mod ffi;
+mod names;
 mod pool;
 
 use std::ffi::c_int;

@@ -7,11 +7,12 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::traffic::under_load;
-use common::{Connection, Server, httpd};
+use common::{Connection, Mpm, Server, httpd};
 
 /// How many clients leave at each point.
 const LEAVING: usize = 25;
@@ -202,5 +203,106 @@ fn slow_clients_hold_a_state_only_while_a_page_reads_from_them_or_sends_to_them(
             assert_eq!(rest.len(), 10_000_000 - 10);
         }
         assert_eq!(free_states(server), STATES);
+    });
+}
+
+/// Works until its visitor has gone or it is told to stop, and leaves word of which it was.
+const WORK: &str = "<? flush() local function leave(word) local f = io.open('word', 'w') f:write(word) f:close() end \
+    io.open('started', 'w'):close() \
+    for i = 1, 3000 do if plua.clientGone() then return leave('gone') end \
+      if io.open('stop') then leave('there') echo('done') return end sleep(0.01) end leave('never told') ?>";
+
+/// What the page says after `visit`, which begins before it and may end or leave the visitor.
+fn word_of_work(server: &Server, visit: impl FnOnce(&dyn Fn(&str))) -> String {
+    let folder = server.docroot();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let wait_for = |name: &str| {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !folder.join(name).exists() {
+            assert!(Instant::now() < end, "{name} never came");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    visit(&wait_for);
+    wait_for("word");
+    let mut word = String::new();
+    while word.is_empty() {
+        word = fs::read_to_string(folder.join("word")).unwrap();
+    }
+    for name in ["started", "word", "stop"] {
+        let _ = fs::remove_file(folder.join(name));
+    }
+    word
+}
+
+#[test]
+fn a_page_can_ask_whether_its_visitor_is_still_there() {
+    for mpm in [Mpm::Event, Mpm::Prefork] {
+        httpd().mpm(mpm).children(1, 3).pages(&[("work.plua", WORK), ("next.plua", "next")]).run(|server| {
+            let gone = word_of_work(server, |wait_for| {
+                let mut connection = server.connect();
+                connection.send(&get("/work.plua"));
+                wait_for("started");
+                drop(connection);
+            });
+            assert_eq!(gone, "gone", "{mpm:?}");
+            // What comes meanwhile, a next request or a body that is not read, is no sign of that, and hides none.
+            for then_leaves in [false, true] {
+                let word = word_of_work(server, |wait_for| {
+                    let mut connection = server.connect();
+                    connection.send(b"POST /work.plua HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody");
+                    connection.send(&get("/next.plua"));
+                    wait_for("started");
+                    if then_leaves {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                    server.put("stop", "");
+                    assert_eq!(connection.response("POST").text(), "done");
+                    assert_eq!(connection.response("GET").text(), "next");
+                });
+                assert_eq!(word, if then_leaves { "gone" } else { "there" }, "{mpm:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn visitors_who_leave_are_noticed_over_tls_and_http2_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
+        .args(["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "certificate.pem"])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let lines = format!(
+        "LogLevel info ssl:error\nProtocols h2 h2c http/1.1\n<VirtualHost *:${{PORT2}}>\nServerName localhost\nSSLEngine On\n\
+         SSLCertificateFile {0}/certificate.pem\nSSLCertificateKeyFile {0}/key.pem\n</VirtualHost>",
+        folder.path().display()
+    );
+    let setup = httpd().module("ssl").module("http2").further_ports(1).lines(&lines).pages(&[("work.plua", WORK)]);
+    setup.run(|server| {
+        let secure = format!("https://127.0.0.1:{}/work.plua", server.httpd().ports()[1]);
+        let plain = server.url("/work.plua");
+        let ways = [("--http1.1", &secure), ("--http2", &secure), ("--http2-prior-knowledge", &plain)];
+        for (version, url) in ways {
+            for leaves in [true, false] {
+                let word = word_of_work(server, |wait_for| {
+                    let mut curl = Command::new("curl");
+                    let mut curl = curl.args(["-skN", version, url]).stdout(Stdio::null()).spawn().unwrap();
+                    wait_for("started");
+                    if leaves {
+                        curl.kill().unwrap();
+                    } else {
+                        thread::sleep(Duration::from_millis(100));
+                        server.put("stop", "");
+                    }
+                    curl.wait().unwrap();
+                });
+                assert_eq!(word, if leaves { "gone" } else { "there" }, "{version} {url}");
+            }
+        }
     });
 }

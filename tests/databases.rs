@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::{Server, httpd, with_httpd};
 use database_servers::{DatabaseServer, MariaDb, PostgreSql};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Writes a page that opens `db` and runs `code`.
 fn put(server: &Server, name: &str, driver: &str, parameters: &str, code: &str) {
@@ -303,6 +305,7 @@ fn postgresql_serves_pages() {
     is_missed_by_no_request("pgsql", &mut database);
     with_mod_dbd("pgsql", &database.parameters());
     ends_in_time("pgsql", &database, "SELECT pg_sleep(100)", "SELECT pg_terminate_backend(pg_backend_pid())");
+    keeps_no_server_from_stopping("pgsql", &database.parameters(), "SELECT pg_sleep(100)");
 }
 
 #[test]
@@ -327,6 +330,25 @@ fn mariadb_serves_pages() {
     is_missed_by_no_request("mysql", &mut database);
     with_mod_dbd("mysql", &database.parameters());
     ends_in_time("mysql", &database, "SELECT sleep(100)", "KILL CONNECTION_ID()");
+    keeps_no_server_from_stopping("mysql", &database.parameters(), "SELECT sleep(100)");
+}
+
+/// A page that waits in a statement ends with the server, with and without a time limit of its own.
+fn keeps_no_server_from_stopping(driver: &str, parameters: &str, waiting: &str) {
+    for lines in ["", "pLuaTimeout 50"] {
+        with_httpd(lines, &[], |server| {
+            put(server, "wait.plua", driver, parameters, &format!("?>waits<? flush() db:query('{waiting}')"));
+            let mut connection = server.connect();
+            connection.send(b"GET /wait.plua HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            connection.until(b"waits\r\n");
+            let begun = Instant::now();
+            kill(Pid::from_raw(i32::try_from(server.httpd().pid()).unwrap()), Signal::SIGTERM).unwrap();
+            while server.httpd().is_running() {
+                assert!(begun.elapsed() < Duration::from_secs(3), "{driver} {lines}");
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+    }
 }
 
 /// A statement that waits in the database's server ends with its page; the handle is gone then, and another one works.

@@ -8,8 +8,8 @@ use std::thread;
 
 use common::{httpd, with_httpd};
 
-/// The lines before those of a test: `AddHandler` and `DirectoryIndex`.
-const LINES_BEFORE: usize = 2;
+/// The lines before those of a test: which files are pages, and `DirectoryIndex`.
+const LINES_BEFORE: usize = 4;
 
 /// Asserts that httpd refuses these lines because of line `number` of them, for this reason.
 fn assert_refused(lines: &str, number: usize, reason: &str) {
@@ -53,6 +53,8 @@ fn a_number_out_of_range_or_none_at_all_is_refused() {
 #[test]
 fn a_word_that_is_no_value_of_a_directive_is_refused() {
     for (line, reason) in [
+        ("pLuaCharset Off", "pLuaCharset: 'Off' is no charset: give a name such as UTF-8, or none"),
+        ("pLuaCharset \"UTF 8\"", "pLuaCharset: 'UTF 8' is not the name of a charset, such as UTF-8 or ISO-8859-1"),
         ("pLuaShortHand 2", "pLuaShortHand: '2' is neither On (or 1) nor Off (or 0)"),
         ("pLuaError yes", "pLuaError: 'yes' is neither On (or 1) nor Off (or 0)"),
         ("pLuaMultiDomain no", "pLuaMultiDomain: 'no' is neither On (or 1) nor Off (or 0)"),
@@ -182,7 +184,7 @@ const LIMITS: (&str, &str) = (
 #[test]
 fn what_is_not_given_has_its_default() {
     let pages = [LIMITS, ("short.plua", "<?= '<' ?><? echo(1) ?>"), ("raw.lua", "<?= 1 ?>"), ("bad.plua", "<? x() ?>")];
-    with_httpd("AddHandler plua .lua", &pages, |server| {
+    with_httpd("<Files *.lua>\nSetHandler plua\n</Files>", &pages, |server| {
         server.expect("bad.plua:1");
         assert_eq!(server.get("/limits.plua").text(), "50 1000 50 0 []");
         assert_eq!(server.get("/short.plua").text(), "<1");
@@ -236,7 +238,7 @@ fn inner_places_override_outer_ones_in_tags_and_escaping() {
 
 #[test]
 fn raw_extensions_add_up_from_place_to_place_and_stay_there() {
-    let lines = "AddHandler plua .aa .bb .cc .dd\npLuaRaw .aa\n\
+    let lines = "<FilesMatch \"\\.(aa|bb|cc|dd)$\">\nSetHandler plua\n</FilesMatch>\npLuaRaw .aa\n\
         <Directory ${DOCROOT}>\nAllowOverride Options\n</Directory>\n\
         <VirtualHost *:${PORT}>\nServerName one.test\npLuaRaw .bb\n\
         <Directory ${DOCROOT}/inner>\npLuaRaw .cc\n</Directory>\n</VirtualHost>\n\

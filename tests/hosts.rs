@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
@@ -123,6 +125,116 @@ fn one_visitors_session_is_never_seen_by_another_where_globals_are_the_requests_
             }
         });
     });
+}
+
+/// A host whose sites are folders by the name that is asked for, and which says what its pools do.
+fn sites(lines: &str) -> Setup {
+    let page = "<? owner = owner or getEnv().HTTP_HOST or getEnv().Host n = (n or 0) + 1 \
+        echo(owner, ' ', n, ' ', getEnv().DOCUMENT_ROOT:match('[^/]*$')) ?>";
+    let mut setup = httpd().module("vhost_alias").lines(&format!(
+        "VirtualDocumentRoot ${{DOCROOT}}/%0\nUseCanonicalName Off\npLuaStates 1\npLuaLogLevel 3\n{lines}"
+    ));
+    for name in ["a.test", "b.test", "c.test"] {
+        setup = setup.file(&format!("{name}/page.plua"), page);
+    }
+    setup
+}
+
+fn asked(server: &Server, names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| server.get_from(name, "/page.plua").text()).collect()
+}
+
+#[test]
+fn sites_by_document_root_share_no_states() {
+    sites("").run(|server| {
+        let seen = asked(server, &["a.test", "b.test", "A.test", "b.test:80", "c.test", "a.test"]);
+        assert_eq!(
+            seen,
+            [
+                "a.test 1 a.test",
+                "b.test 1 b.test",
+                "a.test 2 a.test",
+                "b.test 2 b.test",
+                "c.test 1 c.test",
+                "a.test 3 a.test"
+            ]
+        );
+        let pool = format!("at {}/b.test made, 1 states at most", server.docroot().display());
+        assert_eq!(server.error_log().matches(&pool).count(), 1, "{}", server.error_log());
+    });
+}
+
+#[test]
+fn the_site_not_asked_longest_gives_its_states_to_a_new_one() {
+    for states in ["pLuaStates 1", "pLuaStates 0"] {
+        let lines = format!("pLuaSites 2\n{states}");
+        sites(&lines).children(1, 1).run(|server| {
+            let seen = asked(server, &["a.test", "b.test", "a.test", "c.test", "a.test", "b.test"]);
+            let counts: Vec<&str> = seen.iter().map(|text| text.split(' ').nth(1).unwrap()).collect();
+            assert_eq!(counts, ["1", "1", "2", "1", "3", "1"], "{states}");
+        });
+    }
+}
+
+#[test]
+fn the_states_of_threads_are_closed_with_the_site_they_are_of() {
+    // Finalizers run when a state is closed.
+    let page = "<? local name = getEnv().DOCUMENT_ROOT .. '/closed' local function closed() io.open(name, 'w'):close() end \
+        if jit then local ffi = require('ffi') kept = ffi.gc(ffi.new('int[1]'), closed) \
+        else kept = debug.setmetatable({}, { __gc = closed }) end ?>kept";
+    sites("pLuaSites 1\npLuaStates 0").children(1, 1).file("a.test/keep.plua", page).run(|server| {
+        let folder = server.docroot().join("a.test");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(server.get_from("a.test", "/keep.plua").text(), "kept");
+        assert!(!folder.join("closed").exists());
+        assert_eq!(asked(server, &["b.test"]), ["b.test 1 b.test"]);
+        assert!(folder.join("closed").exists());
+    });
+}
+
+#[test]
+fn a_site_whose_states_are_given_away_while_a_page_runs_answers_that_page() {
+    let slow = "<? echo(getEnv().Host) flush() for i = 1, 1000 do local f = io.open('go') if f then break end sleep(0.01) end ?>, done";
+    sites("pLuaSites 1").file("a.test/slow.plua", slow).run(|server| {
+        let mut busy = server.connect();
+        busy.send(b"GET /slow.plua HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        busy.until(b"a.test\r\n");
+        assert_eq!(asked(server, &["b.test", "c.test"]), ["b.test 1 b.test", "c.test 1 c.test"]);
+        server.put("a.test/go", "");
+        busy.until(b", done\r\n0\r\n\r\n");
+        assert_eq!(asked(server, &["a.test"]), ["a.test 1 a.test"]);
+    });
+}
+
+#[test]
+fn sites_share_one_pool_where_all_hosts_do() {
+    sites("pLuaMultiDomain Off").run(|server| {
+        assert_eq!(asked(server, &["a.test", "b.test"]), ["a.test 1 a.test", "a.test 2 b.test"]);
+    });
+}
+
+#[test]
+fn any_module_that_gives_a_request_another_document_root_parts_its_states() {
+    let script = "function translate(r)\n  if r.uri:find('^/two/') then r:set_document_root(r.document_root .. '/two') end\n  \
+        return apache2.DECLINED\nend\n";
+    httpd()
+        .module("lua")
+        .lines("LuaHookTranslateName ${DOCROOT}/translate.lua translate early\npLuaStates 1")
+        .pages(&[("translate.lua", script), ("two/count.plua", COUNT.1), COUNT])
+        .run(|server| {
+            let seen =
+                ["/count.plua", "/two/count.plua", "/count.plua", "/two/count.plua"].map(|path| server.get(path));
+            // The root of the second is `two`, below which the path is looked for.
+            let seen = seen.map(|answer| (answer.status, answer.text()));
+            assert_eq!(seen[0], (200, "1".into()));
+            assert_eq!(seen[2], (200, "2".into()));
+            assert_eq!((seen[1].0, seen[3].0), (404, 404));
+            server.put("two/two/count.plua", COUNT.1);
+            assert_eq!(
+                ["/two/count.plua", "/count.plua", "/two/count.plua"].map(|path| server.get(path).text()),
+                ["1", "3", "2"]
+            );
+        });
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn the_table_of_directives_has_each_with_its_default_place_and_meaning_and_no_ot
                 Scope::Host => "server, host",
                 Scope::Limit => "anywhere, to tighten",
                 Scope::Directory => "anywhere",
+                Scope::Guard => "anywhere, in .htaccess only Off",
             };
             let (name, help) = (directive.name.to_str().unwrap(), directive.help.to_str().unwrap());
             format!("| {name} | {} | {place} | {help} |", directive.default)

@@ -184,7 +184,7 @@ fn what_takes_the_place_of_a_page_is_refused_without_waiting() {
 
 /// The lines of a configuration, with the ones that differ.
 fn configuration(lines: &str) -> String {
-    format!("AddHandler plua .plua .raw\n{lines}\n")
+    format!("<FilesMatch \"\\.(plua|raw)$\">\nSetHandler plua\n</FilesMatch>\n{lines}\n")
 }
 
 fn a_graceful_restart_loses_no_request(mpm: Mpm, processes: u32) {
@@ -195,7 +195,7 @@ fn a_graceful_restart_loses_no_request(mpm: Mpm, processes: u32) {
         ("fault.plua", "<?lua error('shown') ?>"),
         ("script.raw", "echo(2)"),
     ];
-    let setup = httpd().mpm(mpm).children(processes, 10).lines("AddHandler plua .raw").pages(pages);
+    let setup = httpd().mpm(mpm).children(processes, 10).lines("<Files *.raw>\nSetHandler plua\n</Files>").pages(pages);
     setup.run(|server| {
         server.expect("shown at ");
         let done = AtomicBool::new(false);

@@ -31,7 +31,7 @@ fn a_page_is_one_response_with_its_length_and_type() {
         let answer = server.get("/hello.plua");
         assert_eq!((answer.status, answer.reason.as_str(), answer.text().as_str()), (200, "OK", "Hello world!\n"));
         assert_eq!(answer.header("Content-Length"), Some("13"));
-        assert_eq!(answer.header("Content-Type"), Some("text/html"));
+        assert_eq!(answer.header("Content-Type"), Some("text/html; charset=UTF-8"));
         assert_eq!(answer.header("Transfer-Encoding"), None);
         assert!(answer.complete);
     });

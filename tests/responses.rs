@@ -20,16 +20,85 @@ fn headers_and_status_can_be_set_after_output() {
         assert_eq!(answer.all("X-One"), ["two"]);
         assert_eq!(answer.header("X-Gone"), None);
         assert_eq!(answer.all("Content-Type"), ["text/plain; charset=utf-8"]);
-        assert_eq!(server.get("/type.plua").all("Content-Type"), ["text/css"]);
+        assert_eq!(server.get("/type.plua").all("Content-Type"), ["text/css; charset=UTF-8"]);
+    });
+}
+
+/// A page of the type that its query names.
+const TYPED: (&str, &str) = ("typed.plua", "<? setContentType(parseGet().t) ?>Zo\u{eb}");
+
+/// The `Content-Type` of a page that gives none, and of others for these types.
+fn types(server: &Server, folder: &str, given: &[&str]) -> Vec<String> {
+    let paths = given.iter().map(|given| format!("{folder}/typed.plua?t={}", given.replace(' ', "%20")));
+    let content_type = |path: String| server.get(&path).all("Content-Type").join(" and ");
+    [format!("{folder}/page.plua")].into_iter().chain(paths).map(content_type).collect()
+}
+
+const GIVEN: &[&str] = &[
+    "text/html",
+    "TEXT/plain",
+    "text/xml",
+    "text/css; charset=latin1",
+    "text/html; Charset=latin1",
+    "application/json",
+    "image/png",
+    "application/xml",
+];
+
+#[test]
+fn text_whose_page_names_no_charset_is_utf_8_and_other_types_stay_as_they_are() {
+    let lines = "AddType text/plain .plua";
+    with_httpd(lines, &[("page.plua", "Zo\u{eb}"), TYPED, ("flushed.plua", "a<? flush() ?>b")], |server| {
+        assert_eq!(
+            types(server, "", GIVEN),
+            [
+                "text/html; charset=UTF-8",
+                "text/html; charset=UTF-8",
+                "TEXT/plain; charset=UTF-8",
+                "text/xml; charset=UTF-8",
+                "text/css; charset=latin1",
+                "text/html; Charset=latin1",
+                "application/json",
+                "image/png",
+                "application/xml",
+            ]
+        );
+        assert_eq!(server.get("/flushed.plua").all("Content-Type"), ["text/html; charset=UTF-8"]);
+        assert_eq!(server.get("/page.plua").body, "Zo\u{eb}".as_bytes());
     });
 }
 
 #[test]
-fn a_charset_of_httpds_is_added_to_a_type_without_one() {
-    let pages = [("page.plua", ""), ("own.plua", "<? setContentType('text/html; charset=latin1') ?>")];
-    with_httpd("AddDefaultCharset utf-8\nAddType text/plain .plua", &pages, |server| {
-        assert_eq!(server.get("/page.plua").all("Content-Type"), ["text/html; charset=utf-8"]);
-        assert_eq!(server.get("/own.plua").all("Content-Type"), ["text/html; charset=latin1"]);
+fn the_charset_is_plua_charset_or_else_httpds_or_else_utf_8() {
+    let pages = [("page.plua", ""), TYPED];
+    let pages: Vec<(String, &str)> = ["", "httpd/", "off/", "own/", "none/", "both/", "inner/httpd/"]
+        .iter()
+        .flat_map(|folder| pages.map(|(name, page)| (format!("{folder}{name}"), page)))
+        .collect();
+    let pages: Vec<(&str, &str)> = pages.iter().map(|(name, page)| (name.as_str(), *page)).collect();
+    let folder = |name: &str, lines: &str| format!("<Directory ${{DOCROOT}}/{name}>\n{lines}\n</Directory>\n");
+    let lines = folder("httpd", "AddDefaultCharset iso-8859-15")
+        + &folder("off", "AddDefaultCharset Off")
+        + &folder("own", "pLuaCharset KOI8-R")
+        + &folder("none", "pLuaCharset None\nAddDefaultCharset iso-8859-15")
+        + &folder("both", "AddDefaultCharset iso-8859-15\npLuaCharset windows-1252")
+        + &folder("inner", "pLuaCharset none")
+        + &folder("inner/httpd", "pLuaCharset utf-8");
+    with_httpd(&lines, &pages, |server| {
+        for (folder, expected) in [
+            ("", ["text/html; charset=UTF-8", "text/css; charset=UTF-8"]),
+            // httpd gives its charset to these two types only.
+            ("/httpd", ["text/html; charset=iso-8859-15", "text/css"]),
+            ("/off", ["text/html", "text/css"]),
+            ("/own", ["text/html; charset=KOI8-R", "text/css; charset=KOI8-R"]),
+            ("/none", ["text/html", "text/css"]),
+            ("/both", ["text/html; charset=windows-1252", "text/css; charset=windows-1252"]),
+            ("/inner/httpd", ["text/html; charset=utf-8", "text/css; charset=utf-8"]),
+        ] {
+            assert_eq!(types(server, folder, &["text/css"]), expected, "{folder}");
+            assert_eq!(types(server, folder, &["text/html; charset=own"])[1], "text/html; charset=own", "{folder}");
+            assert_eq!(types(server, folder, &["application/json"])[1], "application/json", "{folder}");
+        }
     });
 }
 
@@ -105,14 +174,17 @@ fn a_status_without_body_has_none_and_the_connection_goes_on() {
 fn http_error_hands_over_to_httpds_page() {
     let lines = "ErrorDocument 404 \"nothing here\"\nErrorDocument 410 /gone.plua";
     let pages = [
-        ("page.plua", "half<? header('X-Own', 'lost') httpError(tonumber(parseGet().status)) ?>page"),
+        ("page.plua", "half<? header('X-Own', 'kept') httpError(tonumber(parseGet().status)) ?>page"),
         ("gone.plua", "gone: <?= getEnv().REDIRECT_STATUS ?>"),
         ("away.plua", "<? header('Location', '/there?a=b') httpError(302) ?>"),
         ("move.plua", "<? header('Location', 'http://example.org/') setReturnCode(302) ?>own"),
     ];
     with_httpd(lines, &pages, |server| {
         let answer = server.get("/page.plua?status=404");
-        assert_eq!((answer.status, answer.text().as_str(), answer.header("X-Own")), (404, "nothing here", None));
+        assert_eq!(
+            (answer.status, answer.text().as_str(), answer.header("X-Own")),
+            (404, "nothing here", Some("kept"))
+        );
         let answer = server.get("/page.plua?status=410");
         assert_eq!((answer.status, answer.text().as_str()), (410, "gone: 410"));
         let answer = server.get("/page.plua?status=403");
@@ -130,6 +202,69 @@ fn http_error_hands_over_to_httpds_page() {
             let answer = server.get(&format!("/page.plua?status={status}"));
             assert_eq!(answer.status, 500, "{status}");
         }
+    });
+}
+
+/// A page that sets what clients need of an error, and what was of the body it does not send.
+const REFUSING: &str = "unsent<? header('WWW-Authenticate', 'Bearer realm=\"a\"') header('WWW-Authenticate', 'Basic realm=\"b\"', true) \
+    header('Retry-After', 30) header('Allow', 'GET, HEAD') header('Access-Control-Allow-Origin', '*') \
+    header('Cache-Control', 'no-store') setCookie('a', '1') setCookie('b', '2') header('X-Gone', '1') header('X-Gone', nil) \
+    setContentType('application/pdf') header('Content-Encoding', 'gzip') header('Content-Disposition', 'attachment') \
+    header('Content-Language', 'fr') header('ETag', '\"x\"') header('Last-Modified', 'Sun, 06 Nov 1994 08:49:37 GMT') \
+    header('Content-Length', 99) httpError(tonumber(parseGet().status)) ?>";
+
+#[test]
+fn http_error_keeps_the_headers_that_the_page_has_set_but_those_of_its_body() {
+    let pages = [("page.plua", REFUSING), ("error.plua", "own <? header('Cache-Control', 'private') ?>")];
+    let lines = "ErrorDocument 410 /error.plua\nErrorDocument 429 \"text 429\"";
+    with_httpd(lines, &pages, |server| {
+        for (status, text) in [
+            (401, "Unauthorized"),
+            (403, "Forbidden"),
+            (405, "Not Allowed"),
+            (410, "own"),
+            (418, "<h1>"),
+            (429, "text 429"),
+            (503, "Service Unavailable"),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let answer = server.request(method, &format!("/page.plua?status={status}"), &[], b"");
+                assert_eq!(answer.status, status, "{answer:?}");
+                assert!(method == "HEAD" || answer.text().contains(text), "{answer:?}");
+                assert!(!answer.text().contains("unsent"), "{answer:?}");
+                assert_eq!(
+                    answer.all("WWW-Authenticate"),
+                    ["Bearer realm=\"a\"", "Basic realm=\"b\""],
+                    "{status} {method}"
+                );
+                assert_eq!(answer.all("Retry-After"), ["30"], "{status} {method}");
+                assert_eq!(answer.all("Allow"), ["GET, HEAD"], "{status} {method}");
+                assert_eq!(answer.all("Access-Control-Allow-Origin"), ["*"], "{status} {method}");
+                // A page of its own for the error replaces what it sets itself.
+                assert_eq!(
+                    answer.all("Cache-Control"),
+                    [if status == 410 { "private" } else { "no-store" }],
+                    "{status}"
+                );
+                assert_eq!(answer.all("Set-Cookie").len(), 2, "{answer:?}");
+                assert!(answer.header("Content-Type").unwrap().starts_with("text/html"), "{answer:?}");
+                for of_body in
+                    ["Content-Encoding", "Content-Disposition", "Content-Language", "ETag", "Last-Modified", "X-Gone"]
+                {
+                    assert_eq!(answer.header(of_body), None, "{status} {method}");
+                }
+                assert_ne!(answer.header("Content-Length"), Some("99"));
+            }
+        }
+    });
+}
+
+#[test]
+fn an_unfulfilled_condition_keeps_the_headers_that_the_page_has_set() {
+    let page = "<? header('ETag', '\"x\"') header('Vary', 'Cookie') setCookie('a', '1') ?>page";
+    with_httpd("", &[("page.plua", page)], |server| {
+        let answer = server.request("GET", "/page.plua", &[("If-Match", "\"y\"")], b"");
+        assert_eq!((answer.status, answer.header("Vary"), answer.all("Set-Cookie").len()), (412, Some("Cookie"), 1));
     });
 }
 
@@ -168,7 +303,7 @@ fn a_failed_page_is_a_500_whose_report_visitor_and_log_share() {
     let page = "<p>half</p>\n<?\nlocal t = nil\nheader('X-Own', 'lost')\nt.x = '<b>' ?>";
     with_httpd("", &[("sub/page.plua", page), ("syntax.plua", "one\n<? if ?>")], |server| {
         let answer = server.get("/sub/page.plua");
-        assert_eq!((answer.status, answer.header("Content-Type")), (500, Some("text/html; charset=utf-8")));
+        assert_eq!((answer.status, answer.header("Content-Type")), (500, Some("text/html; charset=UTF-8")));
         let text = answer.text();
         let place = format!("{}/sub/page.plua:<strong>5</strong>", server.docroot().display());
         assert!(text.contains("Run-time error") && text.contains(&place) && text.contains("&lt;b&gt;"), "{text}");
@@ -266,7 +401,7 @@ fn a_large_page_comes_whole() {
 
 #[test]
 fn date_and_server_are_httpds_to_say() {
-    let page = "<? header('Date', 'never') header('Server', 'mine') header('Content-Length', '1') ?>body";
+    let page = "<? header('Date', 'never') header('Server', 'mine') header('Content-Length', '4') ?>body";
     with_httpd("", &[("page.plua", page)], |server| {
         let answer = server.get("/page.plua");
         assert_eq!((answer.text().as_str(), answer.all("Content-Length").len()), ("body", 1));

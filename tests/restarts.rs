@@ -197,7 +197,7 @@ fn ask_for_graceful(server: &mut Server) -> (bool, String) {
 
 #[test]
 fn a_wrong_configuration_is_refused_at_the_reload_and_the_old_one_goes_on() {
-    const LINES: &str = "AddHandler plua .plua\n";
+    const LINES: &str = "<Files *.plua>\nSetHandler plua\n</Files>\n";
     httpd().children(2, 10).pages(PAGES).pages(&[("tags.plua", "<?= 1 ?>")]).run(|server| {
         let before = server.httpd().children();
         let parent = server.httpd().pid();
@@ -233,5 +233,90 @@ fn a_wrong_configuration_is_refused_at_the_reload_and_the_old_one_goes_on() {
         });
         tally.tell("wrong configurations at the reload");
         assert_eq!((tally.wrong, tally.lost, tally.sent), (0, 0, tally.answered), "{tally}");
+    });
+}
+
+/// Pages that go on for longer than a server may take to stop, each after it has said that it runs.
+const LONG: &[(&str, &str)] = &[
+    ("loop.plua", "runs<? flush() while true do end ?>"),
+    ("caught.plua", "runs<? flush() while true do pcall(function() while true do end end) end ?>"),
+    ("coroutine.plua", "runs<? flush() while true do coroutine.wrap(function() for i = 1, 1e6 do end end)() end ?>"),
+    ("sleep.plua", "runs<? flush() sleep(60) ?>"),
+    ("command.plua", "runs<? flush() os.execute('sleep 60') ?>"),
+    ("reading.plua", "runs<? flush() io.popen('sleep 60'):read('*a') ?>"),
+    ("pipe.plua", "runs<? flush() io.open('fifo'):read('*a') ?>"),
+    ("body.plua", "runs<? flush() getRequestBody() ?>"),
+    ("sending.plua", "runs<? flush() local x = ('x'):rep(1e6) while true do echo(x) flush() end ?>"),
+];
+
+/// A server whose threads all are in such pages, asked by clients that wait.
+fn with_long_pages(mpm: Mpm, lines: &str, then: impl Fn(&mut Server)) {
+    httpd().mpm(mpm).children(1, 12).lines(lines).pages(LONG).pages(PAGES).run(|server| {
+        // Nobody writes to it.
+        nix::unistd::mkfifo(&server.docroot().join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+        server.tolerate("AH00045: child process");
+        let asked: Vec<_> = LONG
+            .iter()
+            .map(|(page, _)| {
+                let mut connection = server.connect();
+                connection
+                    .send(format!("POST /{page} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n").as_bytes());
+                connection.until(b"runs");
+                connection
+            })
+            .collect();
+        let begun = Instant::now();
+        then(server);
+        let took = begun.elapsed();
+        // The first of httpd's own measures against children that do not stop comes after three seconds.
+        assert!(took < Duration::from_millis(2900), "{took:?}");
+        drop(asked);
+        let log = server.error_log();
+        assert!(!log.contains("AH00045"), "{log}");
+        assert!(log.contains("[plua:notice]") && log.contains("Server stop: The server stops"), "{log}");
+    });
+}
+
+/// With and without limits of the pages' own.
+const LIMITS: [&str; 2] = ["", "pLuaTimeout 50\npLuaMemoryLimit 100000\npLuaOutputLimit 1000000000"];
+
+#[test]
+fn a_hard_restart_waits_for_no_page() {
+    for mpm in [Mpm::Event, Mpm::Worker] {
+        for lines in LIMITS {
+            with_long_pages(mpm, lines, |server| {
+                server.httpd().restart().unwrap();
+                assert_eq!(server.get("/steady.plua?q=1").text(), "steady 1");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_stop_waits_for_no_page() {
+    for mpm in [Mpm::Event, Mpm::Worker] {
+        for lines in LIMITS {
+            with_long_pages(mpm, lines, |server| {
+                kill(pid(server.httpd().pid()), Signal::SIGTERM).unwrap();
+                let end = Instant::now() + Duration::from_secs(15);
+                while server.httpd().is_running() && Instant::now() < end {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_graceful_restart_lets_pages_go_on() {
+    let slow = "runs<? flush() for i = 1, 1000 do local f = io.open('go') if f then f:close() break end sleep(0.01) end ?>, done";
+    httpd().pages(&[("slow.plua", slow)]).pages(PAGES).run(|server| {
+        let mut connection = server.connect();
+        connection.send(b"GET /slow.plua HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        connection.until(b"runs\r\n");
+        server.httpd().graceful().unwrap();
+        assert_eq!(server.get("/steady.plua?q=1").text(), "steady 1");
+        server.put("go", "");
+        connection.until(b", done\r\n0\r\n\r\n");
     });
 }

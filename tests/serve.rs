@@ -101,6 +101,12 @@ fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
     fs::write(&page, "edited").unwrap();
     assert_eq!(served.get("/"), (200, "edited".into()));
 
+    // What is a page is what the installed configuration says.
+    let picture = dir.join("photo.plua.jpg");
+    fs::write(&picture, "<?= 1 ?>").unwrap();
+    assert_eq!(served.get("/photo.plua.jpg"), (200, "<?= 1 ?>".into()));
+    fs::remove_file(picture).unwrap();
+
     fs::write(&page, "good\n<? error('for the author') ?>").unwrap();
     let (status, shown) = served.get("/");
     assert!(status == 500 && shown.contains("for the author"), "{status} {shown}");

@@ -1,5 +1,6 @@
 //! A request made on the command line, answered on the terminal.
 
+use std::fs::File;
 use std::io::{self, Read, Write, stderr, stdin, stdout};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use plua::exchange::{Exchange, Head, HeaderChange, Level, Request};
+use plua::exchange::{Charset, Exchange, Head, HeaderChange, Level, Request};
 use plua::report::Report;
 
 /// What the command line says of the request.
@@ -21,6 +22,9 @@ pub(crate) struct Asked {
     /// Whether status and headers of the response are shown.
     pub(crate) show_head: bool,
 }
+
+/// Name and value of a header.
+type Header<'a> = (&'a [u8], &'a [u8]);
 
 /// How it ended.
 #[derive(Default)]
@@ -69,17 +73,14 @@ impl TerminalExchange {
             return Ok(());
         }
         let length = length.map(|length| length.to_string());
-        let mut headers = vec![(&b"Content-Type"[..], &*head.content_type)];
+        let content_type = match &head.charset {
+            Charset::OfServer => head.content_type_in("UTF-8"),
+            Charset::Named(name) => head.content_type_in(name),
+            Charset::Unnamed => head.content_type[..].into(),
+        };
+        let mut headers = vec![(&b"Content-Type"[..], &*content_type)];
         headers.extend(length.iter().map(|length| (&b"Content-Length"[..], length.as_bytes())));
-        for change in &head.headers {
-            if let HeaderChange::Set(name, _) | HeaderChange::Remove(name) = change {
-                headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-            }
-            if let HeaderChange::Set(name, value) | HeaderChange::Add(name, value) = change {
-                headers.push((name, value));
-            }
-        }
-        self.put(&head_bytes(head.status, headers))
+        self.put(&head_bytes(head.status, applied(headers, &head.headers)))
     }
 
     /// Writes at once: the engine buffers already.
@@ -139,6 +140,11 @@ impl Exchange for TerminalExchange {
         self.write(body)
     }
 
+    fn respond_file(&mut self, head: &Head, mut file: File, size: u64) -> io::Result<()> {
+        self.begin(head, usize::try_from(size).ok())?;
+        if self.asked.method == "HEAD" { Ok(()) } else { io::copy(&mut file, &mut stdout()).map(drop) }
+    }
+
     fn send_head(&mut self, head: &Head) -> io::Result<()> {
         self.begin(head, None)
     }
@@ -164,6 +170,19 @@ impl Exchange for TerminalExchange {
         self.ended.lock().failed = true;
         let _ = stderr().write_all(report.text().as_bytes());
     }
+}
+
+/// Headers after these changes.
+pub(crate) fn applied<'a>(mut headers: Vec<Header<'a>>, changes: &'a [HeaderChange]) -> Vec<Header<'a>> {
+    for change in changes {
+        if let HeaderChange::Set(name, _) | HeaderChange::Remove(name) = change {
+            headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        }
+        if let HeaderChange::Set(name, value) | HeaderChange::Add(name, value) = change {
+            headers.push((name, value));
+        }
+    }
+    headers
 }
 
 /// Status line and headers as HTTP writes them. The status line's text is empty, as HTTP allows.

@@ -9,7 +9,7 @@ use plua::engine::{Engine, PageFile};
 use plua::exchange::Answer;
 
 use crate::directives::{Directives, parse};
-use crate::exchange::{Asked, TerminalExchange, head_bytes};
+use crate::exchange::{Asked, TerminalExchange, applied, head_bytes};
 use crate::put;
 
 /// Run a page and write its response's body to the standard output.
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Answer::Status(status, headers) = answer {
         ended.status = status;
         if arguments.head {
-            put(&head_bytes(status, headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))))?;
+            put(&head_bytes(status, applied(Vec::new(), &headers)))?;
         }
     }
     match ended.problem.take() {

@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What httpd logs at every start and end, whatever its log level.
 const ROUTINE: &[&str] = &[" AH00489: ", " AH00492: ", " AH00094: ", " AH00491: "];
 
-/// What makes a folder of pages work; reports are shown, for only the author is looking.
-const PAGES: &str = "AddHandler plua .plua\nDirectoryIndex index.plua index.html\npLuaError 1\n";
+/// What makes a folder of pages work, as it is installed; reports are shown, for only the author is looking.
+const PAGES: &str = concat!(include_str!("../../apache-conf/plua.conf"), "pLuaError 1\n");
 
 /// Show the pages of a folder in a browser, on this machine only.
 #[derive(clap::Args)]

@@ -68,13 +68,13 @@ fn the_head_comes_first_when_asked_for() {
     let page = "<? setReturnCode(404) header('X-A', '1') header('X-A', '2', true) header('X-B', '3')
         header('x-b', '4') header('X-C', '5') header('X-C', nil) setContentType('text/plain') ?>gone";
     let folder = Folder::new(&[("page.plua", page), ("flushed.plua", "a<? flush() ?>b")]);
-    let head = "HTTP/1.1 404 \r\nContent-Type: text/plain\r\nContent-Length: 4\r\nX-A: 1\r\nX-A: 2\r\nx-b: 4\r\n\r\n";
+    let head = "HTTP/1.1 404 \r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 4\r\nX-A: 1\r\nX-A: 2\r\nx-b: 4\r\n\r\n";
     let said = folder.plua(&["run", "--head", "page.plua"]);
     assert_eq!(said.all(), (Some(0), format!("{head}gone").as_str(), ""));
     let said = folder.plua(&["run", "--head", "--method", "HEAD", "page.plua"]);
     assert_eq!(said.all(), (Some(0), head, ""));
     let said = folder.plua(&["run", "--head", "flushed.plua"]);
-    assert_eq!(said.all(), (Some(0), "HTTP/1.1 200 \r\nContent-Type: text/html\r\n\r\nab", ""));
+    assert_eq!(said.all(), (Some(0), "HTTP/1.1 200 \r\nContent-Type: text/html; charset=UTF-8\r\n\r\nab", ""));
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Body {
     /// Reads all of a request's body; one too large for memory goes to a file in `folder`.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] and [`ErrorKind::BadRequest`] for what the client did, [`ErrorKind::TimeLimit`] when it
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::BadRequest`] and [`ErrorKind::SilentClient`] for what the client did, [`ErrorKind::TimeLimit`] when it
     /// takes until the deadline, [`ErrorKind::Read`] when the file cannot be written.
     pub fn read(exchange: &mut dyn Exchange, folder: &Path, deadline: Option<Instant>) -> Result<Body, Error> {
         let mut size = 0u64;
@@ -168,7 +168,7 @@ fn refused(error: &io::Error) -> Error {
             Error::new(ErrorKind::BadRequest, "the request's body is not whole: the client left before its end")
         }
         io::ErrorKind::TimedOut => {
-            Error::new(ErrorKind::BadRequest, "the request's body is not whole: the client stopped sending it")
+            Error::new(ErrorKind::SilentClient, "the request's body is not whole: the client stopped sending it")
         }
         // httpd does not tell these apart.
         _ => Error::new(

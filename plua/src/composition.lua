@@ -58,6 +58,13 @@ local function expected(name, position, what, value)
     .. (value == nil and "no value" or type(value)) .. ")", 3)
 end
 
+-- A file that the page has sent before all other output is part of what a layout gets.
+local function held_bytes()
+  local ok, bytes = native.held_bytes()
+  if not ok then error(bytes, 0) end
+  return bytes or ""
+end
+
 local function source_of(caller) return caller and caller.source or nil end
 
 -- The files that requests have included, numbered by identity, and for each number the last request to do so. What
@@ -380,7 +387,7 @@ return {
       nested = nested + 1
       if nested > DEEPEST then error("layouts are nested more than " .. DEEPEST .. " deep", 0) end
       local body, copy, texts = layout[1], layout[2], layout[3]
-      layout, inner = nil, output.take()
+      layout, inner = nil, held_bytes() .. output.take()
       copy(for_pages(), texts)
       if copy ~= body then give_back(body, copy) end
     end

@@ -1,12 +1,13 @@
 //! What a page's deadline cuts off beside its Lua: the commands it has started, and the socket it waits for.
 
+use std::fs;
 use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// What is to be cut off of one page.
 #[derive(Default)]
@@ -82,6 +83,15 @@ impl Cutting<'_> {
 impl Drop for Cutting<'_> {
     fn drop(&mut self) {
         *self.0.socket.lock() = Socket::default();
+    }
+}
+
+/// Kills what a thread of this process has started, by its number in the system: commands too that no page has told of.
+pub fn kill_children(thread: i32) {
+    let children = fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)) {
+        // One that has ended already needs no more.
+        let _ = kill_process(child, Signal::KILL);
     }
 }
 

@@ -46,19 +46,17 @@ impl Handle {
         allow(&self.memory, kilobytes);
     }
 
-    /// Does something with the connection, no longer than until the page's deadline. Where that passes while a server
-    /// is waited for, the connection is gone.
+    /// Does something with the connection, no longer than until the page's deadline, or the end of httpd. Where that comes
+    /// while a server is waited for, the connection is gone.
     ///
     /// # Errors
     /// What `body` says, or that the connection is gone.
     pub fn with<R>(&self, body: impl FnOnce(&mut Connection) -> Result<R, String>) -> Result<R, String> {
         let mut line = self.line.lock();
         let connection = line.as_mut().map_err(|gone| (*gone).to_string())?;
-        let Some(until) = self.limit.until() else {
-            return connection.until(None, body);
-        };
+        let until = self.limit.until();
         let cutting = connection.socket()?.map(|socket| self.limit.cutoff().waiting_for(socket));
-        let done = connection.until(Some(until), body);
+        let done = connection.until(until, body);
         if cutting.is_some_and(Cutting::end) {
             connection.is_cut_off();
             *line = Err(CUT_OFF);

@@ -6,21 +6,25 @@ use std::env;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use crate::api::LARGEST_BUFFERED;
 use crate::chunk::Stamp;
 use crate::dialect::{self, Difference};
 use crate::error::{Error, ErrorKind, Frame};
-use crate::exchange::{Answer, Exchange, Head, Level};
+use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
+use crate::held_file::HeldFile;
 use crate::loader::{self, LoadError};
 use crate::own_code::OwnCode;
 use crate::pool::{HostPool, Shape};
 use crate::report::Report;
 use crate::settings::Settings;
+use crate::sites::Sites;
 use crate::state::Outcome;
 use crate::time_limit::{self, Watchdog};
-use crate::visit::{Visit, language};
+use crate::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::working_directory;
 
 /// The file a request asks for.
@@ -67,7 +71,7 @@ impl PageFile<'_> {
 /// All hosts of one process. Cheap to make; threads share it.
 #[derive(Default)]
 pub struct Engine {
-    pools: Mutex<HashMap<(String, Shape), Arc<HostPool>>>,
+    pools: Mutex<HashMap<(String, Shape), Pools>>,
     watchdog: Arc<OnceLock<Watchdog>>,
     own_code: Arc<OwnCode>,
 }
@@ -95,14 +99,26 @@ impl Engine {
             time_limit::self_check()?;
         }
         let name = if settings.multi_domain() { name.to_ascii_lowercase() } else { String::new() };
-        let pool = self
+        let Pools { own, sites } = self
             .pools
             .lock()
             .entry((name.clone(), Shape::from(settings)))
-            .or_insert_with(|| Arc::new(HostPool::new(settings, self.watchdog.clone(), self.own_code.clone())))
+            .or_insert_with(|| {
+                let (settings, watchdog, own_code) = (settings.clone(), self.watchdog.clone(), self.own_code.clone());
+                let most = settings.sites();
+                let make = move || HostPool::new(&settings, watchdog.clone(), own_code.clone());
+                Pools { own: Arc::new(make()), sites: Arc::new(Sites::new(most, make)) }
+            })
             .clone();
-        Ok(Host { name: name.into(), pool, settings: Arc::new(settings.clone()) })
+        Ok(Host { name: name.into(), pool: own, sites, settings: Arc::new(settings.clone()) })
     }
+}
+
+/// Those of hosts with one name and shape.
+#[derive(Clone)]
+struct Pools {
+    own: Arc<HostPool>,
+    sites: Arc<Sites>,
 }
 
 /// One host: its settings and its pool of states.
@@ -110,10 +126,22 @@ impl Engine {
 pub struct Host {
     name: Arc<str>,
     pool: Arc<HostPool>,
+    sites: Arc<Sites>,
     settings: Arc<Settings>,
 }
 
 impl Host {
+    /// The host for a request with a document root other than the host's own: a site, which shares no states with another
+    /// one. With `pLuaMultiDomain 0` it is the host itself.
+    #[must_use]
+    pub fn site(&self, root: &[u8]) -> Host {
+        if !self.settings.multi_domain() {
+            return self.clone();
+        }
+        let name = format!("{} at {}", self.name, String::from_utf8_lossy(root));
+        Host { name: name.into(), pool: self.sites.pool(root), ..self.clone() }
+    }
+
     /// Runs a page and answers its request.
     pub fn serve(&self, file: PageFile<'_>, mut exchange: Box<dyn Exchange>) -> Answer {
         if self.settings.limits().timeout.is_zero()
@@ -133,7 +161,7 @@ impl Host {
                 let mut headers = Vec::new();
                 if error.kind == ErrorKind::NoState {
                     let seconds = self.settings.state_wait().as_secs().max(1);
-                    headers.push(("Retry-After", seconds.to_string().into_bytes()));
+                    headers.push(HeaderChange::Set(b"Retry-After".to_vec(), seconds.to_string().into_bytes()));
                 }
                 return Answer::Status(error.kind.status(), headers);
             }
@@ -150,6 +178,12 @@ impl Host {
             working_directory::enter(&folder);
         }
         answer
+    }
+
+    /// Stops all pages that run in the engine, of other hosts too, and those that begin from here on: the server stops and
+    /// waits for none.
+    pub fn end_pages(&self) {
+        self.pool.end_pages();
     }
 
     fn log_new_state(&self, number: u64, exchange: &mut dyn Exchange) {
@@ -181,18 +215,98 @@ fn conclude(visit: &mut Visit, outcome: Outcome<'_>) -> Answer {
 }
 
 fn done(visit: &mut Visit, body: &[u8]) -> Answer {
-    let response = &visit.response;
-    if response.head_sent {
+    if let Some(status) = visit.response.failed_condition {
+        return of_server(visit, status);
+    }
+    if let (Some(status), false) = (visit.response.server_page, visit.response.head_sent) {
+        return of_server(visit, status);
+    }
+    match wrong_length(visit, body) {
+        Some(total) if total == 0 && has_no_body(visit) => visit.response.announce_length(),
+        Some(total) => {
+            let message = length_mismatch(visit.response.length.unwrap_or_default(), total);
+            return failed(visit, Error::new(ErrorKind::Runtime, message));
+        }
+        None => {}
+    }
+    let held = visit.held.take();
+    match held {
+        Some(file) if body.is_empty() && !visit.response.head_sent => return whole_file(visit, *file),
+        Some(file) if file.size() <= LARGEST_BUFFERED => match file.bytes() {
+            Ok(bytes) => return respond(visit, &[&bytes, body].concat()),
+            Err(error) => return failed(visit, Error::new(ErrorKind::Read, format!("a file cannot be sent: {error}"))),
+        },
+        held => visit.held = held,
+    }
+    if !visit.response.head_sent && visit.held.is_none() {
+        return respond(visit, body);
+    }
+    match visit.stream(body) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            failed(visit, Error::new(ErrorKind::Read, error.to_string()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            failed(visit, Error::new(ErrorKind::TimeLimit, "a file took too long to send (timed out)!"))
+        }
         // A client that is gone needs no answer.
-        let _ = visit.stream(body);
-        return Answer::Sent;
+        _ => match visit.response.failed_condition {
+            Some(status) => of_server(visit, status),
+            None => Answer::Sent,
+        },
     }
-    if let Some(status) = response.server_page {
-        let location = response.header("Location").map(|location| ("Location", location.to_vec()));
-        return Answer::Status(status, location.into_iter().collect());
+}
+
+/// The server's own page for a status, with the headers that the page has set.
+fn of_server(visit: &mut Visit, status: u16) -> Answer {
+    Answer::Status(status, visit.response.head.for_another_body())
+}
+
+/// Answers with a body that is whole, unless the request's conditions say otherwise.
+fn respond(visit: &mut Visit, body: &[u8]) -> Answer {
+    match visit.condition() {
+        Some(NOT_MODIFIED) => {
+            visit.response.head.status = NOT_MODIFIED;
+            let _ = visit.exchange.respond(&visit.response.head, &[]);
+        }
+        Some(status) => return of_server(visit, status),
+        None => _ = visit.exchange.respond(&visit.response.head, body),
     }
-    let _ = visit.exchange.respond(&visit.response.head, body);
     Answer::Sent
+}
+
+/// Answers with a file and nothing else. Its date and tag tell its version where the page says nothing of that.
+fn whole_file(visit: &mut Visit, file: HeldFile) -> Answer {
+    let Visit { exchange, response, .. } = visit;
+    let head = &mut response.head;
+    if head.status == 200 {
+        let date = file.facts.modified().ok().map(|modified| httpdate::fmt_http_date(modified.min(SystemTime::now())));
+        if let Some(date) = date.filter(|_| !head.says("Last-Modified")) {
+            head.headers.push(HeaderChange::Set(b"Last-Modified".to_vec(), date.into_bytes()));
+        }
+        if !head.says("ETag")
+            && let Some(tag) = exchange.tag_of(&file.path, &file.facts)
+        {
+            head.headers.push(HeaderChange::Set(b"ETag".to_vec(), tag));
+        }
+    }
+    if visit.condition().is_some() {
+        return respond(visit, &[]);
+    }
+    let size = file.size();
+    let _ = visit.exchange.respond_file(&visit.response.head, file.file, size);
+    Answer::Sent
+}
+
+/// How many bytes the page puts out if that is not the `Content-Length` that it gives.
+fn wrong_length(visit: &Visit, rest: &[u8]) -> Option<u64> {
+    let length = visit.response.length?;
+    let total = visit.sent + visit.held.as_ref().map_or(0, |held| held.size()) + rest.len() as u64;
+    (total != length).then_some(total)
+}
+
+/// Whether the response has none, so that the page may tell the length of the body it would have.
+fn has_no_body(visit: &Visit) -> bool {
+    matches!(visit.response.head.status, 204 | NOT_MODIFIED) || *visit.exchange.request().method == *b"HEAD"
 }
 
 /// The error with the name of its page, if it has no place that tells it.
@@ -205,19 +319,24 @@ fn named(mut error: Error, page: &Path) -> Error {
 
 fn failed(visit: &mut Visit, error: Error) -> Answer {
     let error = &named(error, &visit.path);
-    visit.exchange.report(Report(error));
+    match error.kind {
+        // No fault of the page's.
+        ErrorKind::ServerStop => visit.exchange.log(Level::Information, &Report(error).line()),
+        _ => visit.exchange.report(Report(error)),
+    }
     let response = &visit.response;
-    if response.head_sent {
+    if response.head_sent && response.failed_condition.is_none() {
         return Answer::Aborted;
     }
     let status = match response.head.status {
-        chosen if response.status_chosen && chosen >= 400 => chosen,
+        chosen if response.head.status_chosen && chosen >= 400 => chosen,
         _ => error.kind.status(),
     };
     if !visit.show_errors {
         return Answer::Status(status, Vec::new());
     }
-    let head = Head { status, content_type: Cow::Borrowed(b"text/html; charset=utf-8"), headers: Vec::new() };
+    let content_type = Cow::Borrowed(&b"text/html; charset=UTF-8"[..]);
+    let head = Head { status, status_chosen: true, content_type, charset: Charset::default(), headers: Vec::new() };
     let _ = visit.exchange.respond(&head, Report(error).html_page().as_bytes());
     Answer::Sent
 }

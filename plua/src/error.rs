@@ -26,8 +26,12 @@ pub enum ErrorKind {
     TooLarge,
     /// The request's body is broken or not whole.
     BadRequest,
+    /// The client stopped sending the request's body.
+    SilentClient,
     /// No state of the host came free in time.
     NoState,
+    /// The server stopped while the page ran.
+    ServerStop,
     /// A fault of the engine itself.
     Internal,
 }
@@ -47,7 +51,9 @@ impl ErrorKind {
             ErrorKind::DepthLimit => "Depth limit",
             ErrorKind::TooLarge => "Request too large",
             ErrorKind::BadRequest => "Bad request",
+            ErrorKind::SilentClient => "Request timeout",
             ErrorKind::NoState => "No free state",
+            ErrorKind::ServerStop => "Server stop",
             ErrorKind::Internal => "Internal error",
         }
     }
@@ -58,7 +64,8 @@ impl ErrorKind {
         match self {
             ErrorKind::TooLarge => 413,
             ErrorKind::BadRequest => 400,
-            ErrorKind::NoState => 503,
+            ErrorKind::SilentClient => 408,
+            ErrorKind::NoState | ErrorKind::ServerStop => 503,
             _ => 500,
         }
     }
@@ -73,6 +80,7 @@ impl ErrorKind {
                 | ErrorKind::OutputLimit
                 | ErrorKind::PatternLimit
                 | ErrorKind::DepthLimit
+                | ErrorKind::ServerStop
                 | ErrorKind::Internal
         )
     }

@@ -3,10 +3,15 @@
 //! Apache httpd is one such server, the command line another; the engine knows neither.
 
 use std::borrow::Cow;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::mem;
+use std::path::Path;
+use std::sync::Arc;
 
 use apr_dbd::Connection;
 
+use crate::held_file;
 use crate::report::Report;
 
 /// What a page can know of its request. All text is bytes as received: nothing here is proven UTF-8.
@@ -52,10 +57,88 @@ pub enum HeaderChange {
 pub struct Head {
     /// 200 to 599.
     pub status: u16,
-    /// The `Content-Type`, in full.
+    /// Whether the page chose that itself: one that does not leaves it to the server, which may run it for an error.
+    pub status_chosen: bool,
+    /// The `Content-Type` as the page gave it, or [`HTML`].
     pub content_type: Cow<'static, [u8]>,
+    /// The charset for that, where it names none.
+    pub charset: Charset,
     /// Everything else, in the order the page asked for it.
     pub headers: Vec<HeaderChange>,
+}
+
+/// Headers that tell of the body they are sent with (RFC 9110, section 8, and RFC 6266); `Content-Type` is not among a
+/// page's headers.
+const OF_A_BODY: [&str; 7] = [
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Location",
+    "Content-Disposition",
+    "Content-MD5",
+    "ETag",
+    "Last-Modified",
+];
+
+/// The type of a page that gives none.
+pub const HTML: &[u8] = b"text/html";
+
+/// The charset of a response whose type is text and names none. Other types name their encoding otherwise, or have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Charset {
+    /// What the server gives its own files, and UTF-8 where it says nothing of that.
+    #[default]
+    OfServer,
+    /// None.
+    Unnamed,
+    /// This one.
+    Named(Arc<str>),
+}
+
+impl Head {
+    /// The last value the page gave a header, or none if it was not given or removed again.
+    #[must_use]
+    pub fn header(&self, wanted: &str) -> Option<&[u8]> {
+        self.last_change(wanted).flatten()
+    }
+
+    /// Whether the page has given or removed a header.
+    #[must_use]
+    pub fn says(&self, wanted: &str) -> bool {
+        self.last_change(wanted).is_some()
+    }
+
+    /// The page's headers without those that tell of its own body, for a body that takes its place.
+    #[must_use]
+    pub fn for_another_body(&mut self) -> Vec<HeaderChange> {
+        let of_body = |change: &HeaderChange| {
+            let (HeaderChange::Set(name, _) | HeaderChange::Add(name, _) | HeaderChange::Remove(name)) = change;
+            OF_A_BODY.iter().any(|of_body| name.eq_ignore_ascii_case(of_body.as_bytes()))
+        };
+        let mut kept = mem::take(&mut self.headers);
+        kept.retain(|change| !of_body(change));
+        kept
+    }
+
+    fn last_change(&self, wanted: &str) -> Option<Option<&[u8]>> {
+        self.headers.iter().rev().find_map(|change| {
+            let (name, value) = match change {
+                HeaderChange::Set(name, value) | HeaderChange::Add(name, value) => (name, Some(value.as_slice())),
+                HeaderChange::Remove(name) => (name, None),
+            };
+            name.eq_ignore_ascii_case(wanted.as_bytes()).then_some(value)
+        })
+    }
+
+    /// The `Content-Type` in full, with this charset if it wants one.
+    #[must_use]
+    pub fn content_type_in(&self, charset: &str) -> Cow<'_, [u8]> {
+        let (given, wanted) = (&*self.content_type, b"charset=");
+        let has_charset = given.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted));
+        match given.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/")) && !has_charset {
+            true => [given, b"; charset=", charset.as_bytes()].concat().into(),
+            false => given.into(),
+        }
+    }
 }
 
 /// How much a log line matters.
@@ -74,16 +157,16 @@ pub enum Level {
 pub enum Answer {
     /// The response is out.
     Sent,
-    /// Nothing is out: the server makes its own page for this status (`ErrorDocument`), with these headers, such
-    /// as `Location` and `Retry-After`.
-    Status(u16, Vec<(&'static str, Vec<u8>)>),
+    /// Nothing is out: the server makes its own page for this status (`ErrorDocument`), with these changes of its headers,
+    /// such as `Location` and `Retry-After`.
+    Status(u16, Vec<HeaderChange>),
     /// Bytes were out when the page failed: the connection must close unfinished.
     Aborted,
 }
 
 /// What a server implements for one request.
 ///
-/// The engine calls [`respond`](Exchange::respond) once, or [`send_head`](Exchange::send_head) once and then
+/// The engine calls [`respond`](Exchange::respond) or [`respond_file`](Exchange::respond_file) once, or [`send_head`](Exchange::send_head) once and then
 /// [`write`](Exchange::write) as often as it needs, or none of them and answers with a [`Answer::Status`].
 pub trait Exchange: Send {
     /// What came in, without headers and body.
@@ -105,12 +188,32 @@ pub trait Exchange: Send {
     }
     /// Sends a whole response. A `HEAD` request gets the same head, with the body's length, and no body.
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()>;
-    /// Sends status and headers of a response whose length is not known.
+    /// Sends a file of that size as a whole response.
+    fn respond_file(&mut self, head: &Head, file: File, size: u64) -> io::Result<()> {
+        self.send_head(head)?;
+        held_file::pieces(file.take(size), |piece| self.write(piece)).map(drop)
+    }
+    /// A tag by which clients may know this version of a file again, in quotes.
+    fn tag_of(&mut self, path: &Path, facts: &Metadata) -> Option<Vec<u8>> {
+        let _ = (path, facts);
+        None
+    }
+    /// What the request's own conditions (`If-None-Match` and its kin) make of a response with this head: 304, 412, or none
+    /// if it is to be sent.
+    fn condition(&mut self, head: &Head) -> Option<u16> {
+        let _ = head;
+        None
+    }
+    /// Sends status and headers of a response whose length is not known, or is in them.
     fn send_head(&mut self, head: &Head) -> io::Result<()>;
     /// Sends a piece of the body; an error means the client is gone.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Pushes out what was written.
     fn flush(&mut self) -> io::Result<()>;
+    /// Whether the client has left, or sends no more on its connection, as far as that can be known without sending to it.
+    fn client_is_gone(&mut self) -> bool {
+        false
+    }
     /// Whether this request runs inside the answer of another page on the same thread, which waits for it.
     fn is_inside_another(&self) -> bool {
         false

@@ -57,6 +57,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.clientGone",
+        signature: "plua.clientGone() -> boolean",
+        help: "Whether the visitor has left, or closed its side of the connection.",
+        written: InRust(1),
+    },
+    PageFunction {
         name: "header",
         signature: "header(name, value [, append])",
         help: "Sets a response header; with append true adds one more of that name; with value nil removes it.",
@@ -65,7 +71,7 @@ pub const FUNCTIONS: &[PageFunction] = &[
     PageFunction {
         name: "setContentType",
         signature: "setContentType(type)",
-        help: "Sets the response's Content-Type; text/html otherwise.",
+        help: "Sets the response's Content-Type; text/html otherwise. Text without a charset gets that of pLuaCharset.",
         written: InRust(0),
     },
     PageFunction {
@@ -311,7 +317,7 @@ pub const FUNCTIONS: &[PageFunction] = &[
     PageFunction {
         name: "file.send",
         signature: "file.send(path) -> bytes or false",
-        help: "Puts a file into the response in this place; false if it cannot be read.",
+        help: "Puts a file into the response in this place, alone as httpd sends files; false if it cannot be read.",
         written: InLua,
     },
     PageFunction {

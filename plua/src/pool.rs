@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use crate::time_limit::Watchdog;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shape {
     states: u32,
+    sites: NonZeroUsize,
     runs: u32,
     files: usize,
     memory_limit: u32,
@@ -43,6 +44,7 @@ impl From<&Settings> for Shape {
     fn from(settings: &Settings) -> Shape {
         Shape {
             states: settings.states(),
+            sites: settings.sites(),
             runs: settings.runs(),
             files: settings.files(),
             memory_limit: settings.limits().memory,
@@ -65,6 +67,8 @@ impl From<&Settings> for Shape {
 /// write to no memory in common; the queue is for what a shelf cannot settle.
 pub struct HostPool {
     number: u64,
+    /// Goes with the pool, for those that it cannot reach.
+    alive: Arc<()>,
     settings: Settings,
     cache: Arc<ChunkCache>,
     watchdog: Arc<OnceLock<Watchdog>>,
@@ -94,6 +98,12 @@ struct Waiter {
     arrived: Condvar,
 }
 
+/// A thread's own state, and what goes with its pool.
+struct Own {
+    state: Box<State>,
+    alive: Weak<()>,
+}
+
 enum Turn {
     Take(Box<State>),
     Make,
@@ -101,7 +111,7 @@ enum Turn {
 
 thread_local! {
     /// Where `pLuaStates 0` gives each thread its own: by the pool's number.
-    static OWN: RefCell<HashMap<u64, Box<State>>> = RefCell::default();
+    static OWN: RefCell<HashMap<u64, Own>> = RefCell::default();
 }
 
 /// Processors of the machine, or what its administrator leaves of them. Asking reads files, so it is asked once.
@@ -122,6 +132,7 @@ impl HostPool {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         HostPool {
             number: next_number(),
+            alive: Arc::default(),
             settings: settings.clone(),
             cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
             watchdog,
@@ -144,7 +155,7 @@ impl HostPool {
     /// `pLuaInit` failed with.
     pub fn lend(&self, wait: Option<Duration>) -> Result<StateGuard<'_>, Error> {
         let turn = match self.settings.states() {
-            0 => OWN.with_borrow_mut(|own| own.remove(&self.number)).map_or(Turn::Make, Turn::Take),
+            0 => self.own(),
             most => self.turn(most, wait)?,
         };
         // Before a state is made, so that the right to make one comes back whatever happens.
@@ -159,6 +170,18 @@ impl HostPool {
             Turn::Make => self.make()?,
         });
         Ok(guard)
+    }
+
+    /// This thread's own. One is made only with those of closed pools gone.
+    fn own(&self) -> Turn {
+        if let Some(own) = OWN.with_borrow_mut(|own| own.remove(&self.number)) {
+            return Turn::Take(own.state);
+        }
+        let is_closed = |_: &u64, own: &mut Own| own.alive.strong_count() == 0;
+        let closed: Vec<_> = OWN.with_borrow_mut(|own| own.extract_if(is_closed).collect());
+        // What their finalizers do may come here again.
+        drop(closed);
+        Turn::Make
     }
 
     fn turn(&self, most: u32, wait: Option<Duration>) -> Result<Turn, Error> {
@@ -260,6 +283,13 @@ impl HostPool {
         Ok(Box::new(state))
     }
 
+    /// Stops the pages that run in the pools that share this one's watchdog.
+    pub fn end_pages(&self) {
+        if let Some(watchdog) = self.watchdog.get() {
+            watchdog.end_pages();
+        }
+    }
+
     /// Whether the state of that number was the first one made here.
     #[must_use]
     pub fn is_first(&self, number: u64) -> bool {
@@ -270,7 +300,7 @@ impl HostPool {
     fn give_back(&self, state: Option<Box<State>>) {
         if self.settings.states() == 0 {
             if let Some(state) = state {
-                OWN.with_borrow_mut(|own| own.insert(self.number, state));
+                OWN.with_borrow_mut(|own| own.insert(self.number, Own { state, alive: Arc::downgrade(&self.alive) }));
             }
             return;
         }

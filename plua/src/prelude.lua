@@ -328,13 +328,22 @@ end
 local function flush()
   if is_withheld() then return end
   local ok, sent = native.flush(output.contents())
-  output.sent()
+  output.sent(not ok)
   if not ok then error(sent, 2) end
   if not sent then end_page("client gone") end
 end
 
 local function send_file(path)
-  local ok, bytes = native["file.send"](path, level() > 0 or is_withheld())
+  local ok, bytes
+  if level() > 0 or is_withheld() then
+    ok, bytes = native["file.send"](path, true)
+  else
+    ok, bytes = native["file.send"](path, false, output.contents())
+    -- Before all other output it may be all of the response, which Rust sees at the end.
+    local held = ok and type(bytes) == "number" and bytes
+    output.sent(not held, held or nil)
+    if held then return held end
+  end
   if ok and bytes then
     put(bytes)
     return #bytes

@@ -5,6 +5,7 @@ mod library;
 mod limits;
 
 use std::env;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,14 +14,17 @@ pub use directive::{DIRECTIVES, Directive, Scope};
 pub use library::functions as library_functions;
 pub use limits::Limits;
 
+use crate::exchange::Charset;
 use crate::page::{Marks, Syntax};
 use crate::time_zone::Zone;
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
+    engine: Option<bool>,
     limits: limits::Given,
     states: Option<u32>,
+    sites: Option<u32>,
     runs: Option<u32>,
     files: Option<u32>,
     raw: Vec<String>,
@@ -45,6 +49,7 @@ pub struct Settings {
     revalidate: Option<Duration>,
     /// None where the place takes back what an outer one says.
     time_zone: Option<Option<Zone>>,
+    charset: Charset,
 }
 
 impl Settings {
@@ -74,8 +79,10 @@ impl Settings {
     #[must_use]
     pub fn merged(&self, inner: &Settings) -> Settings {
         Settings {
+            engine: inner.engine.or(self.engine),
             limits: self.limits.overridden(&inner.limits),
             states: inner.states.or(self.states),
+            sites: inner.sites.or(self.sites),
             runs: inner.runs.or(self.runs),
             files: inner.files.or(self.files),
             raw: union(&self.raw, &inner.raw),
@@ -98,13 +105,26 @@ impl Settings {
             request_globals: inner.request_globals.or(self.request_globals),
             revalidate: inner.revalidate.or(self.revalidate),
             time_zone: inner.time_zone.as_ref().or(self.time_zone.as_ref()).cloned(),
+            charset: if inner.charset == Charset::OfServer { &self.charset } else { &inner.charset }.clone(),
         }
+    }
+
+    /// Whether pages run in this place.
+    #[must_use]
+    pub fn engine(&self) -> bool {
+        self.engine.unwrap_or(true)
     }
 
     /// States of a host at most; 0 gives each thread its own.
     #[must_use]
     pub fn states(&self) -> u32 {
         self.states.unwrap_or(50)
+    }
+
+    /// Document roots, beside the host's own, that have states at a time.
+    #[must_use]
+    pub fn sites(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.sites.unwrap_or(100) as usize).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// Requests a state serves before it is made anew; 0 is for ever.
@@ -256,6 +276,12 @@ impl Settings {
         self.time_zone.as_ref()?.as_ref()
     }
 
+    /// The charset of text whose page names none.
+    #[must_use]
+    pub fn charset(&self) -> &Charset {
+        &self.charset
+    }
+
     /// Time for which an included file is taken to be as it was found; zero looks at it each time.
     #[must_use]
     pub fn revalidate(&self) -> Duration {
@@ -299,6 +325,7 @@ mod tests {
                         settings.request_globals(),
                         settings.sandbox(),
                         settings.revalidate(),
+                        (settings.engine(), settings.sites()),
                     )
                 )
             };

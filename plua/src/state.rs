@@ -226,9 +226,9 @@ impl State {
             // A page that waits for the answer of the one this state is for goes on in its own folder.
             let before = env::current_dir();
             working_directory::enter(path.parent().unwrap_or(Path::new("/")));
-            let timeout = settings.limits().timeout;
-            if !timeout.is_zero() {
-                self.limit.start(timeout);
+            match settings.limits().timeout {
+                Duration::ZERO => self.limit.start_unlimited(),
+                timeout => _ = self.limit.start(timeout),
             }
             let ran = self.run.call::<(bool, Value, Value)>(page);
             let stopped = self.limit.stop();
@@ -417,8 +417,9 @@ impl State {
                 }
             })?;
         self.set_limits(&limits).map_err(|error| (Outcome::Failed(error.into()), true))?;
-        if !limits.timeout.is_zero() {
-            visit.deadline = Some(self.limit.start(limits.timeout));
+        match limits.timeout.is_zero() {
+            true => self.limit.start_unlimited(),
+            false => visit.deadline = Some(self.limit.start(limits.timeout)),
         }
         Ok(page)
     }

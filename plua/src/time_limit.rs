@@ -21,14 +21,15 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
 use std::mem;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use mlua::{Lua, ffi};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
-use parking_lot::Mutex;
+use nix::unistd::gettid;
+use parking_lot::{Condvar, Mutex};
 
 use self::watchdog::Shared;
 pub use self::watchdog::Watchdog;
@@ -45,11 +46,13 @@ pub enum Reason {
     Memory = 2,
     /// It has put out more than it may.
     Output = 3,
+    /// The server stops, and waits for nobody.
+    Stop = 4,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 3] = [Reason::Time, Reason::Memory, Reason::Output];
+    pub const ALL: [Reason; 4] = [Reason::Time, Reason::Memory, Reason::Output, Reason::Stop];
 
     /// What the stopped page is told.
     #[must_use]
@@ -58,6 +61,7 @@ impl Reason {
             Reason::Time => c"The script took too long to execute (timed out)!",
             Reason::Memory => c"Memory limit reached!",
             Reason::Output => c"The page puts out more than pLuaOutputLimit allows",
+            Reason::Stop => c"The server stops",
         }
     }
 
@@ -68,12 +72,17 @@ impl Reason {
             Reason::Time => ErrorKind::TimeLimit,
             Reason::Memory => ErrorKind::MemoryLimit,
             Reason::Output => ErrorKind::OutputLimit,
+            Reason::Stop => ErrorKind::ServerStop,
         }
     }
 }
 
 const NEVER: u64 = u64::MAX;
+/// Of a page without a time limit.
+const UNLIMITED: u64 = NEVER - 1;
 const EXPIRED: u64 = 0;
+/// Of a page that must end with its server.
+const LONG_AGO: u64 = 1;
 
 /// What the system's monotonic clock says, in nanoseconds.
 fn now() -> u64 {
@@ -82,9 +91,12 @@ fn now() -> u64 {
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
-/// The clock's time of what [`now`] counts; none for [`NEVER`].
+/// The clock's time of what [`now`] counts; none for [`NEVER`] and [`UNLIMITED`].
 fn instant(time: u64) -> Option<Instant> {
-    if time == NEVER { None } else { Instant::now().checked_add(Duration::from_nanos(time.saturating_sub(now()))) }
+    match time {
+        NEVER | UNLIMITED => None,
+        _ => Instant::now().checked_add(Duration::from_nanos(time.saturating_sub(now()))),
+    }
 }
 
 /// When a page must have ended.
@@ -113,7 +125,7 @@ impl End {
 
 #[derive(Default)]
 struct Deadline {
-    /// [`NEVER`], [`EXPIRED`], or when the running page must end.
+    /// [`NEVER`], [`UNLIMITED`], [`EXPIRED`], or when the running page must end.
     ends: AtomicU64,
     /// The other limit that the page has gone over, as a [`Reason`]; 0 for none.
     over: AtomicU8,
@@ -130,11 +142,33 @@ struct Deadline {
     /// Whether the page waits in a page function written in Rust. A signal would only disturb it there: each one
     /// makes a wait for the client begin anew (APR's poll), so that the server's own Timeout would never come.
     waits: AtomicBool,
-    /// The thread the page runs in.
+    /// The thread the page runs in, and its number in the system.
     thread: AtomicUsize,
+    number: AtomicI32,
     /// The deadline of the page that this one interrupted in its thread, if any.
     outer: AtomicPtr<Deadline>,
     cutoff: Cutoff,
+    ending: Arc<Ending>,
+}
+
+/// The end of all pages of a process, which is waited for where a page sleeps.
+#[derive(Default)]
+struct Ending {
+    has_begun: AtomicBool,
+    turn: Mutex<()>,
+    begins: Condvar,
+}
+
+impl Ending {
+    fn begin(&self) {
+        self.has_begun.store(true, Ordering::SeqCst);
+        drop(self.turn.lock());
+        self.begins.notify_all();
+    }
+
+    fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::SeqCst)
+    }
 }
 
 /// One active Lua call of a page that was stopped.
@@ -152,13 +186,14 @@ pub struct Call {
 
 impl Deadline {
     /// For a state that does not run.
-    fn of(lua: &Lua) -> Deadline {
+    fn of(lua: &Lua, ending: Arc<Ending>) -> Deadline {
         let state = lua.exec_raw_lua(|raw| NonNull::new(raw.state()));
         Deadline {
             ends: AtomicU64::new(NEVER),
             most: AtomicUsize::new(usize::MAX),
             state: Mutex::new(state),
             running: AtomicPtr::new(state.map_or(ptr::null_mut(), NonNull::as_ptr)),
+            ending,
             ..Deadline::default()
         }
     }
@@ -179,11 +214,22 @@ impl Deadline {
     /// Tells the running page to stop, unless it waits in Rust. The caller holds the lock of the state, and the page is
     /// [`EXPIRED`].
     fn send_signal(&self) {
-        if !self.waits.load(Ordering::SeqCst) {
+        // Where the server stops, it has closed the socket that a page function waits for, which the wait sees only when it
+        // begins anew.
+        if !self.waits.load(Ordering::SeqCst) || self.ending.has_begun() {
             let thread = self.thread.load(Ordering::Relaxed) as libc::pthread_t;
             // SAFETY: the thread is alive, for TimeLimit::stop takes the lock as well once it has seen EXPIRED, and
             // stop_signal() has a handler since a deadline was set there.
             unsafe { libc::pthread_kill(thread, stop_signal()) };
+        }
+    }
+
+    /// Has the running page stopped as if its time were over, also where that has no limit.
+    fn end(&self) {
+        let ends = self.ends.load(Ordering::SeqCst);
+        if ends != NEVER && ends != EXPIRED {
+            self.over.store(Reason::Stop as u8, Ordering::SeqCst);
+            let _ = self.ends.compare_exchange(ends, LONG_AGO, Ordering::SeqCst, Ordering::SeqCst);
         }
     }
 
@@ -192,10 +238,10 @@ impl Deadline {
     }
 
     fn reason(&self) -> Option<Reason> {
-        if self.ends.load(Ordering::Relaxed) == EXPIRED {
+        let over = self.over.load(Ordering::Relaxed);
+        if self.ends.load(Ordering::Relaxed) == EXPIRED && over != Reason::Stop as u8 {
             return Some(Reason::Time);
         }
-        let over = self.over.load(Ordering::Relaxed);
         Reason::ALL.into_iter().find(|reason| *reason as u8 == over)
     }
 
@@ -249,8 +295,8 @@ unsafe impl Sync for Deadline {}
 thread_local! {
     /// The deadline of the page this thread runs. Without a destructor, so that a signal handler may read it.
     static CURRENT: Cell<*const Deadline> = const { Cell::new(ptr::null()) };
-    /// Whether this thread lets the signal through.
-    static LISTENS: Cell<bool> = const { Cell::new(false) };
+    /// This thread's number in the system, once it lets the signal through.
+    static LISTENS: Cell<i32> = const { Cell::new(0) };
 }
 
 /// Time that the page has left which this thread runs; none without a limit. May be asked anywhere, in a signal handler too.
@@ -286,7 +332,7 @@ fn listen() {
         libc::sigaddset(&mut signals, stop_signal());
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &signals, ptr::null_mut());
     }
-    LISTENS.set(true);
+    LISTENS.set(gettid().as_raw());
 }
 
 extern "C" fn on_stop_signal(_: c_int) {
@@ -388,20 +434,30 @@ pub struct TimeLimit {
 impl TimeLimit {
     /// Starts the clock for a page that runs in this thread; when it must have ended.
     pub fn start(&self, limit: Duration) -> End {
-        let deadline = &*self.deadline;
-        if !LISTENS.get() {
-            listen();
-        }
-        // SAFETY: always allowed.
-        deadline.thread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
-        deadline.outer.store(CURRENT.replace(deadline).cast_mut(), Ordering::Relaxed);
-        let ends = now().saturating_add(limit.as_nanos().try_into().unwrap_or(NEVER)).min(NEVER - 1);
-        deadline.ends.store(ends, Ordering::SeqCst);
+        let ends = now().saturating_add(limit.as_nanos().try_into().unwrap_or(NEVER)).min(UNLIMITED - 1);
+        self.enter(ends);
         // See `watch`.
         if ends < self.shared.wakes_at.load(Ordering::SeqCst) {
             self.shared.call();
         }
         End(ends)
+    }
+
+    /// The same for a page without a time limit, which ends with the server all the same.
+    pub fn start_unlimited(&self) {
+        self.enter(UNLIMITED);
+    }
+
+    fn enter(&self, ends: u64) {
+        let deadline = &*self.deadline;
+        if LISTENS.get() == 0 {
+            listen();
+        }
+        // SAFETY: always allowed.
+        deadline.thread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
+        deadline.number.store(LISTENS.get(), Ordering::Relaxed);
+        deadline.outer.store(CURRENT.replace(deadline).cast_mut(), Ordering::Relaxed);
+        deadline.ends.store(ends, Ordering::SeqCst);
     }
 
     /// Puts its own hook, if it has one between pages, in the place of the one that a page has set.
@@ -434,8 +490,11 @@ impl TimeLimit {
             // From here on the handler does nothing to this state, so a late signal cannot set the hook again.
             CURRENT.set(deadline.outer.swap(ptr::null_mut(), Ordering::Relaxed));
         }
-        let reason = if expired { Some(Reason::Time) } else { deadline.reason() };
-        deadline.over.store(0, Ordering::Relaxed);
+        let over = deadline.over.swap(0, Ordering::Relaxed);
+        let reason = match expired {
+            true if over != Reason::Stop as u8 => Some(Reason::Time),
+            _ => Reason::ALL.into_iter().find(|reason| *reason as u8 == over),
+        };
         let reason = reason?;
         // Waits for a watchdog that is just sending a signal.
         let state = deadline.state.lock();
@@ -486,6 +545,26 @@ impl TimeLimitHandle {
     #[must_use]
     pub fn cutoff(&self) -> &Cutoff {
         &self.0.cutoff
+    }
+
+    /// Waits so long, or until the server stops: whether that came first.
+    #[must_use]
+    pub fn sleep(&self, time: Duration) -> bool {
+        let ending = &self.0.ending;
+        let until = Instant::now() + time;
+        let mut turn = ending.turn.lock();
+        while !ending.has_begun() {
+            if ending.begins.wait_until(&mut turn, until).timed_out() {
+                return ending.has_begun();
+            }
+        }
+        true
+    }
+
+    /// Whether the server stops, and with it the page.
+    #[must_use]
+    pub fn server_stops(&self) -> bool {
+        self.0.ending.has_begun()
     }
 
     /// Stops the page if its time is over, without waiting for the watchdog to see that.
@@ -609,5 +688,31 @@ mod tests {
         limit.start(Duration::from_secs(60));
         assert_eq!(lua.load("local n = 0 for i = 1, 1e5 do n = n + 1 end return n").eval::<u32>().unwrap(), 100_000);
         assert_eq!(limit.stop(), None);
+    }
+
+    #[test]
+    fn pages_with_and_without_a_limit_end_with_the_server_and_so_does_one_that_begins_later() {
+        let watchdog = Watchdog::start().unwrap();
+        let lua = Lua::new();
+        let limit = watchdog.limit(&lua);
+        limit.start_unlimited();
+        assert!(lua.load("for i = 1, 1e6 do end").exec().is_ok());
+        assert_eq!((limit.handle().until(), limit.stop()), (None, None));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                watchdog.end_pages();
+            });
+            for is_limited in [false, true] {
+                match is_limited {
+                    false => limit.start_unlimited(),
+                    true => _ = limit.start(Duration::from_secs(60)),
+                }
+                let failed = lua.load("while true do pcall(function() while true do end end) end").exec().unwrap_err();
+                assert!(failed.to_string().contains("The server stops"), "{failed}");
+                assert!(matches!(limit.stop(), Some((Reason::Stop, _))));
+                assert!(limit.handle().sleep(Duration::from_secs(60)), "nobody sleeps any more");
+            }
+        });
     }
 }

@@ -1,9 +1,8 @@
 //! One request being answered by a page: all that page functions know of it.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,9 +16,10 @@ use crate::chunk::Language;
 use crate::confinement;
 use crate::database::Databases;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Exchange, Head, HeaderChange, Level};
+use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
 use crate::forks;
 use crate::form::{self, Form};
+use crate::held_file::{self, HeldFile};
 use crate::query::Fields;
 use crate::report::Report;
 use crate::settings::{Limits, Settings};
@@ -101,6 +101,8 @@ pub struct Visit {
     query: Option<Box<Fields>>,
     /// The form in the body, once it was asked for. Its files go with it.
     pub form: Option<Box<Form>>,
+    /// A file that the page has sent before anything else, which may stay all of it.
+    pub held: Option<Box<HeldFile>>,
     /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
     pub refusal: Option<Box<Error>>,
 }
@@ -119,9 +121,9 @@ impl Visit {
             show_errors: settings.show_errors(),
             limits,
             sent: 0,
+            response: Response::new(&settings),
             settings,
             host,
-            response: Response::default(),
             state: 0,
             run: 0,
             deadline: None,
@@ -135,6 +137,7 @@ impl Visit {
             body: None,
             query: None,
             form: None,
+            held: None,
             refusal: None,
         })
     }
@@ -305,21 +308,78 @@ impl Visit {
         self.limits.output > 0 && self.sent + bytes as u64 > u64::from(self.limits.output) * 1024
     }
 
-    /// Sends a piece of the body, and the head before the first.
+    /// Sends a piece of the body, and before the first the head and a file that is held.
     ///
     /// # Errors
-    /// The exchange's, when the client is gone.
+    /// The exchange's, when the client is gone, and what [`stream_pieces`](Visit::stream_pieces) says of that file.
     pub fn stream(&mut self, bytes: &[u8]) -> io::Result<()> {
         forks::end_fork();
         if !self.response.head_sent {
             self.response.head_sent = true;
-            self.exchange.send_head(&self.response.head)?;
+            self.response.announce_length();
+            match self.condition() {
+                Some(NOT_MODIFIED) => self.response.head.status = NOT_MODIFIED,
+                failed => self.response.failed_condition = failed,
+            }
+            if self.response.failed_condition.is_none() {
+                self.exchange.send_head(&self.response.head)?;
+            }
         }
-        if bytes.is_empty() {
+        if let Some(held) = self.held.take() {
+            let size = held.size();
+            self.stream_pieces(held.file.take(size))?;
+        }
+        self.write(bytes)
+    }
+
+    /// Sends what a file has left to read, once the head is out; how many bytes that are.
+    ///
+    /// # Errors
+    /// The exchange's; [`io::ErrorKind::InvalidData`] for what cannot be read, [`io::ErrorKind::TimedOut`] at the page's
+    /// time limit.
+    pub fn stream_pieces(&mut self, file: impl Read) -> io::Result<u64> {
+        held_file::pieces(file, |piece| match self.time_left() {
+            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+            _ => self.write(piece),
+        })
+    }
+
+    /// Pushes out what was sent.
+    ///
+    /// # Errors
+    /// The exchange's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        // Nothing of the page is out where the server answers in its place.
+        if self.response.failed_condition.is_some() { Ok(()) } else { self.exchange.flush() }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sent += bytes.len() as u64;
+        // The server answers in place of the page.
+        if bytes.is_empty() || self.response.failed_condition.is_some() {
             return Ok(());
         }
-        self.sent += bytes.len() as u64;
         self.exchange.write(bytes)
+    }
+
+    /// What the request's own conditions make of a response whose page gives it a date or tag of its version: 304, 412, or
+    /// nothing.
+    pub fn condition(&mut self) -> Option<u16> {
+        let Response { head, .. } = &self.response;
+        let is_versioned = !head.headers.is_empty() && VERSIONS.iter().any(|name| head.header(name).is_some());
+        (is_versioned && (200..300).contains(&head.status)).then(|| self.exchange.condition(head)).flatten()
+    }
+
+    /// Looks whether so many bytes more are too many for the `Content-Length` that the page has given.
+    ///
+    /// # Errors
+    /// A sentence that says so.
+    pub fn expect_length(&self, bytes: u64) -> Result<(), String> {
+        let total = self.sent + self.held.as_ref().map_or(0, |held| held.size()) + bytes;
+        match self.response.length {
+            Some(length) if total > length => Err(length_mismatch(length, total)),
+            _ => Ok(()),
+        }
     }
 
     /// The error of the last file that could not be loaded, if that is what the message is about; with no message,
@@ -389,43 +449,56 @@ pub fn language(settings: &Settings, path: &Path) -> Language {
     }
 }
 
+/// What a page is told whose `Content-Length` is not true.
+#[must_use]
+pub fn length_mismatch(length: u64, total: u64) -> String {
+    format!("the page gives a Content-Length of {length}, but puts out {total} bytes")
+}
+
+/// Headers by which clients know a version again.
+pub const VERSIONS: [&str; 2] = ["ETag", "Last-Modified"];
+
+/// Status of an answer without the body that the client has already.
+pub const NOT_MODIFIED: u16 = 304;
+
 /// The response a page builds: headers can change until the first byte is out.
 pub struct Response {
     /// Status and headers.
     pub head: Head,
-    /// Whether the page chose its status itself.
-    pub status_chosen: bool,
     /// A status whose page the server makes, chosen with `httpError`.
     pub server_page: Option<u16>,
+    /// The `Content-Length` that the page gives.
+    pub length: Option<u64>,
     /// Whether the head is out.
     pub head_sent: bool,
-}
-
-impl Default for Response {
-    fn default() -> Response {
-        Response {
-            head: Head { status: 200, content_type: Cow::Borrowed(b"text/html"), headers: Vec::new() },
-            status_chosen: false,
-            server_page: None,
-            head_sent: false,
-        }
-    }
+    /// A status by which the server answers in place of a page that was being sent: none of it is out.
+    pub failed_condition: Option<u16>,
 }
 
 impl Response {
-    /// The last value the page gave a header, or none if it was not given or removed again.
-    #[must_use]
-    pub fn header(&self, wanted: &str) -> Option<&[u8]> {
-        self.head
-            .headers
-            .iter()
-            .rev()
-            .find_map(|change| match change {
-                HeaderChange::Set(name, value) | HeaderChange::Add(name, value) => {
-                    name.eq_ignore_ascii_case(wanted.as_bytes()).then_some(Some(value.as_slice()))
-                }
-                HeaderChange::Remove(name) => name.eq_ignore_ascii_case(wanted.as_bytes()).then_some(None),
-            })
-            .flatten()
+    /// What a page begins with, under the settings of its directory.
+    fn new(settings: &Settings) -> Response {
+        Response {
+            head: Head {
+                status: 200,
+                status_chosen: false,
+                content_type: HTML.into(),
+                charset: settings.charset().clone(),
+                headers: Vec::new(),
+            },
+            server_page: None,
+            length: None,
+            head_sent: false,
+            failed_condition: None,
+        }
+    }
+
+    /// Puts the length the page gives into the head of a body that is sent in pieces or not at all; the server counts
+    /// others.
+    pub fn announce_length(&mut self) {
+        if let Some(length) = self.length {
+            let change = HeaderChange::Set(b"Content-Length".to_vec(), length.to_string().into_bytes());
+            self.head.headers.push(change);
+        }
     }
 }

@@ -15,7 +15,7 @@ fn logged(site: &Site, name: &str) -> String {
 fn a_failed_page_is_a_500_with_its_report_and_nothing_of_the_half_page() {
     let site = Site::new("", &[("page.plua", "<b>half</b>\n<?\nlocal t = nil\nheader('X', 'y')\nt.x = 1 ?>")]);
     let seen = site.get("page.plua");
-    assert_eq!((seen.status, seen.content_type.as_str(), &seen.headers), (500, "text/html; charset=utf-8", &vec![]));
+    assert_eq!((seen.status, seen.content_type.as_str(), &seen.headers), (500, "text/html; charset=UTF-8", &vec![]));
     assert!(seen.text().contains("<mark>    5 | t.x = 1 ?&gt;</mark>"), "{}", seen.text());
     assert!(
         seen.text().contains("attempt to index local &#x27;t&#x27;")

@@ -28,6 +28,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "settings",
         "exchange",
+        "held_file",
         "body",
         "form",
         "multipart",
@@ -55,7 +56,7 @@ const FLOORS: &[&[&str]] = &[
         "loader",
     ],
     // What brings them together.
-    &["api", "state", "pool", "engine"],
+    &["api", "state", "pool", "sites", "engine"],
 ];
 
 /// What the ground floor does without: Lua, files, clocks, threads and the system.

@@ -362,7 +362,7 @@ fn a_body_the_server_refuses_is_an_error_at_the_pages_line_with_the_right_status
     for (kind, status, message) in [
         (io::ErrorKind::FileTooLarge, 413, "Request too large: the request's body is larger than the server allows"),
         (io::ErrorKind::UnexpectedEof, 400, "Bad request: the request's body is not whole: the client left"),
-        (io::ErrorKind::TimedOut, 400, "Bad request: the request's body is not whole: the client stopped"),
+        (io::ErrorKind::TimedOut, 408, "Request timeout: the request's body is not whole: the client stopped"),
         (
             io::ErrorKind::InvalidData,
             400,

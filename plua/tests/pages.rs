@@ -502,8 +502,12 @@ fn a_location_does_not_choose_a_status() {
 }
 
 #[test]
-fn the_length_of_the_body_is_not_the_pages_to_say() {
-    assert_eq!(page("<? header('Content-Length', '1') ?>body").headers, []);
+fn a_length_that_the_page_gives_must_be_true() {
+    let seen = page("<? header('Content-Length', 4) ?>body");
+    assert_eq!((seen.status, seen.text().as_str(), seen.headers.len()), (200, "body", 0));
+    let seen = page("<? header('Content-Length', 1) ?>body");
+    assert_eq!(seen.status, 500);
+    assert!(seen.log[0].contains("the page gives a Content-Length of 1, but puts out 4 bytes"), "{:?}", seen.log);
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// Without its transfer coding.
     pub body: Vec<u8>,
-    /// Whether the body came to its announced end: a connection cut off on the way leaves it false.
+    /// Whether the body came to its announced end: a connection cut off on the way leaves it false, and so does one that
+    /// is reset where only its end ends the body.
     pub complete: bool,
 }
 
@@ -86,11 +87,17 @@ impl Connection {
 
     /// Everything until the server closes, untouched. A reset ends it like a close.
     pub fn rest(&mut self) -> Vec<u8> {
+        self.rest_and_end().0
+    }
+
+    /// The same, and whether the server closed rather than reset.
+    fn rest_and_end(&mut self) -> (Vec<u8>, bool) {
         let mut bytes = Vec::new();
-        if let Err(problem) = self.0.read_to_end(&mut bytes) {
+        let end = self.0.read_to_end(&mut bytes);
+        if let Err(problem) = &end {
             assert_eq!(problem.kind(), std::io::ErrorKind::ConnectionReset, "{problem}");
         }
-        bytes
+        (bytes, end.is_ok())
     }
 
     /// Reads until these bytes have come, and returns all that came with them at the end.
@@ -151,7 +158,7 @@ impl Connection {
         } else if let Some(length) = response.header("Content-Length").map(|length| length.parse::<u64>().unwrap()) {
             response.complete = self.read_exactly(length, &mut response.body);
         } else {
-            response.body = self.rest();
+            (response.body, response.complete) = self.rest_and_end();
         }
     }
 

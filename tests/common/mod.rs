@@ -18,7 +18,7 @@ pub use private_httpd::Mpm;
 use private_httpd::{Configuration, Httpd, Installation};
 
 /// Lines of configuration that every test with the module starts from.
-const PLUA: &str = "AddHandler plua .plua\nDirectoryIndex index.plua index.html\n";
+const PLUA: &str = "<FilesMatch \"\\.plua$\">\nSetHandler plua\n</FilesMatch>\nDirectoryIndex index.plua index.html\n";
 
 /// Runs `test` against an httpd with the module, these lines of configuration and these files in its document root.
 pub fn with_httpd(lines: &str, pages: &[(&str, &str)], test: impl FnOnce(&mut Server)) {
@@ -27,7 +27,7 @@ pub fn with_httpd(lines: &str, pages: &[(&str, &str)], test: impl FnOnce(&mut Se
 
 /// An httpd to be described step by step.
 pub fn httpd() -> Setup {
-    Setup { plua: true, before: Vec::new(), change: Vec::new(), pages: Vec::new() }
+    Setup { plua: Some(PLUA), before: Vec::new(), change: Vec::new(), pages: Vec::new() }
 }
 
 type Pages = Vec<(String, Vec<u8>)>;
@@ -36,7 +36,8 @@ type Change = Box<dyn FnOnce(Configuration) -> Configuration>;
 /// An httpd before it is started.
 #[must_use]
 pub struct Setup {
-    plua: bool,
+    /// The first lines, where our module is loaded.
+    plua: Option<&'static str>,
     before: Vec<String>,
     change: Vec<Change>,
     pages: Pages,
@@ -96,7 +97,13 @@ impl Setup {
 
     /// Leaves our module and its lines out.
     pub fn without_plua(mut self) -> Self {
-        self.plua = false;
+        self.plua = None;
+        self
+    }
+
+    /// Starts from these lines of configuration instead of the usual ones.
+    pub fn first_lines(mut self, lines: &'static str) -> Self {
+        self.plua = Some(lines);
         self
     }
 
@@ -139,8 +146,8 @@ impl Setup {
         for name in self.before {
             configuration = configuration.module(name);
         }
-        if self.plua {
-            configuration = configuration.module_file("plua", module()).body(PLUA);
+        if let Some(lines) = self.plua {
+            configuration = configuration.module_file("plua", module()).body(lines);
         }
         for change in self.change {
             configuration = change(configuration);

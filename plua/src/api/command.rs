@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::Native;
+use crate::time_limit::TimeLimitHandle;
 
 /// The processes that the calling thread has started, by number.
 const CHILDREN: &str = "/proc/thread-self/children";
@@ -28,7 +29,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add_plain("execute", move |_, command: LuaString| {
         // As far as the system would read it.
         let command: Vec<u8> = command.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
-        let ran = limit.until().and_then(|until| Some((run(&command, until).ok()?, until <= Instant::now())));
+        let ran = limit.until().and_then(|until| {
+            Some((run(&command, until, &limit).ok()?, until <= Instant::now() || limit.server_stops()))
+        });
         let Some((status, is_over)) = ran else { return Ok((false, 0, "", 0, false)) };
         Ok(match status.code() {
             Some(code) => (true, status.into_raw(), "exit", code, is_over),
@@ -59,10 +62,10 @@ fn numbers(list: &[u8]) -> Vec<i32> {
     String::from_utf8_lossy(list).split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-/// Runs a command in the shell, with all it starts itself, until that time at most.
-fn run(command: &[u8], until: Instant) -> io::Result<ExitStatus> {
+/// Runs a command in the shell, with all it starts itself, until that time at most, or until the server stops.
+fn run(command: &[u8], until: Instant, limit: &TimeLimitHandle) -> io::Result<ExitStatus> {
     let mut child = Command::new("/bin/sh").arg("-c").arg(OsStr::from_bytes(command)).process_group(0).spawn()?;
-    let ended = wait(&mut child, until);
+    let ended = wait(&mut child, until, limit);
     if !matches!(ended, Ok(Some(_))) {
         // Not waited for yet, so that the number is still its own.
         let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
@@ -70,12 +73,12 @@ fn run(command: &[u8], until: Instant) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-fn wait(child: &mut Child, until: Instant) -> io::Result<Option<ExitStatus>> {
+fn wait(child: &mut Child, until: Instant, limit: &TimeLimitHandle) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_millis(1);
     loop {
         let ended = child.try_wait()?;
         let left = until.saturating_duration_since(Instant::now());
-        if ended.is_some() || left.is_zero() {
+        if ended.is_some() || left.is_zero() || limit.server_stops() {
             return Ok(ended);
         }
         thread::sleep(pause.min(left));

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{Arguments, IN_FINALIZER, Native};
 use crate::confinement;
 use crate::error::{Error, ErrorKind};
+use crate::held_file::HeldFile;
 use crate::memory_limit::Room;
 use crate::output;
 use crate::settings::Settings;
@@ -21,10 +22,7 @@ use crate::time_limit::Reason;
 use crate::visit::Visit;
 
 /// Files up to this size, in bytes, become part of the output; larger ones are streamed.
-const LARGEST_BUFFERED: u64 = 1 << 20;
-
-/// Bytes of a streamed file that are in memory at once.
-const CHUNK: usize = 64 << 10;
+pub const LARGEST_BUFFERED: u64 = 1 << 20;
 
 /// Longest path that the system takes, in bytes.
 const LONGEST_PATH: usize = libc::PATH_MAX as usize;
@@ -80,13 +78,39 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
         ]);
         facts.map(Some).map_err(|error| error.to_string())
     })?;
-    // file.send(path, whether the output is captured) -> the bytes, or false, or nil for a file to be streamed.
+    // held_bytes() -> those of the file that is held, which is none any more; nil if none was.
+    let limit = native.limit.clone();
+    native.add("held_bytes", move |lua, visit, _| {
+        let Some(held) = visit.held.take() else { return Ok(None) };
+        if held.size() > LARGEST_CAPTURED {
+            return Err("the file is too large for output that is not sent at once".into());
+        }
+        // Once as bytes and once as Lua's string.
+        Room::new(lua, &limit).ask(held.size() as usize * 2)?;
+        let bytes = held.bytes().map_err(|error| format!("the file cannot be read: {error}"))?;
+        lua.create_string(bytes).map(Some).map_err(|error| error.to_string())
+    })?;
+    // file.send(path, whether the output is captured, contents of the output if it is not) -> the bytes, or false, or nil for
+    // a file to be streamed, or the size of one that is held.
     let limit = native.limit.clone();
     native.add("file.send", move |lua, visit, arguments| {
-        let Ok((file, size)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
+        let path = path(visit, &arguments, 1)?;
+        let Ok((file, facts)) = open(&path) else { return Ok(Value::Boolean(false)) };
+        let size = if facts.is_file() { facts.len() } else { 0 };
         let captured = arguments.is_true(2);
         if captured && size > LARGEST_CAPTURED {
             return Err(arguments.bad(1, "the file is too large for output that is not sent at once"));
+        }
+        if !captured && size > 0 && !visit.response.head_sent && visit.held.is_none() {
+            let before = [arguments.value(3).clone(), arguments.value(4).clone()];
+            if output::with_contents(&before, <[u8]>::is_empty)? {
+                if visit.is_too_much(usize::try_from(size).unwrap_or(usize::MAX / 2)) {
+                    limit.go_over(Reason::Output);
+                    return Ok(Value::Integer(0));
+                }
+                visit.held = Some(HeldFile { path, file, facts }.into());
+                return Ok(Value::Integer(size as i64));
+            }
         }
         if !captured && size > LARGEST_BUFFERED {
             return Ok(Value::Nil);
@@ -103,33 +127,34 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
     // client is gone.
     let limit = native.limit.clone();
     native.add("stream_file", move |_, visit, arguments| {
-        let Ok((file, size)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
+        let Ok((file, facts)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
+        let size = if facts.is_file() { facts.len() } else { 0 };
         let before = [arguments.value(2).clone(), arguments.value(3).clone()];
         let sent = output::with_contents(&before, |bytes| {
             if visit.is_too_much(bytes.len() + usize::try_from(size).unwrap_or(usize::MAX / 2)) {
                 limit.go_over(Reason::Output);
-                return Ok(false);
+                return Ok(Ok(0));
             }
-            visit.stream(bytes).map(|()| true)
-        })?
-        .and_then(|may_send| {
-            if !may_send {
-                return Ok(0);
-            }
-            let sent = stream(visit, file.take(size))?;
-            visit.exchange.flush()?;
-            Ok(sent)
-        });
-        match sent {
-            Ok(sent) => Ok(Value::Integer(sent as i64)),
-            // Half a file must not look whole.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(visit.refuse(Error::new(ErrorKind::TimeLimit, "a file took too long to send (timed out)!")))
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error.to_string()),
-            Err(_) => Ok(Value::Nil),
-        }
+            visit.expect_length(bytes.len() as u64 + size)?;
+            let sent = visit.stream(bytes).and_then(|()| visit.stream_pieces(file.take(size)));
+            Ok::<_, String>(sent.and_then(|sent| visit.flush().map(|()| sent)))
+        })??;
+        Ok(unless_gone(visit, sent)?.map_or(Value::Nil, |sent| Value::Integer(sent as i64)))
     })
+}
+
+/// What became of sending: none when the client is gone.
+///
+/// # Errors
+/// What the page is told of half a file, which must not look whole.
+pub fn unless_gone<T>(visit: &mut Visit, sent: io::Result<T>) -> Result<Option<T>, String> {
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(visit.refuse(Error::new(ErrorKind::TimeLimit, "a file took too long to send (timed out)!")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error.to_string()),
+        sent => Ok(sent.ok()),
+    }
 }
 
 /// Makes an empty file that no other has the name of. Pages must be able to open it by its name if they get it.
@@ -162,37 +187,13 @@ fn entry(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBu
     visit.reach_entry(name(arguments, position)?)
 }
 
-/// A file to be sent and its size; 0 for a device, which has no end. A folder is an error.
-fn open(path: &Path) -> io::Result<(File, u64)> {
+/// A file to be sent, which is no folder, and what it is. A device has no end, and no size that counts.
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
     // A pipe that nobody writes to must not hold the page.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let found = file.metadata()?;
-    match found.is_dir() {
+    let facts = file.metadata()?;
+    match facts.is_dir() {
         true => Err(io::ErrorKind::IsADirectory.into()),
-        false => Ok((file, if found.is_file() { found.len() } else { 0 })),
-    }
-}
-
-/// Sends a file piece by piece, until its end.
-///
-/// # Errors
-/// What sending failed with; [`io::ErrorKind::InvalidData`] for what cannot be read, [`io::ErrorKind::TimedOut`] at the
-/// page's time limit.
-fn stream(visit: &mut Visit, mut file: impl Read) -> io::Result<u64> {
-    let mut chunk = vec![0; CHUNK];
-    let mut sent = 0;
-    loop {
-        let unreadable =
-            |error| io::Error::new(io::ErrorKind::InvalidData, format!("the file cannot be read: {error}"));
-        let length = file.read(&mut chunk).map_err(unreadable)?;
-        if length == 0 {
-            return Ok(sent);
-        }
-        if visit.time_left().is_some_and(|left| left.is_zero()) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        visit.exchange.write(&chunk[..length])?;
-        sent += length as u64;
-        visit.sent += length as u64;
+        false => Ok((file, facts)),
     }
 }

@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 pub use arguments::{Arguments, int64};
 #[cfg(fuzzing)]
 pub use cookie::received as received_cookies;
+pub use file::LARGEST_BUFFERED;
 #[cfg(fuzzing)]
 pub use json::{ARRAY as JSON_ARRAY, decode as decode_json, encode as encode_json};
 

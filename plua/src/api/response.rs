@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use mlua::Value;
 
+use super::file::unless_gone;
 use super::{Arguments, Native};
 use crate::exchange::HeaderChange;
 use crate::output;
@@ -23,10 +24,12 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Value::Nil => None,
             _ => Some(field_value(&arguments, 2)?),
         };
+        if name_is("Content-Length") {
+            visit.response.length = value.map(|value| length(&arguments, &value)).transpose()?;
+            return Ok(());
+        }
         let head = &mut visit.response.head;
         match value {
-            // The server counts the bytes it sends.
-            _ if name_is("Content-Length") => {}
             Some(value) if name_is("Content-Type") => head.content_type = Cow::Owned(value),
             Some(value) if arguments.is_true(3) => head.headers.push(HeaderChange::Add(name, value)),
             Some(value) => head.headers.push(HeaderChange::Set(name, value)),
@@ -46,9 +49,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         }
         visit.response.head.status = status_between(status, 200)
             .ok_or_else(|| arguments.bad(1, "a status is a whole number from 200 to 599, or 0 to leave it"))?;
-        visit.response.status_chosen = true;
+        visit.response.head.status_chosen = true;
         Ok(())
     })?;
+    native.add("plua.clientGone", |_, visit, _| Ok(visit.exchange.client_is_gone()))?;
     native.add("httpError", |_, visit, arguments| {
         let status = status_between(arguments.number(1)?, 300)
             .ok_or_else(|| arguments.bad(1, "the server has pages for statuses from 300 to 599"))?;
@@ -72,7 +76,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             return Err("redirect comes too late: the response is being sent".into());
         }
         response.head.status = status;
-        response.status_chosen = true;
+        response.head.status_chosen = true;
         response.server_page = None;
         response.head.headers.push(HeaderChange::Set(b"Location".to_vec(), address));
         Ok(())
@@ -87,15 +91,23 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let sent = output::with_contents(&[arguments.value(1).clone(), arguments.value(2).clone()], |bytes| {
             if visit.is_too_much(bytes.len()) {
                 limit.go_over(Reason::Output);
-                return Ok(());
+                return Ok(Ok(()));
             }
-            visit.stream(bytes)?;
-            visit.exchange.flush()
-        })?;
+            visit.expect_length(bytes.len() as u64)?;
+            Ok::<_, String>(visit.stream(bytes).and_then(|()| visit.flush()))
+        })??;
         // False tells the state that nobody reads any more.
-        Ok(sent.is_ok())
+        Ok(unless_gone(visit, sent)?.is_some())
     })?;
     Ok(())
+}
+
+/// The number of bytes that the page gives as its `Content-Length`.
+fn length(arguments: &Arguments, value: &[u8]) -> Result<u64, String> {
+    let digits = std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| arguments.bad(2, "a Content-Length is a whole number of bytes"))
 }
 
 /// The characters of a header's name (RFC 9110, section 5.6.2).

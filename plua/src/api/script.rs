@@ -1,6 +1,5 @@
 //! Page functions about the script itself: time, waiting, errors.
 
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
@@ -61,7 +60,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
     native.add_plain("is_stack_half_used", |_, ()| Ok(c_stack::is_half_used()))?;
     // Waits without holding the request.
-    let slot = native.slot.clone();
+    let (slot, ends) = (native.slot.clone(), native.limit.clone());
     native.add_plain("sleep", move |lua, arguments: MultiValue| {
         let arguments = Arguments::new("sleep", arguments);
         let seconds = match arguments.number(1) {
@@ -76,8 +75,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         };
         let wanted = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         let cut_short = limit.is_some_and(|limit| limit < wanted);
-        thread::sleep(wanted.min(limit.unwrap_or(Duration::MAX)).min(LONGEST_SLEEP));
-        (true, cut_short).into_lua_multi(lua)
+        let server_stops = ends.sleep(wanted.min(limit.unwrap_or(Duration::MAX)).min(LONGEST_SLEEP));
+        (true, cut_short || server_stops).into_lua_multi(lua)
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::library::known;
 use super::{NONE, Settings, union};
+use crate::exchange::Charset;
 use crate::page::{Mark, Marks};
 use crate::time_zone::Zone;
 
@@ -20,6 +21,8 @@ pub enum Scope {
     Limit,
     /// Everywhere, `<Directory>`, `<Location>` and `.htaccess` too.
     Directory,
+    /// Everywhere, but a `.htaccess`, which may have been uploaded, can only switch it off.
+    Guard,
 }
 
 /// One row of the table of directives.
@@ -58,12 +61,28 @@ const TAGS: &CStr = c"pLuaTags";
 /// Every directive, in the order of the manual.
 pub const DIRECTIVES: &[Directive] = &[
     Directive {
+        name: c"pLuaEngine",
+        scope: Scope::Guard,
+        list: false,
+        default: "1",
+        help: c"Whether pages run here; where it is Off they are answered 403, and neither output nor source is shown",
+        set: |settings, value| put(&mut settings.engine, switch(value)),
+    },
+    Directive {
         name: c"pLuaStates",
         scope: Scope::Host,
         list: false,
         default: "50",
         help: c"Lua states of a host at most, 0 to 10000; 0 gives each thread its own",
         set: |settings, value| put(&mut settings.states, whole(value, 0, 10_000)),
+    },
+    Directive {
+        name: c"pLuaSites",
+        scope: Scope::Host,
+        list: false,
+        default: "100",
+        help: c"Document roots of a host (mod_vhost_alias) with states of their own at a time, 1 to 100000",
+        set: |settings, value| put(&mut settings.sites, whole(value, 1, 100_000)),
     },
     Directive {
         name: c"pLuaRuns",
@@ -176,6 +195,17 @@ pub const DIRECTIVES: &[Directive] = &[
         default: "0",
         help: c"Whether <?= escapes HTML as <?& does",
         set: |settings, value| put(&mut settings.auto_escape, switch(value)),
+    },
+    Directive {
+        name: c"pLuaCharset",
+        scope: Scope::Directory,
+        list: false,
+        default: "UTF-8",
+        help: c"Charset of text whose type names none; none for no charset. AddDefaultCharset holds where it is not given",
+        set: |settings, value| {
+            settings.charset = charset(value)?;
+            Ok(())
+        },
     },
     Directive {
         name: c"pLuaStateWait",
@@ -352,6 +382,16 @@ fn tags(value: &str) -> Result<Option<Marks>, String> {
         (Some(open), Some(end)) => Ok(Some(Marks { open, end })),
         (None, _) => Err(format!("'{open}' opens no tag: give 2 to 8 of !#$%&()*+,-.:;<=>?@[]^_`{{|}}~")),
         (_, None) => Err(format!("'{end}' ends no tag: give 2 to 8 of !#$%&()*+,.:;<=>?@]^_`{{|}}~")),
+    }
+}
+
+fn charset(value: &str) -> Result<Charset, String> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
+    match value.to_ascii_lowercase().as_str() {
+        "none" => Ok(Charset::Unnamed),
+        "" | "off" | "on" | "0" | "1" => Err(format!("'{value}' is no charset: give a name such as UTF-8, or none")),
+        _ if value.bytes().all(is_name) => Ok(Charset::Named(value.into())),
+        _ => Err(format!("'{value}' is not the name of a charset, such as UTF-8 or ISO-8859-1")),
     }
 }
 

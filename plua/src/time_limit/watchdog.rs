@@ -9,7 +9,8 @@ use mlua::Lua;
 use nix::sys::signal::SigSet;
 use parking_lot::{Condvar, Mutex};
 
-use super::{Deadline, EXPIRED, NEVER, TimeLimit, instant, now};
+use super::{Deadline, EXPIRED, Ending, NEVER, TimeLimit, instant, now};
+use crate::cutoff;
 
 /// How often a page is told to stop that has not.
 const TICK: Duration = Duration::from_millis(5);
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     /// When the watchdog will look by itself: [`NEVER`] while it looks or has nothing to wait for.
     pub(super) wakes_at: AtomicU64,
     stopping: AtomicBool,
+    ending: Arc<Ending>,
 }
 
 impl Shared {
@@ -58,10 +60,16 @@ impl Watchdog {
     /// Looks after a state from here on. Not to be called from inside one of its coroutines.
     #[must_use]
     pub fn limit(&self, lua: &Lua) -> TimeLimit {
-        let deadline = Arc::new(Deadline::of(lua));
+        let deadline = Arc::new(Deadline::of(lua, self.shared.ending.clone()));
         deadline.attach();
         self.shared.deadlines.lock().push(deadline.clone());
         TimeLimit { deadline, shared: self.shared.clone() }
+    }
+
+    /// Stops the pages that run, and those that are still to begin, at once.
+    pub fn end_pages(&self) {
+        self.shared.ending.begin();
+        self.shared.call();
     }
 }
 
@@ -84,7 +92,11 @@ fn watch(shared: &Shared) {
     while !shared.stopping.load(Ordering::SeqCst) {
         shared.wakes_at.store(NEVER, Ordering::SeqCst);
         let now = now();
-        let next = deadlines.iter().map(|deadline| stop_if_expired(deadline, now)).min().unwrap_or(NEVER);
+        let mut next = deadlines.iter().map(|deadline| stop_if_expired(deadline, now)).min().unwrap_or(NEVER);
+        if shared.ending.has_begun() {
+            // Pages may still begin, and those without a limit do not call.
+            next = next.min(now + TICK.as_nanos() as u64);
+        }
         shared.wakes_at.store(next, Ordering::SeqCst);
         match instant(next) {
             Some(next) => _ = shared.wake.wait_until(&mut deadlines, next),
@@ -95,6 +107,10 @@ fn watch(shared: &Shared) {
 
 /// When to look at the state again. When its deadline has passed, it is told to stop, until it has.
 fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
+    let is_ending = deadline.ending.has_begun();
+    if is_ending {
+        deadline.end();
+    }
     let ends = deadline.ends.load(Ordering::SeqCst);
     if ends == NEVER || now < ends {
         return ends;
@@ -106,6 +122,9 @@ fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
         deadline.send_signal();
         // After it, so that the page is stopped when the command it waits for is gone.
         deadline.cutoff.kill_commands();
+        if is_ending {
+            cutoff::kill_children(deadline.number.load(Ordering::Relaxed));
+        }
     }
     now + TICK.as_nanos() as u64
 }

@@ -30,6 +30,18 @@ impl Seen {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+
+    fn change_headers(&mut self, changes: &[HeaderChange]) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for change in changes {
+            if let HeaderChange::Set(name, _) | HeaderChange::Remove(name) = change {
+                self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&text(name)));
+            }
+            if let HeaderChange::Set(name, value) | HeaderChange::Add(name, value) = change {
+                self.headers.push((text(name), text(value)));
+            }
+        }
+    }
 }
 
 pub struct Site {
@@ -118,9 +130,7 @@ impl Site {
             Answer::Sent => {}
             Answer::Status(status, headers) => {
                 seen.status = status;
-                seen.headers.extend(
-                    headers.into_iter().map(|(name, value)| (name.to_string(), String::from_utf8(value).unwrap())),
-                );
+                seen.change_headers(&headers);
             }
             Answer::Aborted => seen.aborted = true,
         }
@@ -220,18 +230,7 @@ impl Exchange for Recorded {
         assert_eq!(seen.status, 0, "the head is sent once");
         seen.status = head.status;
         seen.content_type = text(&head.content_type);
-        for change in &head.headers {
-            match change {
-                HeaderChange::Set(name, value) => {
-                    seen.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&text(name)));
-                    seen.headers.push((text(name), text(value)));
-                }
-                HeaderChange::Add(name, value) => seen.headers.push((text(name), text(value))),
-                HeaderChange::Remove(name) => {
-                    seen.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&text(name)));
-                }
-            }
-        }
+        seen.change_headers(&head.headers);
         Ok(())
     }
 
