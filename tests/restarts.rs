@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::traffic::{Tally, Visitor, under_load};
-use common::{Mpm, Server, Setup, httpd};
+use common::{Mpm, Response, Server, Setup, httpd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -30,6 +30,11 @@ const PAGES: &[(&str, &str)] = &[
 
 /// Asks for the pages in turn; every byte must be right.
 fn visit(visitor: &mut Visitor, number: usize, count: usize) {
+    visit_or(visitor, number, count, |_| false);
+}
+
+/// Asks for the pages in turn; every byte must be right, or the answer one of those allowed.
+fn visit_or(visitor: &mut Visitor, number: usize, count: usize, is_allowed: impl Fn(&Response) -> bool) {
     let q = format!("{number}-{count}");
     let (page, body) = match count % 4 {
         0 => ("steady", format!("steady {q}")),
@@ -37,7 +42,14 @@ fn visit(visitor: &mut Visitor, number: usize, count: usize) {
         2 => ("large", "0123456789".repeat(20_000) + &q),
         _ => ("pieces", format!("12345 {q}")),
     };
-    visitor.expect(&format!("/{page}.plua?q={q}"), |answer| answer.status == 200 && answer.text() == body);
+    visitor.expect(&format!("/{page}.plua?q={q}"), |answer| {
+        answer.status == 200 && answer.text() == body || is_allowed(answer)
+    });
+}
+
+/// What visitors see of a page that the server's stop ended before any of it was sent.
+fn is_told_of_the_stop(answer: &Response) -> bool {
+    answer.status == 503 && answer.text().contains("The server stops")
 }
 
 fn seconds() -> u64 {
@@ -51,6 +63,9 @@ fn pid(number: u32) -> Pid {
 /// Sends httpd a signal every second while visitors ask.
 fn restarted_every_second(server: &mut Server, signal: Signal) -> Tally {
     let parent = pid(server.httpd().pid());
+    let visit = |visitor: &mut Visitor, number, count| {
+        visit_or(visitor, number, count, |answer| signal == Signal::SIGHUP && is_told_of_the_stop(answer));
+    };
     let (tally, ()) = under_load(server.httpd().port(), VISITORS, visit, || {
         for _ in 0..seconds() {
             thread::sleep(Duration::from_secs(1));
