@@ -6,13 +6,48 @@ const ROWS: usize = 256;
 /// With this many bytes in it a batch is full.
 const BYTES: usize = 64 * 1024;
 
+/// A value of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cell<'b> {
+    /// NULL.
+    Null,
+    /// The value as the database writes it, or its bytes. Where no types were asked for, all but NULL.
+    Text(&'b [u8]),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Number(f64),
+    /// A truth value, where the database has such a type.
+    Boolean(bool),
+}
+
+impl<'b> Cell<'b> {
+    /// The text; none for NULL, and for what has a type of its own.
+    #[must_use]
+    pub fn text(self) -> Option<&'b [u8]> {
+        match self {
+            Cell::Text(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// A value where a batch has it; texts begin and end at these bytes.
+#[derive(Debug, Clone, Copy)]
+enum Kept {
+    Null,
+    Text(usize, usize),
+    Integer(i64),
+    Number(f64),
+    Boolean(bool),
+}
+
 /// Rows of a result, as many as are worth a call.
 #[derive(Debug, Default)]
 pub struct Batch {
     columns: usize,
     bytes: Vec<u8>,
-    /// Where each value begins and ends in `bytes`; None is NULL.
-    values: Vec<Option<(usize, usize)>>,
+    values: Vec<Kept>,
     pub(crate) is_last: bool,
 }
 
@@ -40,9 +75,15 @@ impl Batch {
         self.is_last
     }
 
-    /// The values of each row in the order of the columns; None is NULL.
-    pub fn rows(&self) -> impl Iterator<Item = impl ExactSizeIterator<Item = Option<&[u8]>> + Clone> {
-        let value = |place: &Option<(usize, usize)>| place.map(|(start, end)| &self.bytes[start..end]);
+    /// The values of each row in the order of the columns.
+    pub fn rows(&self) -> impl Iterator<Item = impl ExactSizeIterator<Item = Cell<'_>> + Clone> {
+        let value = |kept: &Kept| match *kept {
+            Kept::Null => Cell::Null,
+            Kept::Text(start, end) => Cell::Text(&self.bytes[start..end]),
+            Kept::Integer(integer) => Cell::Integer(integer),
+            Kept::Number(number) => Cell::Number(number),
+            Kept::Boolean(truth) => Cell::Boolean(truth),
+        };
         self.values.chunks(self.columns.max(1)).map(move |row| row.iter().map(value))
     }
 
@@ -51,20 +92,30 @@ impl Batch {
     }
 
     /// How many bytes its values have.
-    pub(crate) fn size(&self) -> usize {
+    #[must_use]
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
     /// How many bytes it takes in memory.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.values.capacity() * size_of::<Option<(usize, usize)>>()
+        self.bytes.capacity() + self.values.capacity() * size_of::<Kept>()
     }
 
     /// Adds the next value of the last row.
-    pub(crate) fn push(&mut self, value: Option<&[u8]>) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(value.unwrap_or_default());
-        self.values.push(value.map(|_| (start, self.bytes.len())));
+    pub(crate) fn push(&mut self, value: Cell<'_>) {
+        let kept = match value {
+            Cell::Null => Kept::Null,
+            Cell::Text(bytes) => {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(bytes);
+                Kept::Text(start, self.bytes.len())
+            }
+            Cell::Integer(integer) => Kept::Integer(integer),
+            Cell::Number(number) => Kept::Number(number),
+            Cell::Boolean(truth) => Kept::Boolean(truth),
+        };
+        self.values.push(kept);
     }
 
     /// Takes away the values of a row that could not be read whole.

@@ -8,9 +8,10 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::batch::Cell;
 use crate::bound::c_string;
 use crate::cursor::Served;
-use crate::execution::Open;
+use crate::execution::{Open, Wanted};
 use crate::ffi;
 use crate::memory::{Pool, initialize};
 use crate::memory_use::{Counting, MemoryUse};
@@ -345,10 +346,10 @@ impl Connection {
             (Kind::Pgsql, _) => b"SELECT lastval()",
             _ => return Err("the last id is not known with this driver".into()),
         };
-        let Some(found) = self.query(sql, &[], false)? else { return Ok(None) };
+        let Some(found) = self.query(sql, &[], Wanted::default())? else { return Ok(None) };
         let batch = self.fetch(found.rows)?;
         self.give_up(found.rows);
-        let first = batch.rows().next().and_then(|mut row| row.next().flatten());
+        let first = batch.rows().next().and_then(|mut row| row.next()).and_then(Cell::text);
         Ok(first.map(<[u8]>::to_vec))
     }
 
@@ -421,11 +422,11 @@ mod tests {
     }
 
     fn all(connection: &mut Connection, sql: &str, values: &[Value]) -> Vec<Row> {
-        let found = connection.query(sql.as_bytes(), values, true).unwrap().unwrap();
+        let found = connection.query(sql.as_bytes(), values, Wanted::default()).unwrap().unwrap();
         let mut all: Vec<Row> = Vec::new();
         loop {
             let batch = connection.fetch(found.rows).unwrap();
-            all.extend(batch.rows().map(|row| row.map(|value| value.map(<[u8]>::to_vec)).collect()));
+            all.extend(batch.rows().map(|row| row.map(|value| value.text().map(<[u8]>::to_vec)).collect()));
             if batch.is_last() {
                 return all;
             }
@@ -437,11 +438,11 @@ mod tests {
         let mut connection = memory();
         let sql = b"SELECT 1 AS one, NULL AS absent, ? AS bytes, '' AS empty";
         let bytes: Vec<u8> = (0..=255).collect();
-        let found = connection.query(sql, &[Value::Blob(bytes.clone())], true).unwrap().unwrap();
+        let found = connection.query(sql, &[Value::Blob(bytes.clone())], Wanted::default()).unwrap().unwrap();
         assert_eq!(found.columns, [&b"one"[..], b"absent", b"bytes", b"empty"]);
         let batch = connection.fetch(found.rows).unwrap();
         let row: Vec<_> = batch.rows().next().unwrap().collect();
-        assert_eq!(row, [Some(&b"1"[..]), None, Some(&bytes), Some(b"")]);
+        assert_eq!(row, [Cell::Text(b"1"), Cell::Null, Cell::Text(&bytes), Cell::Text(b"")]);
         assert!(batch.len() == 1 && batch.is_last());
         assert!(connection.fetch(found.rows).is_err());
     }
@@ -455,7 +456,7 @@ mod tests {
         let mut connection = open();
         connection.begin().unwrap();
         connection.run(b"INSERT INTO t VALUES (1)", &[]).unwrap();
-        let rows = connection.query(b"SELECT * FROM t", &[], true).unwrap();
+        let rows = connection.query(b"SELECT * FROM t", &[], Wanted::default()).unwrap();
         assert!(rows.is_some());
         drop(connection);
         assert!(all(&mut open(), "SELECT * FROM t", &[]).is_empty());

@@ -12,14 +12,11 @@ use crate::ffi;
 use crate::memory::Pool;
 use crate::memory_use::Held;
 use crate::rows::{Rows, text};
-use crate::sqlite::{NOT_AN_ERROR, Prepared, Text, reads};
+use crate::sqlite::{Columns, Prepared, reads};
 use crate::statement::{Statement, Value, hex_literal, number_text};
 
 /// Words that begin statements with rows in MySQL.
 const ROWS_IN_MYSQL: &[&str] = &["SELECT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "WITH", "TABLE", "VALUES"];
-
-/// Words that begin statements in which SQLite takes no values beside the text.
-const WITHOUT_VALUES: &[&str] = &["CREATE", "PRAGMA"];
 
 const NO_END: &str = "a string or comment in the statement has no end";
 
@@ -35,12 +32,21 @@ pub struct Found {
     pub columns: Vec<Vec<u8>>,
 }
 
+/// How rows are wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// As they are fetched, also where the server would otherwise send all at once (PostgreSQL).
+    pub in_pieces: bool,
+    /// Numbers and truth values as such, where the database says what they are.
+    pub types: bool,
+}
+
 /// Rows of a statement that were not all fetched yet.
 pub(crate) enum Open {
     /// Where APR's driver has them.
     Driver(Rows),
-    /// SQLite's statement, standing at the next row, and how many columns it has.
-    Sqlite(Prepared, usize),
+    /// SQLite's statement, standing at the next row, and how that is read.
+    Sqlite(Prepared, Columns),
     /// On PostgreSQL's server.
     Cursor(Cursor),
     /// Fetched before their time, and how that ended.
@@ -49,7 +55,7 @@ pub(crate) enum Open {
 
 impl Open {
     /// No rows, and why.
-    fn none(error: Option<String>) -> Open {
+    pub(crate) fn none(error: Option<String>) -> Open {
         Open::Taken { batches: VecDeque::new(), error, _held: Held::default() }
     }
 }
@@ -105,19 +111,18 @@ impl Connection {
         }
     }
 
-    /// Runs one statement and finds its rows; none if it is of a kind that has no rows. `in_pieces` if the server is to
-    /// send them as they are fetched where it would otherwise send all at once (PostgreSQL).
+    /// Runs one statement and finds its rows; none if it is of a kind that has no rows.
     ///
     /// # Errors
     /// What the database says.
-    pub fn query(&mut self, sql: &[u8], values: &[Value], in_pieces: bool) -> Result<Option<Found>, String> {
+    pub fn query(&mut self, sql: &[u8], values: &[Value], wanted: Wanted) -> Result<Option<Found>, String> {
         if self.sqlite.is_some() {
-            return self.query_in_sqlite(sql, values);
+            return self.query_in_sqlite(sql, values, wanted.types);
         }
         let statement = Statement::new(sql, self.dialect);
         check(&statement, values, self.kind == Kind::Mysql)?;
         self.take_rows();
-        let found = if in_pieces && self.kind == Kind::Pgsql && has_cursor(&statement) {
+        let found = if wanted.in_pieces && self.kind == Kind::Pgsql && has_cursor(&statement) {
             self.open_cursor(sql, &statement, values)?.map(|(cursor, names)| (Open::Cursor(cursor), names))
         } else {
             let found = match self.served(sql, &statement, values)? {
@@ -173,7 +178,8 @@ impl Connection {
         })
     }
 
-    fn opened(&mut self, open: Open) -> u64 {
+    /// Keeps rows to be fetched, under the number it returns.
+    pub(crate) fn opened(&mut self, open: Open) -> u64 {
         let number = self.next_number();
         self.open.insert(number, open);
         number
@@ -191,9 +197,9 @@ impl Connection {
                 unsafe { rows.fill(driver, handle, may_break, &mut batch) }
             }
             Open::Sqlite(prepared, columns) => {
-                batch = Batch::new(*columns);
+                batch = Batch::new(columns.count);
                 loop {
-                    if let Err(error) = prepared.read(&mut batch, *columns) {
+                    if let Err(error) = prepared.read(&mut batch, columns) {
                         break Err(error);
                     }
                     match self.sqlite.as_ref().map_or(Ok(false), |sqlite| sqlite.step(prepared)) {
@@ -257,119 +263,6 @@ impl Connection {
             };
             self.end(open);
             self.open.insert(number, Open::Taken { batches, error, _held: held });
-        }
-    }
-
-    fn run_in_sqlite(&mut self, sql: &[u8], values: &[Value]) -> Result<i64, String> {
-        let prepared = self.bound_in_sqlite(sql, values)?;
-        if !prepared.as_ref().is_ok_and(Prepared::is_reading) {
-            self.take_rows();
-        }
-        let Some(sqlite) = &mut self.sqlite else { return Err(NOT_AN_ERROR.into()) };
-        let result = match prepared {
-            Ok(prepared) => {
-                let result = sqlite.run(&prepared);
-                sqlite.keep(prepared);
-                result
-            }
-            Err((text, is_counted)) => sqlite.run_text(&text, is_counted),
-        };
-        self.note_transaction();
-        result
-    }
-
-    fn query_in_sqlite(&mut self, sql: &[u8], values: &[Value]) -> Result<Option<Found>, String> {
-        let prepared = match self.bound_in_sqlite(sql, values)? {
-            Ok(prepared) => prepared,
-            Err((text, _)) => {
-                let statement = Statement::new(&text, self.dialect);
-                let prepared = self.prepare_in_sqlite(&text, &statement, false)?;
-                prepared.ok_or(NOT_AN_ERROR)?
-            }
-        };
-        if !prepared.is_reading() {
-            self.take_rows();
-        }
-        let Some(sqlite) = &mut self.sqlite else { return Err(NOT_AN_ERROR.into()) };
-        let stepped = sqlite.step(&prepared);
-        let (columns, names) = (prepared.columns(), prepared.names());
-        let is_writing = prepared.is_writing();
-        let open = match stepped {
-            Ok(true) => Open::Sqlite(prepared, columns),
-            _ => {
-                sqlite.keep(prepared);
-                Open::none(None)
-            }
-        };
-        self.note_transaction();
-        stepped?;
-        if columns == 0 {
-            return Ok(None);
-        }
-        let number = self.opened(open);
-        if is_writing {
-            // What it writes is complete only then.
-            self.take_rows();
-        }
-        Ok(Some(Found { rows: number, columns: names }))
-    }
-
-    /// A statement with its values; or the text to run, and whether it is of a kind that changes rows, where SQLite
-    /// takes none.
-    fn bound_in_sqlite(&mut self, sql: &[u8], values: &[Value]) -> Result<Result<Prepared, (Vec<u8>, bool)>, String> {
-        let is_valued = !values.is_empty();
-        let kept = self.sqlite.as_mut().and_then(|sqlite| sqlite.kept(sql, is_valued));
-        let prepared = match kept {
-            Some(prepared) => prepared,
-            None => {
-                let statement = Statement::new(sql, self.dialect);
-                check(&statement, values, true)?;
-                let in_text = is_valued && statement.begins_with(WITHOUT_VALUES);
-                match statement.openings.len() {
-                    1 if !in_text => self.prepare_in_sqlite(sql, &statement, is_valued)?.ok_or(NOT_AN_ERROR)?,
-                    _ => {
-                        let text = Text::new(sql, &statement, is_valued);
-                        return Ok(Err((self.with_literals(sql, &statement, values)?, text.is_counted)));
-                    }
-                }
-            }
-        };
-        let Some(sqlite) = &mut self.sqlite else { return Err(NOT_AN_ERROR.into()) };
-        if is_valued && prepared.placeholders() != values.len() {
-            let wanted = prepared.placeholders();
-            sqlite.keep(prepared);
-            return Err(count_differs(wanted, values.len()));
-        }
-        if let Err(error) = sqlite.bind(&prepared, values) {
-            sqlite.keep(prepared);
-            return Err(error);
-        }
-        Ok(Ok(prepared))
-    }
-
-    /// Prepares a text's first statement; none if it has none.
-    fn prepare_in_sqlite(
-        &mut self,
-        sql: &[u8],
-        statement: &Statement,
-        is_valued: bool,
-    ) -> Result<Option<Prepared>, String> {
-        let Some(sqlite) = &self.sqlite else { return Ok(None) };
-        // Of several statements only the first is here.
-        let kept_as: &[u8] = if statement.openings.len() == 1 { sql } else { &[] };
-        let text = Text::new(kept_as, statement, is_valued);
-        match is_valued {
-            true => sqlite.prepare(&statement.with(|_| b"?".to_vec()), text),
-            false => sqlite.prepare(sql, text),
-        }
-    }
-
-    /// SQLite knows best whether a transaction is open: it ends some by itself.
-    fn note_transaction(&mut self) {
-        match (self.sqlite.as_ref().is_some_and(|sqlite| sqlite.is_in_transaction()), &self.transaction) {
-            (false, _) => self.transaction = Transaction::None,
-            (true, Transaction::None) => self.transaction = Transaction::Perhaps,
-            _ => {}
         }
     }
 
@@ -492,7 +385,12 @@ impl Connection {
     }
 
     /// The text with the values in it.
-    fn with_literals(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<Vec<u8>, String> {
+    pub(crate) fn with_literals(
+        &mut self,
+        sql: &[u8],
+        statement: &Statement,
+        values: &[Value],
+    ) -> Result<Vec<u8>, String> {
         if values.is_empty() {
             return Ok(sql.to_vec());
         }
@@ -583,7 +481,7 @@ impl Connection {
 
 /// Looks whether there are as many values as placeholders. Without values a question mark may be an operator's, where
 /// the database has such.
-fn check(statement: &Statement, values: &[Value], is_strict: bool) -> Result<(), String> {
+pub(crate) fn check(statement: &Statement, values: &[Value], is_strict: bool) -> Result<(), String> {
     let (wanted, given) = (statement.placeholders(), values.len());
     if given == 0 && (!is_strict || statement.unfinished || wanted == 0) {
         return Ok(());
@@ -595,6 +493,6 @@ fn check(statement: &Statement, values: &[Value], is_strict: bool) -> Result<(),
     }
 }
 
-fn count_differs(wanted: usize, given: usize) -> String {
+pub(crate) fn count_differs(wanted: usize, given: usize) -> String {
     format!("the statement has {wanted} placeholders and {given} values")
 }

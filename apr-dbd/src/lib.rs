@@ -16,8 +16,8 @@ mod sqlite;
 mod statement;
 mod watch;
 
-pub use batch::Batch;
+pub use batch::{Batch, Cell};
 pub use connection::{Connection, load_sqlite};
-pub use execution::Found;
+pub use execution::{Found, Wanted};
 pub use memory_use::MemoryUse;
 pub use statement::Value;

@@ -133,6 +133,11 @@ fn may_have<'w>(bytes: isize) -> Result<Option<&'w MemoryUse>, ()> {
     })
 }
 
+/// Whether the connection that works in this thread may have so many bytes more.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    may_have(isize::try_from(bytes).unwrap_or(isize::MAX)).is_ok()
+}
+
 /// `sqlite3_mem_methods`.
 #[repr(C)]
 #[derive(Clone, Copy)]

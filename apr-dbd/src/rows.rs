@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Cell};
 use crate::ffi;
 use crate::memory::Pool;
 
@@ -95,12 +95,15 @@ impl Rows {
             match ffi::apr_dbd_datum_get(driver, self.row, column, kind, self.brigade.cast()) {
                 OK => {}
                 status if status == NULL_VALUE => {
-                    batch.push(None);
+                    batch.push(Cell::Null);
                     return Ok(());
                 }
                 _ => {
                     let value = ffi::apr_dbd_get_entry(driver, self.row, column);
-                    batch.push((!value.is_null()).then(|| CStr::from_ptr(value).to_bytes()));
+                    batch.push(match value.is_null() {
+                        true => Cell::Null,
+                        false => Cell::Text(CStr::from_ptr(value).to_bytes()),
+                    });
                     return Ok(());
                 }
             }
@@ -117,7 +120,7 @@ impl Rows {
             if status != OK {
                 return Err(format!("column {} cannot be read ({status})", column + 1));
             }
-            batch.push(Some(&bytes));
+            batch.push(Cell::Text(&bytes));
             Ok(())
         }
     }

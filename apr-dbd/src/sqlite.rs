@@ -3,16 +3,21 @@
 //! APR's driver opens the database and closes it. The functions are those of the library that this driver uses, found
 //! through it: nothing is linked, and where there is no driver no library is needed.
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+mod interface;
+mod prepared;
+mod real;
+mod running;
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::batch::Batch;
-use crate::memory_use;
+use interface::Interface;
+pub(crate) use prepared::{Columns, Prepared, reads};
+use prepared::{Raw, Text};
+
 use crate::rows::text;
-use crate::socket::library;
-use crate::statement::{Statement, Value};
+use crate::statement::Value;
 use crate::watch::{self, Watch};
 
 /// Statements a connection keeps for their next use.
@@ -23,10 +28,6 @@ const OK: c_int = 0;
 const ROW: c_int = 100;
 const DONE: c_int = 101;
 
-/// Types of values.
-const BLOB: c_int = 4;
-const NULL: c_int = 5;
-
 /// Tells `prepare_v3` that the statement will be used again.
 const PERSISTENT: c_uint = 1;
 
@@ -34,225 +35,7 @@ const PERSISTENT: c_uint = 1;
 const COPY: isize = -1;
 
 /// What a statement without anything in it is told, and one with rows where none are wanted: the words of APR's driver.
-pub(crate) const NOT_AN_ERROR: &str = "not an error";
-
-/// Words that begin statements SQLite counts rows for; after others it still tells the last count.
-const COUNTED: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
-
-/// Words that begin statements which leave rows of others alone.
-const READING: &[&str] = &["SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA", "SAVEPOINT", "RELEASE", "BEGIN", "COMMIT"];
-
-/// What SQLite calls between steps, for a lock, and before it compiles a statement: see `watch`.
-type Progress = unsafe extern "C" fn(*mut c_void) -> c_int;
-type Busy = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
-type Authorizer =
-    unsafe extern "C" fn(*mut c_void, c_int, *const c_char, *const c_char, *const c_char, *const c_char) -> c_int;
-
-macro_rules! interface {
-    ($($name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions used here, under their names without `sqlite3_`.
-        struct Interface {
-            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
-        }
-
-        impl Interface {
-            /// # Safety
-            /// `library` comes from `dlopen` and is never closed, and what it calls `sqlite3_*` is SQLite.
-            unsafe fn find(library: *mut c_void) -> Result<Interface, String> {
-                Ok(Interface {
-                    $($name: {
-                        let name = concat!("sqlite3_", stringify!($name), "\0");
-                        // SAFETY: the name ends with a NUL. SQLite never changes the signature of a function.
-                        unsafe {
-                            let function = libc::dlsym(library, name.as_ptr().cast());
-                            if function.is_null() {
-                                return Err(format!("the library of SQLite has no {}", name.trim_end_matches('\0')));
-                            }
-                            std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) $(-> $result)?>(
-                                function,
-                            )
-                        }
-                    },)*
-                })
-            }
-        }
-    };
-}
-
-interface! {
-    bind_blob64(*mut c_void, c_int, *const c_void, u64, isize) -> c_int;
-    bind_double(*mut c_void, c_int, f64) -> c_int;
-    bind_int64(*mut c_void, c_int, i64) -> c_int;
-    bind_null(*mut c_void, c_int) -> c_int;
-    bind_parameter_count(*mut c_void) -> c_int;
-    bind_parameter_name(*mut c_void, c_int) -> *const c_char;
-    bind_text(*mut c_void, c_int, *const c_char, c_int, isize) -> c_int;
-    bind_zeroblob(*mut c_void, c_int, c_int) -> c_int;
-    busy_handler(*mut c_void, Option<Busy>, *mut c_void) -> c_int;
-    changes(*mut c_void) -> c_int;
-    clear_bindings(*mut c_void) -> c_int;
-    column_blob(*mut c_void, c_int) -> *const c_void;
-    column_bytes(*mut c_void, c_int) -> c_int;
-    column_count(*mut c_void) -> c_int;
-    column_name(*mut c_void, c_int) -> *const c_char;
-    column_text(*mut c_void, c_int) -> *const c_void;
-    column_type(*mut c_void, c_int) -> c_int;
-    errmsg(*mut c_void) -> *const c_char;
-    finalize(*mut c_void) -> c_int;
-    get_autocommit(*mut c_void) -> c_int;
-    last_insert_rowid(*mut c_void) -> i64;
-    prepare_v3(*mut c_void, *const c_char, c_int, c_uint, *mut *mut c_void, *mut *const c_char) -> c_int;
-    progress_handler(*mut c_void, c_int, Option<Progress>, *mut c_void);
-    reset(*mut c_void) -> c_int;
-    set_authorizer(*mut c_void, Option<Authorizer>, *mut c_void) -> c_int;
-    step(*mut c_void) -> c_int;
-    stmt_readonly(*mut c_void) -> c_int;
-    threadsafe() -> c_int;
-}
-
-impl Interface {
-    /// The functions of the library that the driver in whose memory `driver` lies uses.
-    ///
-    /// # Safety
-    /// `driver` is the record of APR's driver of SQLite, loaded to stay.
-    unsafe fn of(driver: *const c_void) -> Result<&'static Interface, String> {
-        static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
-        let found = FOUND.get_or_init(|| {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let library = library(driver);
-                let interface = Interface::find(library)?;
-                if (interface.threadsafe)() == 0 {
-                    return Err("the library of SQLite is built for a single thread".to_owned());
-                }
-                memory_use::count(library);
-                Ok(interface)
-            }
-        });
-        found.as_ref().map_err(Clone::clone)
-    }
-}
-
-/// A statement as SQLite has it. Whoever holds it drops it before its database is closed.
-struct Raw {
-    interface: &'static Interface,
-    statement: NonNull<c_void>,
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        // SAFETY: this owns the statement, whose database is open.
-        unsafe { (self.interface.finalize)(self.statement.as_ptr()) };
-    }
-}
-
-/// A statement with what must be known of it.
-pub(crate) struct Prepared {
-    raw: Raw,
-    text: Text,
-    /// The numbers of the question marks among the statement's parameters.
-    places: Vec<c_int>,
-}
-
-/// What a statement is kept by, and what its words tell.
-pub(crate) struct Text {
-    /// The statement as the page wrote it; empty if it is not to be kept.
-    pub(crate) sql: Vec<u8>,
-    /// Whether it was given values, without which `??` is not one question mark.
-    pub(crate) is_valued: bool,
-    /// Whether the number of changed rows is its own.
-    pub(crate) is_counted: bool,
-    /// Whether it leaves alone what other statements read.
-    pub(crate) is_reading: bool,
-}
-
-impl Text {
-    /// What `statement`, which is all of this text, tells by its words.
-    pub(crate) fn new(sql: &[u8], statement: &Statement, is_valued: bool) -> Text {
-        let is_counted = statement.begins_with(COUNTED);
-        Text { sql: sql.to_vec(), is_valued, is_counted, is_reading: reads(statement) }
-    }
-}
-
-/// Whether nothing in a text changes what other statements read.
-pub(crate) fn reads(statement: &Statement) -> bool {
-    statement.openings.iter().all(|[first, _]| READING.contains(&first.as_str()))
-}
-
-impl Prepared {
-    fn as_ptr(&self) -> *mut c_void {
-        self.raw.statement.as_ptr()
-    }
-
-    /// Whether what other statements read stays as it is.
-    pub(crate) fn is_reading(&self) -> bool {
-        self.text.is_reading && !self.is_writing()
-    }
-
-    /// Whether it changes the database. Its rows are to be fetched at once, for only then is it complete.
-    pub(crate) fn is_writing(&self) -> bool {
-        // SAFETY: the statement is live.
-        unsafe { (self.raw.interface.stmt_readonly)(self.as_ptr()) == 0 }
-    }
-
-    /// How many values it wants.
-    pub(crate) fn placeholders(&self) -> usize {
-        self.places.len()
-    }
-
-    /// How many columns its rows have; 0 if it has none. True when it has been run: another connection may have changed
-    /// the table meanwhile.
-    pub(crate) fn columns(&self) -> usize {
-        // SAFETY: the statement is live.
-        unsafe { (self.raw.interface.column_count)(self.as_ptr()) }.try_into().unwrap_or(0)
-    }
-
-    /// The names of its columns.
-    pub(crate) fn names(&self) -> Vec<Vec<u8>> {
-        let name = |column: usize| {
-            // SAFETY: the statement is live and has the column; the name is copied before another call.
-            unsafe {
-                let name = (self.raw.interface.column_name)(self.as_ptr(), column as c_int);
-                if name.is_null() { Vec::new() } else { CStr::from_ptr(name).to_bytes().to_vec() }
-            }
-        };
-        (0..self.columns()).map(name).collect()
-    }
-
-    /// Adds the row it stands at to a batch.
-    ///
-    /// # Errors
-    /// That SQLite had no memory for a value.
-    pub(crate) fn read(&self, batch: &mut Batch, columns: usize) -> Result<(), String> {
-        let functions = self.raw.interface;
-        for column in 0..columns {
-            let column = column as c_int;
-            // SAFETY: the statement stands at a row with that column; the bytes are copied before another call.
-            // Whatever is no BLOB is asked for as text first, for that says how many bytes it then has.
-            unsafe {
-                let (start, is_text) = match (functions.column_type)(self.as_ptr(), column) {
-                    NULL => {
-                        batch.push(None);
-                        continue;
-                    }
-                    BLOB => ((functions.column_blob)(self.as_ptr(), column), false),
-                    _ => ((functions.column_text)(self.as_ptr(), column), true),
-                };
-                let length = (functions.column_bytes)(self.as_ptr(), column).try_into().unwrap_or(0);
-                batch.push(Some(match start.is_null() {
-                    // Only an empty BLOB is nowhere.
-                    true if is_text || length > 0 => {
-                        batch.drop_partial_row();
-                        return Err("out of memory".into());
-                    }
-                    true => &[],
-                    false => std::slice::from_raw_parts(start.cast::<u8>(), length),
-                }));
-            }
-        }
-        Ok(())
-    }
-}
+const NOT_AN_ERROR: &str = "not an error";
 
 /// An open database.
 pub(crate) struct Sqlite {

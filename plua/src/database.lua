@@ -2,10 +2,14 @@
 -- Lua's own. The chunk returns `dbopen`.
 local native, pcall, metatable_of = ...
 
-local error, rawget, select, setmetatable, type = error, rawget, select, setmetatable, type
+local error, rawget, rawset, select = error, rawget, rawset, select
+local next, setmetatable, tostring, type = next, setmetatable, tostring, type
 
 -- The key under which a handle's table has its connection. Pages that list a handle find it: nothing can be kept in it.
 local CONNECTION = function() end
+
+-- Keys of what the page chose for the handle: whether rows have types, and what stands for NULL.
+local TYPES, NULL = function() end, function() end
 
 local function connection(handle, method)
   local found = type(handle) == "table" and rawget(handle, CONNECTION)
@@ -20,17 +24,24 @@ local function statement(sql, method)
   return sql
 end
 
--- What is alike in all rows of a result: the names of the columns, and a row's values under them.
+-- What the metatables of rows and results have in common: JSON knows them by it.
+local OF_ROWS = native.of_rows
+OF_ROWS.__metatable = false
+native.shielded[OF_ROWS] = true
+
+-- What is alike in all rows of a result: the names of the columns, and a row's values under them. What a page sets under a
+-- column's name is that column's value from then on.
 local function shape(names)
   local positions = {}
   for i = #names, 1, -1 do positions[names[i]] = i end
-  return {
+  return setmetatable({
     columns = names,
     __index = function(row, name)
       local position = positions[name]
       if position then return rawget(row, position) end
     end,
-  }
+    __newindex = function(row, name, value) rawset(row, positions[name] or name, value) end,
+  }, OF_ROWS)
 end
 
 local Handle = {}
@@ -62,27 +73,29 @@ function Handle.run(handle, sql, ...)
 end
 
 function Handle.query(handle, sql, ...)
-  local ok, rows, names = native["db.query"](connection(handle, "query"), statement(sql, "query"), ...)
+  local ok, rows, names = native["db.query"](connection(handle, "query"), statement(sql, "query"),
+    handle[TYPES], handle[NULL], ...)
   if not ok then error(rows, 2) end
   if rows == nil then return nil, names end
   if not rows then return false end
   local of_row = shape(names)
   for i = 1, #rows do setmetatable(rows[i], of_row) end
-  return setmetatable(rows, { columns = names })
+  return setmetatable(rows, setmetatable({ columns = names }, OF_ROWS))
 end
 
 function Handle.rows(handle, sql, ...)
-  local ok, rows, names = native["db.rows"](connection(handle, "rows"), statement(sql, "rows"), ...)
+  local ok, rows, names = native["db.rows"](connection(handle, "rows"), statement(sql, "rows"),
+    handle[TYPES], handle[NULL], ...)
   if not ok then error(rows, 2) end
   if rows == nil then return nil, names end
   if not rows then return function() end end
-  local of_row, some, position, is_last = shape(names), {}, 0, false
+  local of_row, null, some, position, is_last = shape(names), handle[NULL], {}, 0, false
   return function()
     position = position + 1
     local row = some[position]
     if row == nil then
       if is_last then return nil end
-      local ok, fetched, last = native["db.fetch"](rows)
+      local ok, fetched, last = native["db.fetch"](rows, null)
       if not ok then error(fetched, 2) end
       if fetched == nil then
         is_last = true
@@ -165,9 +178,28 @@ function Handle.transaction(handle, run)
   return finish(handle, pcall(run, handle))
 end
 
+-- What a page may choose for a handle, checked.
+local function chosen(options)
+  if options == nil then return false, nil end
+  if type(options) ~= "table" then
+    error("bad argument #3 to 'dbopen' (table expected, got " .. type(options) .. ")", 3)
+  end
+  for name in next, options do
+    if name ~= "types" and name ~= "null" then
+      error("bad argument #3 to 'dbopen' (no option '" .. tostring(name) .. "': there are types and null)", 3)
+    end
+  end
+  local null = options.null
+  if type(null) == "table" or type(null) == "function" then
+    error("bad argument #3 to 'dbopen' (null: json.null, text, a number or a boolean expected, got a " .. type(null) .. ")", 3)
+  end
+  return not not options.types, null
+end
+
 return function(...)
+  local types, null = chosen((select(3, ...)))
   local ok, opened, message = native.dbopen(...)
   if not ok then error(opened, 2) end
   if opened == nil then return nil, message end
-  return setmetatable({ [CONNECTION] = opened }, OF_HANDLES)
+  return setmetatable({ [CONNECTION] = opened, [TYPES] = types, [NULL] = null }, OF_HANDLES)
 end

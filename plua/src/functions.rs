@@ -479,7 +479,7 @@ pub const FUNCTIONS: &[PageFunction] = &[
     },
     PageFunction {
         name: "dbopen",
-        signature: "dbopen(driver, parameters) -> handle",
+        signature: "dbopen(driver, parameters [, options]) -> handle",
         help: "Connects to a database (sqlite3, pgsql, mysql, mod_dbd); nil and a message if it cannot.",
         written: InLua,
     },

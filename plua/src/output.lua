@@ -3,11 +3,13 @@
 -- The chunk takes the functions written in Rust and returns the parts that the state's own code needs.
 local native = ...
 
-local error, rawget, select, tostring, type = error, rawget, select, tostring, type
+local error, rawequal, rawget, select, tostring, type = error, rawequal, rawget, select, tostring, type
 local gsub, match = string.gsub, string.match
 local huge, min = math.huge, math.min
 local metatable_of = debug.getmetatable
 local OF_FILES, file_type = metatable_of(io.stdout), io.type
+
+local null = native.json_null
 
 local buffer = native.buffer(native)
 local put_text, put_texts, put_number, put_html = buffer.put_text, buffer.put_texts, buffer.put_number, buffer.put_html
@@ -28,11 +30,12 @@ local limit = huge
 use(buffers[0])
 
 -- A value that is neither string nor number, as echo shows it: what it is, unless it says otherwise. Where it is in memory
--- is nothing for visitors.
+-- is nothing for visitors. NULL of a database or of JSON is shown as nothing.
 local function describe(value)
   local kind = type(value)
   if kind == "string" or kind == "number" then return value end
   if kind == "nil" or kind == "boolean" then return tostring(value) end
+  if rawequal(value, null) then return "" end
   local metatable = metatable_of(value)
   if type(metatable) ~= "table" or rawget(metatable, "__tostring") == nil then return kind end
   if metatable == OF_FILES then return file_type(value) end

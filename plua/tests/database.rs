@@ -393,7 +393,7 @@ fn integers_of_64_bits_are_bound_as_integers() {
          for row in db:rows('SELECT i, typeof(i) AS kind FROM v') do echo(row.i, row.kind, ' ') end
          echo(select(2, pcall(db.query, db, 'SELECT ?', require('ffi').new('int[1]'))):match('pass .*'))",
         "5integer -9223372036854775807integer 9223372036854775807integer 7integer 9007199254740992integer \
-         pass strings, numbers, booleans, nil or db:blob(bytes)",
+         pass strings, numbers, booleans, nil, json.null or db:blob(bytes)",
     );
 }
 

@@ -4,21 +4,24 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-use apr_dbd::{Batch, Connection, Found, MemoryUse, Value};
-use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue, Table};
+use apr_dbd::{Connection, MemoryUse, Value, Wanted};
+use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue};
 
+use super::rows::{self, append, names};
 use super::{Arguments, Native, int64, sql_files};
 use crate::confinement;
 use crate::database::{self, Handle, Prepared, Rows, allow};
+use crate::memory_limit::Room;
 use crate::time_limit::TimeLimitHandle;
 use crate::visit::Visit;
 
 const CLOSED: &str = "the database handle is closed";
 
 /// Why a value of Lua's is none for a database.
-const VALUES: &str = "pass strings, numbers, booleans, nil or db:blob(bytes)";
+const VALUES: &str = "pass strings, numbers, booleans, nil, json.null or db:blob(bytes)";
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
+    native.table.raw_set("of_rows", rows::install(native.lua)?)?;
     // Each returns its result, or nil and a message.
     let (limit, memory) = (native.limit.clone(), Arc::new(MemoryUse::default()));
     native.add("dbopen", move |lua, visit, arguments| {
@@ -59,7 +62,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(())
     })?;
     native.add("db.run", |lua, visit, arguments| {
-        let (handle, sql, values) = statement(lua, visit, &arguments)?;
+        let (handle, sql, values) = statement(lua, visit, &arguments, 3)?;
         answer(lua, handle.with(|connection| connection.run(&sql, &values)))
     })?;
     native.add("db.begin", |lua, visit, arguments| {
@@ -73,10 +76,14 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native
         .add("db.lastId", |lua, visit, arguments| bytes(lua, handle(visit, &arguments)?.with(Connection::last_id)))?;
 
+    // Behind the text: whether types are wanted, what stands for NULL.
     // all rows, names of the columns | false for a statement that has none | nil, message
-    native.add("db.query", |lua, visit, arguments| {
-        let (handle, sql, values) = statement(lua, visit, &arguments)?;
-        let found = match handle.with(|connection| connection.query(&sql, &values, false)) {
+    let limit = native.limit.clone();
+    native.add("db.query", move |lua, visit, arguments| {
+        let (handle, sql, values) = statement(lua, visit, &arguments, 5)?;
+        let wanted = Wanted { types: arguments.is_true(3), in_pieces: false };
+        let room = Room::new(lua, &limit);
+        let found = match handle.with(|connection| connection.query(&sql, &values, wanted)) {
             Ok(Some(found)) => found,
             Ok(None) => return answer(lua, Ok(false)),
             Err(message) => return answer::<bool>(lua, Err(message)),
@@ -88,7 +95,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
                 Ok(batch) => batch,
                 Err(message) => return answer::<bool>(lua, Err(message)),
             };
-            append(lua, &all, &batch).map_err(|error| error.to_string())?;
+            room.ask(batch.size())?;
+            append(lua, &all, &batch, arguments.value(4)).map_err(|error| error.to_string())?;
             if batch.is_last() {
                 break;
             }
@@ -98,8 +106,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
     // rows to fetch, names of the columns | false for a statement that has none | nil, message
     native.add("db.rows", |lua, visit, arguments| {
-        let (handle, sql, values) = statement(lua, visit, &arguments)?;
-        let found = match handle.with(|connection| connection.query(&sql, &values, true)) {
+        let (handle, sql, values) = statement(lua, visit, &arguments, 5)?;
+        let wanted = Wanted { types: arguments.is_true(3), in_pieces: true };
+        let found = match handle.with(|connection| connection.query(&sql, &values, wanted)) {
             Ok(Some(found)) => found,
             Ok(None) => return answer(lua, Ok(false)),
             Err(message) => return answer::<bool>(lua, Err(message)),
@@ -108,8 +117,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let names = names(lua, &found).map_err(|error| error.to_string())?;
         (rows, names).into_lua_multi(lua).map_err(|error| error.to_string())
     })?;
+    // Behind the rows: what stands for NULL.
     // some rows, whether they are the last | nil, message
-    native.add("db.fetch", |lua, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("db.fetch", move |lua, visit, arguments| {
         let rows = arguments.value(1).as_userdata().and_then(|data| data.borrow::<Rows>().ok());
         let rows = rows.ok_or("not rows of a database")?;
         let (handle, number) = (rows.handle.clone(), rows.number);
@@ -119,8 +130,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Ok(batch) => batch,
             Err(message) => return answer::<bool>(lua, Err(message)),
         };
+        Room::new(lua, &limit).ask(batch.size())?;
         let some = lua.create_table_with_capacity(batch.len(), 0);
-        let some = some.and_then(|some| append(lua, &some, &batch).map(|()| some));
+        let some = some.and_then(|some| append(lua, &some, &batch, arguments.value(2)).map(|()| some));
         (some.map_err(|error| error.to_string())?, batch.is_last())
             .into_lua_multi(lua)
             .map_err(|error| error.to_string())
@@ -172,14 +184,19 @@ fn handle(visit: &Visit, arguments: &Arguments) -> Result<Handle, String> {
     Ok(handle)
 }
 
-/// Handle, text and values of a statement; the request will look after the handle.
-fn statement(lua: &Lua, visit: &mut Visit, arguments: &Arguments) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
+/// Handle, text and values of a statement, which begin at that position; the request will look after the handle.
+fn statement(
+    lua: &Lua,
+    visit: &mut Visit,
+    arguments: &Arguments,
+    first: usize,
+) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
     let (handle, sql) = (handle(visit, arguments)?, arguments.text(2)?);
     let mut values = Vec::new();
-    for position in 3..=arguments.count() {
+    for position in first..=arguments.count() {
         values.push(value(arguments.value(position)).ok_or_else(|| {
             let kind = arguments.value(position).type_name();
-            format!("value {} of the statement is a {kind}: {VALUES}", position - 2)
+            format!("value {} of the statement is a {kind}: {VALUES}", position - first + 1)
         })?);
     }
     if confinement::holds(&visit.host) && sql_files::opens_files(&sql) {
@@ -198,6 +215,7 @@ fn statement(lua: &Lua, visit: &mut Visit, arguments: &Arguments) -> Result<(Han
 fn value(value: &mlua::Value) -> Option<Value> {
     Some(match value {
         mlua::Value::Nil => Value::Null,
+        null if *null == mlua::Value::NULL => Value::Null,
         mlua::Value::Boolean(truth) => Value::Integer((*truth).into()),
         mlua::Value::Integer(integer) => Value::Integer(*integer),
         // Whole numbers that Lua 5.1 tells apart from their neighbours.
@@ -213,28 +231,6 @@ fn value(value: &mlua::Value) -> Option<Value> {
             digits.parse().map_or_else(|_| Value::Text(digits.into_bytes()), Value::Integer)
         }
     })
-}
-
-/// Adds rows, each a sequence of strings in which NULL is a hole.
-fn append(lua: &Lua, all: &Table, batch: &Batch) -> mlua::Result<()> {
-    let before = all.raw_len();
-    for (index, row) in batch.rows().enumerate() {
-        // mlua puts text on Lua's stack at once, where it makes a reference to each string of other bytes.
-        let table = match row.clone().all(|value| value.is_none_or(|value| str::from_utf8(value).is_ok())) {
-            true => lua.create_sequence_from(row.map(|value| value.and_then(|value| str::from_utf8(value).ok())))?,
-            false => {
-                let strings = row.map(|value| value.map(|value| lua.create_string(value)).transpose());
-                lua.create_sequence_from(strings.collect::<mlua::Result<Vec<_>>>()?)?
-            }
-        };
-        all.raw_set(before + index + 1, table)?;
-    }
-    Ok(())
-}
-
-fn names(lua: &Lua, found: &Found) -> mlua::Result<Table> {
-    let names = found.columns.iter().map(|name| lua.create_string(name));
-    lua.create_sequence_from(names.collect::<mlua::Result<Vec<_>>>()?)
 }
 
 fn answer<T: IntoLua>(lua: &Lua, result: Result<T, String>) -> Result<MultiValue, String> {

@@ -4,12 +4,14 @@
 //! `null` is the light userdata that C modules such as cjson use too.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::fmt::{self, Write};
 
 use mlua::{Lua, Table, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::rows::{self, Kind};
 use super::{Native, int64};
 use crate::memory_limit::Room;
 
@@ -156,7 +158,7 @@ impl<'de> Visitor<'de> for Decoder<'_> {
 
 /// Whether numbers of this Lua hold that integer and all between it and 0. What a double holds beyond is a matter of the
 /// last digit, and nothing for a page to count on.
-fn is_exact(integer: i64) -> bool {
+pub fn is_exact(integer: i64) -> bool {
     cfg!(feature = "lua54") || integer.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS
 }
 
@@ -167,7 +169,7 @@ fn is_exact(integer: i64) -> bool {
 /// What JSON cannot hold, and where in the value it is.
 pub fn encode(lua: &Lua, room: Room<'_>, value: &Value) -> Result<Vec<u8>, String> {
     let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
-    let mut encoder = Encoder { array, room, text: Vec::new(), allowed: 0, path: Vec::new(), tables: Vec::new() };
+    let mut encoder = Encoder { lua, array, room, text: Vec::new(), allowed: 0, path: Vec::new(), tables: Vec::new() };
     match encoder.value(value) {
         Ok(()) => Ok(encoder.text),
         Err(problem) => Err(match encoder.place() {
@@ -184,6 +186,7 @@ const LONGEST: usize = 64 << 20;
 const LONG: usize = 64 << 10;
 
 struct Encoder<'a> {
+    lua: &'a Lua,
     array: Table,
     room: Room<'a>,
     text: Vec<u8>,
@@ -316,6 +319,16 @@ impl Encoder<'_> {
     }
 
     fn shape(&self, table: &Table) -> Result<Shape, String> {
+        let metatable = table.metatable();
+        let kind = match &metatable {
+            Some(metatable) if *metatable != self.array => {
+                rows::kind(self.lua, metatable).map_err(|error| error.to_string())?
+            }
+            _ => Kind::Other,
+        };
+        if let Kind::Row(columns) = kind {
+            return self.row(table, columns);
+        }
         let (mut items, mut members) = (Vec::new(), Vec::new());
         let entry = size_of::<(Vec<u8>, Value)>();
         table
@@ -331,7 +344,7 @@ impl Encoder<'_> {
                 Ok(())
             })
             .map_err(|error| error.to_string())?;
-        let marked = table.metatable().is_some_and(|metatable| metatable == self.array);
+        let marked = matches!(kind, Kind::Result) || metatable.is_some_and(|metatable| metatable == self.array);
         if items.is_empty() && !marked {
             members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
             return Ok(Shape::Object(members));
@@ -342,6 +355,35 @@ impl Encoder<'_> {
             true => Ok(Shape::Array(items.into_iter().map(|(_, value)| value).collect())),
             false => Err("a table whose keys are neither all text nor 1, 2, 3 without a gap has no JSON".into()),
         }
+    }
+
+    /// A row: its columns in their order, then what the page has added under other names.
+    fn row(&self, table: &Table, columns: rows::Columns) -> Result<Shape, String> {
+        self.room.ask(columns.len() * size_of::<(Vec<u8>, Value)>())?;
+        let mut members = Vec::with_capacity(columns.len());
+        for (position, name) in columns {
+            // Under its name where the page has set that in a raw way.
+            let named = table.raw_get::<Value>(self.lua.create_string(&name).map_err(|error| error.to_string())?);
+            let value = match named.map_err(|error| error.to_string())? {
+                Value::Nil => table.raw_get(position).map_err(|error| error.to_string())?,
+                named => named,
+            };
+            members.push((name, value));
+        }
+        let own = members.len();
+        let known: HashSet<Vec<u8>> = members.iter().map(|(name, _)| name.clone()).collect();
+        table
+            .for_each(|key: Value, value: Value| {
+                if let Value::String(name) = key
+                    && !known.contains(&*name.as_bytes())
+                {
+                    members.push((name.as_bytes().to_vec(), value));
+                }
+                Ok(())
+            })
+            .map_err(|error| error.to_string())?;
+        members[own..].sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(Shape::Object(members))
     }
 
     fn place(&self) -> String {

@@ -14,6 +14,7 @@ mod module;
 mod pattern;
 mod request;
 mod response;
+mod rows;
 mod script;
 mod secret;
 mod sql_files;

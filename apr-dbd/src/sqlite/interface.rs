@@ -1,0 +1,101 @@
+//! The functions of SQLite's library, found through the driver that uses it.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::sync::OnceLock;
+
+use crate::memory_use;
+use crate::socket::library;
+
+/// What SQLite calls between steps, for a lock, and before it compiles a statement: see `watch`.
+type Progress = unsafe extern "C" fn(*mut c_void) -> c_int;
+type Busy = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
+type Authorizer =
+    unsafe extern "C" fn(*mut c_void, c_int, *const c_char, *const c_char, *const c_char, *const c_char) -> c_int;
+
+macro_rules! interface {
+    ($($name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        /// The functions used here, under their names without `sqlite3_`.
+        pub(crate) struct Interface {
+            $(pub(crate) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+        }
+
+        impl Interface {
+            /// # Safety
+            /// `library` comes from `dlopen` and is never closed, and what it calls `sqlite3_*` is SQLite.
+            unsafe fn find(library: *mut c_void) -> Result<Interface, String> {
+                Ok(Interface {
+                    $($name: {
+                        let name = concat!("sqlite3_", stringify!($name), "\0");
+                        // SAFETY: the name ends with a NUL. SQLite never changes the signature of a function.
+                        unsafe {
+                            let function = libc::dlsym(library, name.as_ptr().cast());
+                            if function.is_null() {
+                                return Err(format!("the library of SQLite has no {}", name.trim_end_matches('\0')));
+                            }
+                            std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) $(-> $result)?>(
+                                function,
+                            )
+                        }
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+interface! {
+    bind_blob64(*mut c_void, c_int, *const c_void, u64, isize) -> c_int;
+    bind_double(*mut c_void, c_int, f64) -> c_int;
+    bind_int64(*mut c_void, c_int, i64) -> c_int;
+    bind_null(*mut c_void, c_int) -> c_int;
+    bind_parameter_count(*mut c_void) -> c_int;
+    bind_parameter_name(*mut c_void, c_int) -> *const c_char;
+    bind_text(*mut c_void, c_int, *const c_char, c_int, isize) -> c_int;
+    bind_zeroblob(*mut c_void, c_int, c_int) -> c_int;
+    busy_handler(*mut c_void, Option<Busy>, *mut c_void) -> c_int;
+    changes(*mut c_void) -> c_int;
+    clear_bindings(*mut c_void) -> c_int;
+    column_blob(*mut c_void, c_int) -> *const c_void;
+    column_bytes(*mut c_void, c_int) -> c_int;
+    column_decltype(*mut c_void, c_int) -> *const c_char;
+    column_double(*mut c_void, c_int) -> f64;
+    column_int64(*mut c_void, c_int) -> i64;
+    column_count(*mut c_void) -> c_int;
+    column_name(*mut c_void, c_int) -> *const c_char;
+    column_text(*mut c_void, c_int) -> *const c_void;
+    column_type(*mut c_void, c_int) -> c_int;
+    errmsg(*mut c_void) -> *const c_char;
+    finalize(*mut c_void) -> c_int;
+    get_autocommit(*mut c_void) -> c_int;
+    last_insert_rowid(*mut c_void) -> i64;
+    prepare_v3(*mut c_void, *const c_char, c_int, c_uint, *mut *mut c_void, *mut *const c_char) -> c_int;
+    progress_handler(*mut c_void, c_int, Option<Progress>, *mut c_void);
+    reset(*mut c_void) -> c_int;
+    set_authorizer(*mut c_void, Option<Authorizer>, *mut c_void) -> c_int;
+    step(*mut c_void) -> c_int;
+    stmt_readonly(*mut c_void) -> c_int;
+    threadsafe() -> c_int;
+}
+
+impl Interface {
+    /// The functions of the library that the driver in whose memory `driver` lies uses.
+    ///
+    /// # Safety
+    /// `driver` is the record of APR's driver of SQLite, loaded to stay.
+    pub(crate) unsafe fn of(driver: *const c_void) -> Result<&'static Interface, String> {
+        static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
+        let found = FOUND.get_or_init(|| {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let library = library(driver);
+                let interface = Interface::find(library)?;
+                if (interface.threadsafe)() == 0 {
+                    return Err("the library of SQLite is built for a single thread".to_owned());
+                }
+                memory_use::count(library);
+                Ok(interface)
+            }
+        });
+        found.as_ref().map_err(Clone::clone)
+    }
+}
