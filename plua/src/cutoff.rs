@@ -7,14 +7,30 @@ use std::os::fd::OwnedFd;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal};
 
 /// What is to be cut off of one page.
 #[derive(Default)]
 pub struct Cutoff {
-    /// The commands' processes, as descriptors of the system's.
-    commands: Mutex<Vec<OwnedFd>>,
+    commands: Mutex<Vec<Command>>,
     socket: Mutex<Socket>,
+}
+
+/// A command's process: its descriptor of the system's, and its number, which is that of its group if it leads one.
+struct Command {
+    process: OwnedFd,
+    number: Pid,
+}
+
+impl Command {
+    fn kill(&self) {
+        // Fails for one that somebody has waited for: its number may be another's by now, and what it has left behind is on
+        // its own. One that has ended and is not waited for keeps its number, and its group may still hold the page.
+        if pidfd_send_signal(&self.process, Signal::KILL).is_ok() {
+            // Where it leads no group there is none of that number.
+            let _ = kill_process_group(self.number, Signal::KILL);
+        }
+    }
 }
 
 /// A socket that a page waits for in a library which does not look at the deadline.
@@ -29,19 +45,17 @@ impl Cutoff {
     /// Adds a process: a child of this one that nobody has waited for yet. Where the system is too old for that (Linux
     /// before 5.3), nothing is done.
     pub fn add_command(&self, process: i32) {
-        let Some(Ok(process)) = Pid::from_raw(process).map(|process| pidfd_open(process, PidfdFlags::empty())) else {
-            return;
-        };
+        let Some(number) = Pid::from_raw(process) else { return };
+        let Ok(process) = pidfd_open(number, PidfdFlags::empty()) else { return };
         let mut commands = self.commands.lock();
-        commands.retain(is_running);
-        commands.push(process);
+        commands.retain(|command| is_running(&command.process));
+        commands.push(Command { process, number });
     }
 
-    /// Kills the processes.
+    /// Kills the processes, with all that they have started in their groups.
     pub fn kill_commands(&self) {
         for command in self.commands.lock().drain(..) {
-            // One that has ended already needs no more.
-            let _ = pidfd_send_signal(&command, Signal::KILL);
+            command.kill();
         }
     }
 
@@ -92,6 +106,7 @@ pub fn kill_children(thread: i32) {
     for child in children.split_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)) {
         // One that has ended already needs no more.
         let _ = kill_process(child, Signal::KILL);
+        let _ = kill_process_group(child, Signal::KILL);
     }
 }
 

@@ -6,7 +6,7 @@
 local native, pcall, marks, put, methods = ...
 
 local error, next, select, setmetatable, type = error, next, select, setmetatable, type
-local gsub = string.gsub
+local gsub, sub = string.gsub, string.sub
 local collect, getupvalue = collectgarbage, debug.getupvalue
 local io, os = io, os
 local open, popen, lines, tmpfile, file_type = io.open, io.popen, io.lines, io.tmpfile, io.type
@@ -80,13 +80,18 @@ end
 io.open, io.tmpfile = opening("open", open), opening("tmpfile", tmpfile)
 
 if popen then
-  -- The command's process is found as the one that this thread has since: nothing else tells it.
+  -- The command's process is found as the one that this thread has since: nothing else tells it. It leads a group of its
+  -- own, so that all it starts ends with it.
   io.popen = opening("popen", function(...)
     local before = is_of_request() and native.children()
     processes = processes or before
-    local file, problem, number = popen(...)
-    if file and before then native.end_with_page(before) end
-    return file, problem, number
+    local command = ...
+    local grouped = before and is_name(command) and native.in_own_group("" .. command)
+    if not grouped then return popen(...) end
+    local file, problem, number = popen(grouped, select(2, ...))
+    if not file then return nil, command .. sub(problem, #grouped + 1), number end
+    native.end_with_page(before)
+    return file
   end)
 end
 

@@ -454,16 +454,20 @@ impl State {
             return (stopped_before.or(stopped), is_whole);
         }
         // While the clock runs.
+        let was_over = self.limit.is_over();
         let has_closed = self.close_files.call::<()>(()).is_ok();
         let stopped = self.limit.stop();
-        let stopped = stopped_before.or(stopped);
         let has_closed = has_closed || self.close_rest();
         match stopped.is_some() || !has_closed {
             // A file that the page was stopped before it had is closed with the state, and that waits for its process.
             true => self.limit.cutoff().kill_commands(),
             false => self.limit.cutoff().forget_commands(),
         }
-        (stopped, has_closed && is_whole)
+        match stopped {
+            // The page had ended in time. What it left open was cut off, which is no failure of the page's.
+            Some((Reason::Time | Reason::Stop, _)) if !was_over => (stopped_before, false),
+            stopped => (stopped_before.or(stopped), has_closed && is_whole),
+        }
     }
 
     /// Runs what a page wants to run at its end, within a last share of its limits, and completes the page if it has not failed.

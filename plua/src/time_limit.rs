@@ -480,6 +480,12 @@ impl TimeLimit {
         TimeLimitHandle(self.deadline.clone())
     }
 
+    /// Whether the running page has gone over a limit of its own or its time.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.deadline.reason().is_some()
+    }
+
     /// Ends what [`TimeLimit::start`] began, if it did, in the same thread, and forgets the other limits. When the page
     /// was told to stop: why, and the calls that were active then, innermost first.
     pub fn stop(&self) -> Option<(Reason, Vec<Call>)> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ use crate::time_limit::TimeLimitHandle;
 /// The processes that the calling thread has started, by number.
 const CHILDREN: &str = "/proc/thread-self/children";
 
+/// Where the program is that begins a session, and a process group with it.
+const SETSID: [&str; 2] = ["/usr/bin/setsid", "/bin/setsid"];
+
 /// How often a command is looked at that runs for long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -27,8 +31,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // up | false where there is no time limit to keep, or no shell
     let limit = native.limit.clone();
     native.add_plain("execute", move |_, command: LuaString| {
-        // As far as the system would read it.
-        let command: Vec<u8> = command.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+        let command = readable(&command.as_bytes()).to_vec();
         let ran = limit.until().and_then(|until| {
             Some((run(&command, until, &limit).ok()?, until <= Instant::now() || limit.server_stops()))
         });
@@ -45,6 +48,13 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(limit.until().and_then(|_| fs::read(CHILDREN).ok()).map(BString::from))
     })?;
 
+    // in_own_group(command) -> the command that runs it as the leader of a process group of its own; nil where the system
+    // has no program for that
+    native.add_plain("in_own_group", |_, command: LuaString| {
+        let program = SETSID.iter().find(|program| Path::new(program).exists());
+        Ok(program.map(|program| BString::from(in_own_group(program, &command.as_bytes()))))
+    })?;
+
     // end_with_page(children before) ends those that came since, when the page's time is up
     let limit = native.limit.clone();
     native.add_plain("end_with_page", move |_, before: LuaString| {
@@ -56,6 +66,24 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         }
         Ok(())
     })
+}
+
+/// A command as far as the system would read it.
+fn readable(command: &[u8]) -> &[u8] {
+    command.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// The shell that Lua's `io.popen` starts becomes that program, which becomes the shell that runs the command.
+fn in_own_group(program: &str, command: &[u8]) -> Vec<u8> {
+    let mut line = format!("exec {program} /bin/sh -c '").into_bytes();
+    for byte in readable(command) {
+        match byte {
+            b'\'' => line.extend_from_slice(b"'\\''"),
+            byte => line.push(*byte),
+        }
+    }
+    line.push(b'\'');
+    line
 }
 
 fn numbers(list: &[u8]) -> Vec<i32> {
