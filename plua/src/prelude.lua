@@ -2,8 +2,8 @@
 --
 -- `native` holds the functions written in Rust, `ignored` the libraries pages do not get. A native function never
 -- raises: it returns true and its results, or false and a message, so that pages see plain string errors that
--- point at their own line. `stops` holds what the limits raise that stop a page. The chunk returns the functions Rust
--- calls.
+-- point at their own line. `stops` holds what the limits raise that stop a page. The chunk returns a table of the functions and
+-- tables that Rust uses.
 local native, ignored, stops = ...
 
 local error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall =
@@ -591,10 +591,14 @@ local function limit_page(kilobytes, steps)
   limit_patterns(steps)
 end
 
-if not globals then
-  return run, finish, finish_later, fault, close_files, output.tidy, limit_page, pages, page_texts, identities, output.address,
-    call_parts
+-- Named as in state.rs.
+local parts = {
+  run = run, finish = finish, finish_later = finish_later, fault = fault, close_files = close_files, tidy = output.tidy,
+  limit_page = limit_page, pages = pages, texts = page_texts, identities = identities, area = output.address, call = call_parts,
+}
+if globals then
+  parts.run, parts.finish_later = globals.around(run, finish_later, composition, ends_later)
+  parts.limit_page, parts.pages, parts.texts = globals.after(limit_page), loaded_pages, loaded_texts
+  parts.area, parts.call, parts.isolate = nil, nil, globals.isolate
 end
-local run_apart, finish_later_apart = globals.around(run, finish_later, composition, ends_later)
-return run_apart, finish, finish_later_apart, fault, close_files, output.tidy, globals.after(limit_page), loaded_pages,
-  loaded_texts, identities, nil, nil, globals.isolate
+return parts

@@ -31,23 +31,6 @@ use crate::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::visit::{Slot, Visit, VisitSettings};
 use crate::working_directory;
 
-/// What prelude.lua returns.
-type Parts = (
-    Function,
-    Function,
-    Function,
-    Function,
-    Function,
-    Function,
-    Function,
-    Table,
-    Table,
-    Table,
-    Option<f64>,
-    Option<Table>,
-    Option<Function>,
-);
-
 /// What the state's own code says of a page: whether it ran to its end, and what it put out.
 type Ran = mlua::Result<(bool, [Value; 2])>;
 
@@ -94,14 +77,8 @@ pub struct State {
     loader: Arc<Mutex<Option<Loader>>>,
     /// For pages that need no more, with LuaJIT.
     page_call: Option<PageCall>,
-    run: Function,
-    finish: Function,
-    finish_later: Function,
-    fault: Function,
-    close_files: Function,
-    tidy: Function,
-    limit_page: Function,
-    /// The output and pattern limits that `limit_page` was told last.
+    calls: Calls,
+    /// The output and pattern limits that it was told last.
     told: (u32, u32),
     /// Settings of the last request's directory and host.
     settings: Option<VisitSettings>,
@@ -109,9 +86,41 @@ pub struct State {
     reads_anew: bool,
     /// Whether it has loaded modules written in Lua.
     has_modules: bool,
+    lua: Lua,
+}
+
+/// The functions of prelude.lua that Rust calls.
+struct Calls {
+    /// Runs the page of a number, with what stands before and after it.
+    run: Function,
+    /// Goes on with a page that Rust has called by itself.
+    finish: Function,
+    /// Runs what a page wanted to run at its end.
+    finish_later: Function,
+    /// Message and frames of the page that failed last.
+    fault: Function,
+    close_files: Function,
+    /// Gives the memory of much output back.
+    tidy: Function,
+    /// Takes the output limit, in kilobytes, and the pattern limit, in steps; 0 is none.
+    limit_page: Function,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
-    lua: Lua,
+}
+
+impl Calls {
+    fn of(parts: &Table) -> mlua::Result<Calls> {
+        Ok(Calls {
+            run: parts.raw_get("run")?,
+            finish: parts.raw_get("finish")?,
+            finish_later: parts.raw_get("finish_later")?,
+            fault: parts.raw_get("fault")?,
+            close_files: parts.raw_get("close_files")?,
+            tidy: parts.raw_get("tidy")?,
+            limit_page: parts.raw_get("limit_page")?,
+            isolate: parts.raw_get("isolate")?,
+        })
+    }
 }
 
 impl State {
@@ -161,29 +170,17 @@ impl State {
         for reason in Reason::ALL {
             messages.raw_set(lua.create_string(reason.message().to_bytes())?, true)?;
         }
-        let parts: Parts = own_code.function(&lua, PRELUDE)?.call((native, ignored, messages))?;
-        let (
-            run,
-            finish,
-            finish_later,
-            fault,
-            close_files,
-            tidy,
-            limit_page,
-            pages,
-            texts,
-            identities,
-            area,
-            call_parts,
-            isolate,
-        ) = parts;
+        let parts: Table = own_code.function(&lua, PRELUDE)?.call((native, ignored, messages))?;
+        let calls = Calls::of(&parts)?;
+        let (pages, texts, identities) =
+            (parts.raw_get("pages")?, parts.raw_get("texts")?, parts.raw_get("identities")?);
         *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities));
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
         if told != (0, 0) {
-            limit_page.call::<()>(told)?;
+            calls.limit_page.call::<()>(told)?;
         }
-        let page_call = match (call_parts, Area::at(area)) {
+        let page_call = match (parts.raw_get("call")?, Area::at(parts.raw_get("area")?)) {
             (Some(parts), Some(area)) => Some(PageCall::new(&lua, parts, area)?),
             _ => None,
         };
@@ -196,18 +193,11 @@ impl State {
             slot,
             loader,
             page_call,
-            run,
-            finish,
-            finish_later,
-            fault,
-            close_files,
-            tidy,
-            limit_page,
+            calls,
             told,
             settings: None,
             reads_anew: true,
             has_modules: false,
-            isolate,
             lua,
         })
     }
@@ -230,7 +220,7 @@ impl State {
                 Duration::ZERO => self.limit.start_unlimited(),
                 timeout => _ = self.limit.start(timeout),
             }
-            let ran = self.run.call::<(bool, Value, Value)>(page);
+            let ran = self.calls.run.call::<(bool, Value, Value)>(page);
             let stopped = self.limit.stop();
             if let Ok(before) = before {
                 working_directory::enter(&before);
@@ -242,7 +232,7 @@ impl State {
             }
         }
         self.look_at_loader().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        if let Some(isolate) = &self.isolate {
+        if let Some(isolate) = &self.calls.isolate {
             isolate
                 .call::<()>(())
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("globals could not be set apart: {error}")))?;
@@ -287,7 +277,10 @@ impl State {
     fn set_limits(&mut self, limits: &Limits) -> Result<(), Error> {
         let told = (limits.output, limits.pattern);
         if told != self.told {
-            self.limit_page.call::<()>(told).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+            self.calls
+                .limit_page
+                .call::<()>(told)
+                .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
             self.told = told;
         }
         match limits.memory {
@@ -396,7 +389,7 @@ impl State {
         };
         self.spoiled = was_stopped;
         if length > LARGE_OUTPUT {
-            self.spoiled |= self.tidy.call::<()>(()).is_err();
+            self.spoiled |= self.calls.tidy.call::<()>(()).is_err();
         }
         self.spoiled |= self.look_at_loader().is_err();
         self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, memory_limit));
@@ -430,9 +423,9 @@ impl State {
         let ran = if ended == Ended::NotYet {
             let settings = self.slot.lock().as_ref().map(|visit| visit.settings.clone());
             let between = settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
-            self.run.call((page, between.0, between.1, self.reads_anew))
+            self.calls.run.call((page, between.0, between.1, self.reads_anew))
         } else {
-            self.finish.call(ended == Ended::Done)
+            self.calls.finish.call(ended == Ended::Done)
         };
         Box::new(ran.map(|(fine, address, length)| (fine, [address, length])))
     }
@@ -455,7 +448,7 @@ impl State {
         }
         // While the clock runs.
         let was_over = self.limit.is_over();
-        let has_closed = self.close_files.call::<()>(()).is_ok();
+        let has_closed = self.calls.close_files.call::<()>(()).is_ok();
         let stopped = self.limit.stop();
         let has_closed = has_closed || self.close_rest();
         match stopped.is_some() || !has_closed {
@@ -491,7 +484,7 @@ impl State {
         drop(slot);
         let allowed = self.memory.as_ref().filter(|_| limits.memory > 0);
         let allowed = allowed.map_or(Ok(()), |memory| memory.start_last(&self.lua, limits.memory));
-        let finished = allowed.and_then(|()| self.finish_later.call::<(bool, Value, Value)>(has_failed));
+        let finished = allowed.and_then(|()| self.calls.finish_later.call::<(bool, Value, Value)>(has_failed));
         let is_whole = finished.is_ok();
         match finished {
             Ok((fine, address, length)) if !has_failed => *ran = Ok((fine, [address, length])),
@@ -556,7 +549,7 @@ impl State {
     fn close_rest(&self) -> bool {
         (0..CLOSING_TURNS).any(|_| {
             self.limit.start(CLOSING_TIME);
-            let closed = self.close_files.call::<()>(());
+            let closed = self.calls.close_files.call::<()>(());
             self.limit.stop();
             closed.is_ok()
         })
@@ -580,7 +573,7 @@ impl State {
     fn failure(&self, error: Option<&mlua::Error>, stopped: Option<(Reason, Vec<Call>)>) -> Error {
         let overrun = self.slot.lock().as_ref().and_then(|visit| overrun(visit));
         self.limit.start(FAULT_TIME);
-        let described = self.fault.call::<(LuaString, Value)>(());
+        let described = self.calls.fault.call::<(LuaString, Value)>(());
         self.limit.stop();
         let mut visit = self.slot.lock();
         let load_error = match (&described, visit.as_mut()) {
