@@ -8,25 +8,26 @@ use plua::injection;
 use plua::settings::{DIRECTIVES, Directive, Scope, Settings};
 
 use crate::child::Server;
-use crate::{entry, ffi};
+use crate::ffi;
 
 /// What a directory's lines say; nothing when a panic kept them from being put together: its requests are refused.
 pub(crate) type Directory = Option<Arc<Settings>>;
 
-/// httpd's table, with the empty row that ends it.
-pub(crate) static COMMANDS: Commands = Commands::new();
-
-/// Rows of httpd's command table, one for each directive in the engine's order.
+/// httpd's command table: a row for each directive in the engine's order, and the empty one that ends it.
 #[repr(transparent)]
 pub(crate) struct Commands([ffi::command_rec; DIRECTIVES.len() + 1]);
 
 // SAFETY: nobody writes to the table, and its pointers are to constants.
 unsafe impl Sync for Commands {}
 
+/// Takes one line of configuration: null, or a sentence.
+pub(crate) type Set =
+    unsafe extern "C" fn(*mut ffi::cmd_parms, *mut c_void, c_int, *const *mut c_char) -> *const c_char;
+
 impl Commands {
-    const fn new() -> Commands {
-        const END: ffi::command_rec = row(ptr::null(), ptr::null(), 0, ptr::null());
-        let mut rows = [END; DIRECTIVES.len() + 1];
+    /// The table whose every directive is set by that function.
+    pub(crate) const fn new(set: Set) -> Commands {
+        let mut rows = [row(ptr::null(), set, ptr::null(), 0, ptr::null()); DIRECTIVES.len() + 1];
         let mut index = 0;
         while index < DIRECTIVES.len() {
             let directive = &DIRECTIVES[index];
@@ -35,7 +36,7 @@ impl Commands {
                 Scope::Process | Scope::Host => ffi::RSRC_CONF,
                 Scope::Limit | Scope::Directory | Scope::Guard => ffi::RSRC_CONF | ffi::ACCESS_CONF | ffi::OR_OPTIONS,
             };
-            rows[index] = row(directive.name.as_ptr(), directive, places as c_int, directive.help.as_ptr());
+            rows[index] = row(directive.name.as_ptr(), set, directive, places as c_int, directive.help.as_ptr());
             index += 1;
         }
         Commands(rows)
@@ -47,10 +48,16 @@ impl Commands {
     }
 }
 
-const fn row(name: *const c_char, directive: *const Directive, places: c_int, help: *const c_char) -> ffi::command_rec {
+const fn row(
+    name: *const c_char,
+    set: Set,
+    directive: *const Directive,
+    places: c_int,
+    help: *const c_char,
+) -> ffi::command_rec {
     ffi::command_rec {
         name,
-        func: ffi::cmd_func { take_argv: Some(entry::set_directive) },
+        func: ffi::cmd_func { take_argv: Some(set) },
         cmd_data: directive.cast::<c_void>().cast_mut(),
         req_override: places,
         args_how: ffi::TAKE_ARGV,
@@ -64,7 +71,7 @@ const fn row(name: *const c_char, directive: *const Directive, places: c_int, he
 /// A sentence for the administrator; httpd puts file and line before it.
 ///
 /// # Safety
-/// `command` is httpd's live record for this line, of a row of [`COMMANDS`]; `directory` is what `create_directory`
+/// `command` is httpd's live record for this line, of a row of [`Commands`]; `directory` is what `create_directory`
 /// made, or null; the `count` pointers at `values` are to C strings.
 pub(crate) unsafe fn apply(
     command: *mut ffi::cmd_parms,

@@ -2,20 +2,19 @@
 
 use std::ffi::{OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use plua::api::panic_text;
 use plua::chunk::Stamp;
 use plua::engine::PageFile;
 use plua::exchange::Answer;
 use plua::injection;
 
 use crate::child::{self, Server, Serving};
-use crate::directives::Directory;
+use crate::directives::{Commands, Directory};
 use crate::exchange::{self, ApExchange};
+use crate::panics::caught;
 use crate::{directives, ffi, names, pool};
 
 // Each has the type that plua_shim.h declares: an array holds one type.
@@ -27,11 +26,8 @@ const _: () = {
     let _ = [ffi::plua_rs_end_pages, plua_rs_end_pages];
 };
 
-/// Runs `body`; a panic becomes what `failed` makes of its text.
-fn enter<T>(body: impl FnOnce() -> T, failed: impl FnOnce(&str) -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body))
-        .unwrap_or_else(|panic| failed(&format!("internal error: {}", panic_text(&*panic))))
-}
+/// The module's directives.
+pub(crate) static COMMANDS: Commands = Commands::new(set_directive);
 
 /// Serves one request; see plua_shim.h.
 ///
@@ -40,7 +36,7 @@ fn enter<T>(body: impl FnOnce() -> T, failed: impl FnOnce(&str) -> T) -> T {
 /// outlive it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plua_rs_serve(r: *mut ffi::request_rec, server: *mut c_void, directory: *mut c_void) -> c_int {
-    enter(
+    caught(
         || {
             let _serving = Serving::begin();
             // SAFETY: the caller's promise.
@@ -74,14 +70,14 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
         return ffi::HTTP_INTERNAL_SERVER_ERROR as c_int;
     };
     // SAFETY: the caller vouches for the request; its file name is a C string in its pool, which outlives this call.
-    let (path, stamp) = unsafe { (exchange::bytes((*r).filename), stamp(&(*r).finfo)) };
+    let (path, stamp) = unsafe { (pool::bytes((*r).filename), stamp(&(*r).finfo)) };
     let file = PageFile { path: Path::new(OsStr::from_bytes(path)), stamp, settings: directory };
     // SAFETY: the exchange is the engine's for this call only.
     let exchange = unsafe { ApExchange::new(NonNull::new_unchecked(r), NonNull::from(server)) };
     // SAFETY: the caller's promise.
     let root = unsafe { ffi::plua_document_root(r).as_ref() };
     // SAFETY: a C string that lives as long as the request.
-    let site = root.map(|root| host.site(unsafe { exchange::bytes(root) }));
+    let site = root.map(|root| host.site(unsafe { pool::bytes(root) }));
     match site.as_ref().unwrap_or(host).serve(file, Box::new(exchange)) {
         Answer::Sent => ffi::OK as c_int,
         Answer::Status(status, headers) => {
@@ -134,10 +130,10 @@ fn stamp(file: &ffi::apr_finfo_t) -> Option<Stamp> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plua_rs_keeps_back(r: *mut ffi::request_rec, directory: *mut c_void, is_page: c_int) -> c_int {
     // SAFETY: the caller's promise; the file's name is a C string.
-    let (directory, path) = unsafe { (directory.cast::<Directory>().as_ref(), exchange::bytes((*r).filename)) };
+    let (directory, path) = unsafe { (directory.cast::<Directory>().as_ref(), pool::bytes((*r).filename)) };
     // What could not be put together does not say Off.
     let runs_pages = directory.and_then(Option::as_ref).is_none_or(|settings| settings.engine());
-    let reason = enter(|| names::why_kept_back(path, is_page != 0, runs_pages), |_| None);
+    let reason = caught(|| names::why_kept_back(path, is_page != 0, runs_pages), |_| None);
     if let Some(reason) = reason {
         let line = format!("{}: {reason}", String::from_utf8_lossy(path));
         // SAFETY: the caller's promise.
@@ -157,7 +153,7 @@ pub unsafe extern "C" fn plua_rs_check(
     is_first_reading: c_int,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    match enter(|| unsafe { child::check(pool, main, is_first_reading != 0) }, |panic| Err(panic.to_string())) {
+    match caught(|| unsafe { child::check(pool, main, is_first_reading != 0) }, |panic| Err(panic.to_string())) {
         Ok(()) => ffi::OK as c_int,
         Err(sentence) => {
             // SAFETY: the caller's promise.
@@ -174,7 +170,7 @@ pub unsafe extern "C" fn plua_rs_check(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plua_rs_start_child(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_rec) {
     // SAFETY: the caller's promise.
-    if let Err(sentence) = enter(|| unsafe { child::start(pool, main) }, |panic| Err(panic.to_string())) {
+    if let Err(sentence) = caught(|| unsafe { child::start(pool, main) }, |panic| Err(panic.to_string())) {
         // SAFETY: the caller's promise.
         unsafe { child::log(main, ffi::APLOG_CRIT, &sentence) };
     }
@@ -187,7 +183,7 @@ pub unsafe extern "C" fn plua_rs_start_child(pool: *mut ffi::apr_pool_t, main: *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plua_rs_end_pages(main: *mut ffi::server_rec) {
     // SAFETY: the caller's promise.
-    enter(|| unsafe { child::end_pages(main) }, |_| ());
+    caught(|| unsafe { child::end_pages(main) }, |_| ());
 }
 
 /// A directory's settings, none of them set; the record's `create_dir_config`.
@@ -210,7 +206,7 @@ pub(crate) unsafe extern "C" fn merge_directory(
 ) -> *mut c_void {
     // SAFETY: httpd's promise.
     unsafe {
-        let merged = enter(
+        let merged = caught(
             || {
                 injection::panic_at("merge");
                 let (outer, inner) = (outer.cast::<Directory>().as_ref()?, inner.cast::<Directory>().as_ref()?);
@@ -254,7 +250,7 @@ pub(crate) unsafe extern "C" fn merge_server(
 /// `pool` is live.
 unsafe fn record<T>(pool: *mut ffi::apr_pool_t, make: impl FnOnce() -> T) -> *mut c_void {
     // SAFETY: the caller's promise.
-    enter(|| unsafe { pool::put(pool, make()) }.as_ptr().cast(), |_| ptr::null_mut())
+    caught(|| unsafe { pool::put(pool, make()) }.as_ptr().cast(), |_| ptr::null_mut())
 }
 
 /// Takes one line of configuration: null, or a sentence in the line's pool; every command's function.
@@ -268,27 +264,11 @@ pub(crate) unsafe extern "C" fn set_directive(
     values: *const *mut c_char,
 ) -> *const c_char {
     // SAFETY: httpd's promise.
-    let set = enter(|| unsafe { directives::apply(command, directory, count, values) }, |panic| Err(panic.to_string()));
+    let set =
+        caught(|| unsafe { directives::apply(command, directory, count, values) }, |panic| Err(panic.to_string()));
     match set {
         Ok(()) => ptr::null(),
         // SAFETY: httpd's promise: the line's pool is live.
         Err(sentence) => unsafe { pool::copy((*command).pool, sentence.as_bytes()) },
     }
-}
-
-/// Drops what [`pool::put`] moved into a pool.
-///
-/// # Safety
-/// Called once, by the pool, with the address of that `T`.
-pub(crate) unsafe extern "C" fn drop_value<T>(value: *mut c_void) -> ffi::apr_status_t {
-    // SAFETY: the caller's promise.
-    let value = unsafe { Box::from_raw(value.cast::<T>()) };
-    enter(
-        || {
-            injection::panic_at("cleanup");
-            drop(value);
-        },
-        |_| (),
-    );
-    ffi::APR_SUCCESS as ffi::apr_status_t
 }

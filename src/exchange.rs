@@ -1,7 +1,7 @@
 //! One request of httpd's, as the engine sees it.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -107,7 +107,7 @@ impl Exchange for ApExchange {
     fn request(&self) -> Request<'_> {
         let r = self.record();
         // SAFETY: these texts are httpd's, C strings or null, and live as long as the request.
-        let text = |text: *const c_char| Cow::Borrowed(unsafe { bytes(text) });
+        let text = |text: *const c_char| Cow::Borrowed(unsafe { pool::bytes(text) });
         Request {
             method: text(r.method),
             uri: text(r.uri),
@@ -185,7 +185,7 @@ impl Exchange for ApExchange {
         // SAFETY: promised to `new`; the path is copied into the request's pool, and so is the tag.
         let tag = unsafe {
             let path = pool::copy((*r).pool, path.as_os_str().as_bytes());
-            bytes(ffi::plua_tag_of(r, path, facts.size() as _, modified, facts.ino() as _))
+            pool::bytes(ffi::plua_tag_of(r, path, facts.size() as _, modified, facts.ino() as _))
         };
         (!tag.is_empty()).then(|| tag.to_vec())
     }
@@ -354,18 +354,6 @@ pub(crate) unsafe fn log(r: *const ffi::request_rec, level: u32, line: &str) {
     unsafe { ffi::plua_log_request(level as c_int, r, line.as_ptr().cast(), line.len() as ffi::apr_size_t) }
 }
 
-/// The bytes of a C string; none for null.
-///
-/// # Safety
-/// `text` is null or a C string that lives for `'a`.
-pub(crate) unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
-    if text.is_null() {
-        return &[];
-    }
-    // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(text) }.to_bytes()
-}
-
 /// Calls `visit(name, value)` for each entry of `table`, in its order.
 ///
 /// # Safety
@@ -379,7 +367,7 @@ unsafe fn each(table: *const ffi::apr_table_t, visit: &mut dyn FnMut(&[u8], &[u8
             _ => &[],
         };
         for entry in entries {
-            visit(bytes(entry.key), bytes(entry.val));
+            visit(pool::bytes(entry.key), pool::bytes(entry.val));
         }
     }
 }

@@ -6,6 +6,7 @@ mod entry;
 mod exchange;
 mod ffi;
 mod names;
+mod panics;
 mod pool;
 
 use std::ffi::c_int;
@@ -29,7 +30,7 @@ pub static mut plua_module: ffi::module = ffi::module {
     merge_dir_config: Some(entry::merge_directory),
     create_server_config: Some(entry::create_server),
     merge_server_config: Some(entry::merge_server),
-    cmds: directives::COMMANDS.first(),
+    cmds: entry::COMMANDS.first(),
     register_hooks: Some(ffi::plua_register_hooks),
     // A <VirtualHost> without directives of ours still needs a record of its own, for its host.
     flags: ffi::AP_MODULE_FLAG_ALWAYS_MERGE as c_int,

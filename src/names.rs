@@ -3,8 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::ptr;
 
-use crate::exchange::bytes;
-use crate::ffi;
+use crate::{ffi, pool};
 
 /// What names of pages end in.
 const EXTENSION: &[u8] = b".plua";
@@ -243,5 +242,5 @@ impl Iterator for Words {
 /// `at` is null or a C string.
 unsafe fn text(at: *const c_char) -> String {
     // SAFETY: the caller's promise.
-    String::from_utf8_lossy(unsafe { bytes(at) }).into_owned()
+    String::from_utf8_lossy(unsafe { pool::bytes(at) }).into_owned()
 }

@@ -4,7 +4,8 @@ use private_httpd::Mpm;
 
 use crate::machine::Machine;
 use crate::page::Page;
-use crate::server::{CONNECTIONS, Kind, Server};
+use crate::server::{Kind, Server};
+use crate::wrk::CONNECTIONS;
 
 /// What one server did with one page: requests per second, one figure a round.
 pub struct Series {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use private_httpd::{Configuration, Httpd, Installation, Mpm};
 
-use crate::server::{Built, CONNECTIONS, php_module};
+use crate::server::{Built, php_module};
+use crate::wrk::CONNECTIONS;
 use crate::wrk::{self, Load};
 
 /// Numbers of distinct pages.

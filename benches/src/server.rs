@@ -11,10 +11,7 @@ use private_httpd::{Configuration, Httpd, Installation, Mpm};
 
 use crate::nginx::Nginx;
 use crate::page::Page;
-use crate::wrk::FORM_TYPE;
-
-/// Connections that ask at the same time; a prefork httpd needs a process for each.
-pub const CONNECTIONS: u32 = 16;
+use crate::wrk::{CONNECTIONS, FORM_TYPE};
 
 /// What is to be measured against what.
 #[derive(Clone, Copy, PartialEq, Eq)]

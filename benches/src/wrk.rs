@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::server::CONNECTIONS;
+/// Connections that ask at the same time; a prefork httpd needs a process for each.
+pub const CONNECTIONS: u32 = 16;
 
 /// The type of a form's fields in a request's body.
 pub const FORM_TYPE: &str = "application/x-www-form-urlencoded";
