@@ -23,20 +23,31 @@ pub(crate) enum Parameter {
 pub(crate) fn format(statement: &Statement, values: &[Value]) -> Result<Bound, String> {
     let mut text = Vec::new();
     let mut parameters = Vec::with_capacity(values.len());
-    for (piece, value) in statement.pieces.iter().zip(values.iter().map(Some).chain([None])) {
+    let all = self::parameters(values)?;
+    for (piece, parameter) in statement.pieces.iter().zip(all.into_iter().map(Some).chain([None])) {
         for byte in piece {
             text.extend_from_slice(if *byte == b'%' { b"%%" } else { std::slice::from_ref(byte) });
         }
-        let Some(value) = value else { continue };
-        let (mark, parameter): (&[u8], Parameter) = match (value.binary(), value.text()) {
-            (Some(bytes), _) => (b"%pDb", Parameter::Blob(bytes.to_vec(), bytes.len())),
-            (None, Some(text)) => (b"%s", Parameter::Text(c_string(&text, "a value holds")?)),
-            (None, None) => (b"%s", Parameter::Null),
-        };
-        text.extend_from_slice(mark);
+        let Some(parameter) = parameter else { continue };
+        text.extend_from_slice(if matches!(parameter, Parameter::Blob(..)) { b"%pDb" } else { b"%s" });
         parameters.push(parameter);
     }
     Ok(Bound::Format(c_string(&text, "the statement holds")?, parameters))
+}
+
+/// The values as PostgreSQL's library takes them beside a text.
+///
+/// # Errors
+/// That a text holds a NUL.
+pub(crate) fn parameters(values: &[Value]) -> Result<Vec<Parameter>, String> {
+    let parameter = |value: &Value| {
+        Ok(match (value.binary(), value.text()) {
+            (Some(bytes), _) => Parameter::Blob(bytes.to_vec(), bytes.len()),
+            (None, Some(text)) => Parameter::Text(c_string(&text, "a value holds")?),
+            (None, None) => Parameter::Null,
+        })
+    };
+    values.iter().map(parameter).collect()
 }
 
 /// The values as `apr_dbd_pbquery` wants them: binary data is followed by its length and the names of table and column,

@@ -15,12 +15,17 @@ use crate::execution::{Open, Wanted};
 use crate::ffi;
 use crate::memory::{Pool, initialize};
 use crate::memory_use::{Counting, MemoryUse};
+use crate::mysql::Mysql;
+use crate::pgsql::Pgsql;
 use crate::rows::text;
 use crate::socket;
 use crate::sqlite::Sqlite;
 use crate::statement::Dialect;
 
 const OK: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
+
+/// The drivers of APR. It makes a file's name of what it is given and loads that, so no other name gets there.
+const DRIVERS: &[&str] = &["sqlite3", "pgsql", "mysql", "odbc", "oracle", "freetds", "sqlite2"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -61,6 +66,11 @@ pub struct Connection {
     pub(crate) leftovers: Vec<String>,
     /// SQLite: the database itself.
     pub(crate) sqlite: Option<Sqlite>,
+    /// PostgreSQL and MySQL: the library's own connection.
+    pub(crate) pgsql: Option<Pgsql>,
+    pub(crate) mysql: Option<Mysql>,
+    /// Whether MySQL's library was told to send no files.
+    refuses_files: bool,
     /// What is held in memory for it is counted here.
     pub(crate) memory_use: Option<Arc<MemoryUse>>,
     // After everything that lives in it.
@@ -71,11 +81,15 @@ pub struct Connection {
 unsafe impl Send for Connection {}
 
 impl Connection {
-    /// Whether SQL may open no files of this machine and change nothing of the whole process, from here on. Only SQLite
-    /// is told; other databases open files where they run.
+    /// Whether SQL may open no files of this machine and change nothing of the whole process, from here on. SQLite and
+    /// MySQL's library are told; other databases open files where they run.
     pub fn confine(&mut self, confine: bool) {
         if let Some(sqlite) = &mut self.sqlite {
             sqlite.confine(confine);
+        }
+        if let Some(mysql) = self.mysql.filter(|_| confine) {
+            mysql.refuse_files(!self.lent);
+            self.refuses_files = true;
         }
     }
 
@@ -106,7 +120,7 @@ impl Connection {
     pub fn socket(&self) -> Result<Option<OwnedFd>, String> {
         // SAFETY: driver and handle are live, see `open` and `lent`.
         let found = unsafe { socket::of(self.kind, self.driver(), self.handle.as_ptr()) };
-        let is_between_answers = !self.open.values().any(|open| matches!(open, Open::Driver(_)));
+        let is_between_answers = !self.open.values().any(|open| matches!(open, Open::Mysql(..)));
         match &found {
             Some(socket) if self.kind == Kind::Mysql && is_between_answers && socket::has_something(socket) => {
                 Err("the connection to the database is lost".into())
@@ -143,12 +157,8 @@ impl Connection {
     /// # Errors
     /// A sentence: the driver is unknown or not installed, or what the database says.
     pub fn open(driver: &str, parameters: &[u8]) -> Result<Connection, String> {
-        // APR makes a file's name of it, in 32 bytes.
-        if driver.is_empty()
-            || driver.len() > 16
-            || !driver.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
-            return Err(format!("unknown database driver '{driver}' (no such name)"));
+        if !DRIVERS.contains(&driver) {
+            return Err(format!("unknown database driver '{driver}': there are {}", DRIVERS.join(", ")));
         }
         if parameters.is_empty() {
             return Err(format!("no parameters for the database driver '{driver}'"));
@@ -169,7 +179,7 @@ impl Connection {
         unsafe {
             let status = ffi::apr_dbd_get_driver(pool.as_ptr(), name.as_ptr(), &raw mut found);
             if status != OK || found.is_null() {
-                return Err(format!("unknown database driver '{driver}', or not installed ({status})"));
+                return Err(format!("the database driver '{driver}' is not installed ({status})"));
             }
             let status =
                 ffi::apr_dbd_open_ex(found, pool.as_ptr(), parameters.as_ptr(), &raw mut handle, &raw mut error);
@@ -225,16 +235,23 @@ impl Connection {
             served: HashMap::new(),
             leftovers: Vec::new(),
             sqlite: None,
+            pgsql: None,
+            mysql: None,
+            refuses_files: false,
             memory_use: None,
             pool,
         };
-        if kind == Kind::Sqlite {
-            // SAFETY: driver and handle are live and of that kind; `drop` gives up the database before it is closed, and
-            // no statement of it leaves this connection.
-            connection.sqlite = Some(unsafe {
-                let database = ffi::apr_dbd_native_handle(driver.as_ptr(), handle.as_ptr());
-                Sqlite::new(driver.as_ptr().cast(), database)?
-            });
+        // SAFETY: driver and handle are live and of that kind; `drop` gives up the library's own one before it is closed,
+        // and no statement of it leaves this connection.
+        unsafe {
+            let (of_driver, native) =
+                (driver.as_ptr().cast(), ffi::apr_dbd_native_handle(driver.as_ptr(), handle.as_ptr()));
+            match kind {
+                Kind::Sqlite => connection.sqlite = Some(Sqlite::new(of_driver, native)?),
+                Kind::Pgsql => connection.pgsql = Some(Pgsql::new(of_driver, native)?),
+                Kind::Mysql => connection.mysql = Some(Mysql::new(of_driver, native)?),
+                Kind::Other => {}
+            }
         }
         connection.dialect = match kind {
             Kind::Sqlite => Dialect { backtick: true, bracket: true, ..Dialect::default() },
@@ -387,7 +404,7 @@ pub fn load_sqlite() -> Result<(), String> {
     unsafe {
         match ffi::apr_dbd_get_driver(pool.as_ptr(), c"sqlite3".as_ptr(), &raw mut driver) {
             OK if !driver.is_null() => Sqlite::load(driver.cast()),
-            status => Err(format!("unknown database driver 'sqlite3', or not installed ({status})")),
+            status => Err(format!("the database driver 'sqlite3' is not installed ({status})")),
         }
     }
 }
@@ -402,6 +419,9 @@ impl Drop for Connection {
         }
         self.tidy();
         self.sqlite = None;
+        if let Some(mysql) = self.mysql.filter(|_| self.lent && self.refuses_files) {
+            mysql.send_files();
+        }
         if !self.lent {
             // SAFETY: the handle is ours and open; its rows are given up, its pool goes after it.
             unsafe { ffi::apr_dbd_close(self.driver(), self.handle.as_ptr()) };

@@ -2,10 +2,12 @@
 //!
 //! Both are asked for in SQL. What APR's driver prepares takes texts only, and a result it has whole or not at all.
 
+use std::collections::VecDeque;
+
 use crate::batch::Batch;
 use crate::connection::{Connection, Kind, Transaction};
 use crate::execution::Names;
-use crate::rows::Rows;
+use crate::memory_use::Held;
 use crate::statement::{Statement, Value};
 
 /// Words that begin queries a cursor can be opened for.
@@ -24,8 +26,11 @@ const BYTES: usize = 256 * 1024;
 /// The rows of a cursor.
 pub(crate) struct Cursor {
     number: u64,
-    /// What was fetched and not yet taken.
-    rows: Option<Rows>,
+    /// Whether they are read with their types.
+    types: bool,
+    /// What was fetched and not yet taken, and the memory of that.
+    rows: VecDeque<Batch>,
+    held: Held,
     /// How many rows were asked for, and how many of them were taken.
     asked: usize,
     taken: usize,
@@ -66,30 +71,39 @@ impl Connection {
         sql: &[u8],
         statement: &Statement,
         values: &[Value],
+        types: bool,
     ) -> Result<Option<(Cursor, Names)>, String> {
         let number = self.next_number();
         let mut first = declare(number).into_bytes();
         let fetch = fetch(number, FIRST).into_bytes();
-        let found = if values.is_empty() {
+        let mut answer = if values.is_empty() {
             // Both at once; a comment may be open at the end.
             first.extend_from_slice(sql);
             first.extend_from_slice(b"\n;");
             first.extend(fetch);
-            self.select(&first, statement, &[])?
+            self.ask_pgsql(&first, statement, &[])?
         } else {
             let mut declared = Statement { pieces: statement.pieces.clone(), ..Statement::default() };
             if let Some(piece) = declared.pieces.first_mut() {
                 piece.splice(0..0, first);
             }
             self.execute(&[], &declared, values)?;
-            self.select(&fetch, &Statement::default(), &[])?
+            self.ask_pgsql(&fetch, &Statement::default(), &[])?
         };
-        let cursor = |rows| Cursor { number, rows, asked: FIRST, taken: 0, bytes: 0, count: 0 };
-        match found {
-            Some((rows, names)) => Ok(Some((cursor(Some(rows)), names))),
-            None => {
-                self.close_cursor(&cursor(None));
-                Ok(None)
+        let held = Held::new(self.memory_use.as_ref());
+        let rows = VecDeque::new();
+        let mut cursor = Cursor { number, types, rows, held, asked: FIRST, taken: 0, bytes: 0, count: 0 };
+        let names = answer.names.clone();
+        match answer.collect(types, &mut cursor.held) {
+            Ok(rows) if !names.is_empty() => {
+                cursor.rows = rows;
+                Ok(Some((cursor, names)))
+            }
+            failed => {
+                drop(answer);
+                let failed = failed.map_err(|error| self.failed(error));
+                self.close_cursor(&cursor);
+                failed.map(|_| None)
             }
         }
     }
@@ -99,33 +113,21 @@ impl Connection {
     /// # Errors
     /// What the database says.
     pub(crate) fn fill_from_cursor(&mut self, cursor: &mut Cursor, batch: &mut Batch) -> Result<bool, String> {
-        loop {
-            if cursor.rows.is_none() {
-                let size = cursor.bytes.checked_div(cursor.count).unwrap_or(0);
-                cursor.asked = BYTES.checked_div(size).unwrap_or(MOST).clamp(1, MOST);
-                cursor.taken = 0;
-                let fetch = fetch(cursor.number, cursor.asked);
-                cursor.rows = self.select(fetch.as_bytes(), &Statement::default(), &[])?.map(|(rows, _)| rows);
-            }
-            let Some(rows) = &mut cursor.rows else { return Ok(false) };
-            let (driver, handle) = (self.driver.as_ptr(), self.handle.as_ptr());
-            *batch = rows.batch();
-            // SAFETY: the rows are of this connection's own driver and handle.
-            let more = unsafe { rows.fill(driver, handle, false, batch) }?;
-            cursor.taken += batch.len();
-            cursor.count += batch.len();
-            cursor.bytes += batch.size();
-            if more {
-                return Ok(true);
-            }
-            cursor.rows = None;
-            if cursor.taken < cursor.asked {
-                return Ok(false);
-            }
-            if !batch.is_empty() {
-                return Ok(true);
-            }
+        if cursor.rows.is_empty() {
+            let size = cursor.bytes.checked_div(cursor.count).unwrap_or(0);
+            cursor.asked = BYTES.checked_div(size).unwrap_or(MOST).clamp(1, MOST);
+            cursor.taken = 0;
+            cursor.held = Held::new(self.memory_use.as_ref());
+            let fetch = fetch(cursor.number, cursor.asked);
+            let mut answer = self.ask_pgsql(fetch.as_bytes(), &Statement::default(), &[])?;
+            cursor.rows = answer.collect(cursor.types, &mut cursor.held).map_err(|error| self.failed(error))?;
         }
+        let Some(rows) = cursor.rows.pop_front() else { return Ok(false) };
+        *batch = rows;
+        cursor.taken += batch.len();
+        cursor.count += batch.len();
+        cursor.bytes += batch.size();
+        Ok(!cursor.rows.is_empty() || cursor.taken >= cursor.asked)
     }
 
     /// Closes a cursor.

@@ -1,11 +1,11 @@
 //! How a connection runs statements and hands out their rows.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use crate::batch::Batch;
-use crate::bound::{Bound, c_string, format, pointers};
+use crate::bound::{Bound, c_string, format, parameters, pointers};
 use crate::connection::{Connection, Kind, Transaction};
 use crate::cursor::{Cursor, has_cursor};
 use crate::ffi;
@@ -14,6 +14,7 @@ use crate::memory_use::Held;
 use crate::rows::{Rows, text};
 use crate::sqlite::{Columns, Prepared, reads};
 use crate::statement::{Statement, Value, hex_literal, number_text};
+use crate::{mysql, pgsql};
 
 /// Words that begin statements with rows in MySQL.
 const ROWS_IN_MYSQL: &[&str] = &["SELECT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "WITH", "TABLE", "VALUES"];
@@ -45,12 +46,19 @@ pub struct Wanted {
 pub(crate) enum Open {
     /// Where APR's driver has them.
     Driver(Rows),
+    /// Coming from PostgreSQL's or MySQL's server, and whether with their types.
+    Pgsql(pgsql::Answer, bool),
+    Mysql(mysql::Answer, bool),
     /// SQLite's statement, standing at the next row, and how that is read.
     Sqlite(Prepared, Columns),
     /// On PostgreSQL's server.
     Cursor(Cursor),
     /// Fetched before their time, and how that ended.
-    Taken { batches: VecDeque<Batch>, error: Option<String>, _held: Held },
+    Taken {
+        batches: VecDeque<Batch>,
+        error: Option<String>,
+        _held: Held,
+    },
 }
 
 impl Open {
@@ -102,13 +110,8 @@ impl Connection {
             Some(text) => self.execute(&text, &statement, &[]).inspect_err(|_| self.forget(sql))?,
             None => self.execute(sql, &statement, values)?,
         };
-        match self.kind {
-            // Rows that this call has no way to fetch: the connection takes no further statement.
-            Kind::Mysql if changed < 0 => {
-                Err("the statement had rows and run() cannot fetch them: this handle must be closed".into())
-            }
-            _ => Ok(changed.into()),
-        }
+        self.clear_leftovers();
+        Ok(changed)
     }
 
     /// Runs one statement and finds its rows; none if it is of a kind that has no rows.
@@ -122,14 +125,15 @@ impl Connection {
         let statement = Statement::new(sql, self.dialect);
         check(&statement, values, self.kind == Kind::Mysql)?;
         self.take_rows();
+        self.clear_leftovers();
         let found = if wanted.in_pieces && self.kind == Kind::Pgsql && has_cursor(&statement) {
-            self.open_cursor(sql, &statement, values)?.map(|(cursor, names)| (Open::Cursor(cursor), names))
+            let found = self.open_cursor(sql, &statement, values, wanted.types)?;
+            found.map(|(cursor, names)| (Open::Cursor(cursor), names))
         } else {
-            let found = match self.served(sql, &statement, values)? {
-                Some(text) => self.select(&text, &statement, &[]).inspect_err(|_| self.forget(sql))?,
-                None => self.select(sql, &statement, values)?,
-            };
-            found.map(|(rows, names)| (Open::Driver(rows), names))
+            match self.served(sql, &statement, values)? {
+                Some(text) => self.select(&text, &statement, &[], wanted.types).inspect_err(|_| self.forget(sql))?,
+                None => self.select(sql, &statement, values, wanted.types)?,
+            }
         };
         Ok(found.map(|(open, columns)| Found { rows: self.opened(open), columns }))
     }
@@ -172,7 +176,7 @@ impl Connection {
     #[must_use]
     pub fn would_take_rows(&self, sql: &[u8]) -> bool {
         self.open.values().any(|open| match open {
-            Open::Driver(_) => self.kind != Kind::Pgsql,
+            Open::Driver(_) | Open::Pgsql(..) | Open::Mysql(..) => true,
             Open::Sqlite(..) => !reads(&Statement::new(sql, self.dialect)),
             _ => false,
         })
@@ -190,11 +194,17 @@ impl Connection {
         let mut batch = Batch::default();
         let more = match open {
             Open::Driver(rows) => {
-                let (driver, handle, may_break) =
-                    (self.driver.as_ptr(), self.handle.as_ptr(), self.kind == Kind::Mysql);
                 batch = rows.batch();
                 // SAFETY: the rows are of this connection's own driver and handle.
-                unsafe { rows.fill(driver, handle, may_break, &mut batch) }
+                unsafe { rows.fill(self.driver.as_ptr(), self.handle.as_ptr(), &mut batch) }
+            }
+            Open::Pgsql(answer, types) => {
+                batch = answer.batch();
+                answer.fill(*types, &mut batch).map_err(|error| self.failed(error))
+            }
+            Open::Mysql(answer, types) => {
+                batch = answer.batch();
+                answer.fill(*types, &mut batch)
             }
             Open::Sqlite(prepared, columns) => {
                 batch = Batch::new(columns.count);
@@ -229,17 +239,13 @@ impl Connection {
                 }
             }
             Open::Cursor(cursor) => self.close_cursor(&cursor),
-            Open::Driver(_) | Open::Taken { .. } => {}
+            Open::Driver(_) | Open::Pgsql(..) | Open::Mysql(..) | Open::Taken { .. } => {}
         }
     }
 
     /// Fetches all rows that are in the way of the next statement.
     pub(crate) fn take_rows(&mut self) {
-        let in_the_way = |open: &Open| match open {
-            Open::Driver(_) => self.kind != Kind::Pgsql,
-            Open::Sqlite(..) => true,
-            _ => false,
-        };
+        let in_the_way = |open: &Open| !matches!(open, Open::Cursor(_) | Open::Taken { .. });
         let numbers: Vec<u64> =
             self.open.iter().filter(|(_, open)| in_the_way(open)).map(|(number, _)| *number).collect();
         for number in numbers {
@@ -271,7 +277,20 @@ impl Connection {
     ///
     /// # Errors
     /// What the database says.
-    pub(crate) fn execute(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<c_int, String> {
+    pub(crate) fn execute(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<i64, String> {
+        if self.pgsql.is_some() {
+            let mut answer = self.ask_pgsql(sql, statement, values)?;
+            return match answer.read_away() {
+                Ok(()) => Ok(answer.changed),
+                Err(error) => Err(self.failed(error)),
+            };
+        }
+        if self.mysql.is_some() {
+            let mut answer = self.ask_mysql(sql, statement, values)?;
+            // Rows of a procedure, which nobody wants.
+            answer.read_away()?;
+            return Ok(answer.changed);
+        }
         let bound = self.bind(sql, statement, values)?;
         let pool = self.pool.child()?;
         let mut changed = 0;
@@ -296,7 +315,7 @@ impl Connection {
             }
         };
         self.judge(status, statement)?;
-        Ok(changed)
+        Ok(changed.into())
     }
 
     /// Runs a text and finds its rows and the names of its columns, as [`Self::execute`] takes it.
@@ -308,13 +327,29 @@ impl Connection {
         sql: &[u8],
         statement: &Statement,
         values: &[Value],
-    ) -> Result<Option<(Rows, Names)>, String> {
+        types: bool,
+    ) -> Result<Option<(Open, Names)>, String> {
+        if self.pgsql.is_some() {
+            let mut answer = self.ask_pgsql(sql, statement, values)?;
+            let open = if statement.openings.len() > 1 {
+                let mut held = Held::new(self.memory_use.as_ref());
+                let batches = answer.collect(types, &mut held).map_err(|error| self.failed(error))?;
+                let names = std::mem::take(&mut answer.names);
+                (Open::Taken { batches, error: None, _held: held }, names)
+            } else {
+                let names = answer.names.clone();
+                (Open::Pgsql(answer, types), names)
+            };
+            return Ok((!open.1.is_empty()).then_some(open));
+        }
+        if self.mysql.is_some() {
+            let answer = self.ask_mysql(sql, statement, values)?;
+            let names = answer.names.clone();
+            return Ok((!names.is_empty()).then_some((Open::Mysql(answer, types), names)));
+        }
         let bound = self.bind(sql, statement, values)?;
         let pool = self.pool.child()?;
         let mut results = ptr::null_mut();
-        // PostgreSQL's driver tells errors and names of columns only of rows it has all at once; MySQL's sends row by row
-        // unless asked otherwise.
-        let all_at_once = c_int::from(self.kind == Kind::Pgsql);
         // SAFETY: as in `execute`; the results are in the pool.
         let status = unsafe {
             match &bound {
@@ -324,7 +359,7 @@ impl Connection {
                     self.handle.as_ptr(),
                     &raw mut results,
                     text.as_ptr(),
-                    all_at_once,
+                    0,
                 ),
                 Bound::Format(format, parameters) => match self.prepare_format(&pool, format) {
                     Err(status) => status,
@@ -334,7 +369,7 @@ impl Connection {
                         self.handle.as_ptr(),
                         &raw mut results,
                         prepared,
-                        all_at_once,
+                        0,
                         pointers(parameters).as_mut_ptr(),
                     ),
                 },
@@ -357,30 +392,56 @@ impl Connection {
             return Ok(None);
         }
         // SAFETY: the driver put the results into this pool.
-        Ok(Some((unsafe { Rows::new(results, columns, pool) }, names)))
+        Ok(Some((Open::Driver(unsafe { Rows::new(results, columns, pool) }), names)))
+    }
+
+    /// Has PostgreSQL run a text, as [`Self::execute`] takes it, and reads its answer up to the first row.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) fn ask_pgsql(
+        &mut self,
+        sql: &[u8],
+        statement: &Statement,
+        values: &[Value],
+    ) -> Result<pgsql::Answer, String> {
+        let Some(pgsql) = self.pgsql else { return Err("no connection to PostgreSQL".into()) };
+        let answer = match values.is_empty() {
+            true => pgsql.ask(&c_string(sql, "the statement holds")?, &[]),
+            false => {
+                let text = statement.with(|place| format!("${}", place + 1).into_bytes());
+                pgsql.ask(&c_string(&text, "the statement holds")?, &parameters(values)?)
+            }
+        };
+        let answer = answer.map_err(|error| self.failed(error))?;
+        self.succeeded(statement);
+        Ok(answer)
+    }
+
+    /// Has MySQL run a text, as [`Self::execute`] takes it, and reads its answer up to the first row.
+    fn ask_mysql(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<mysql::Answer, String> {
+        let Some(mysql) = self.mysql else { return Err("no connection to MySQL".into()) };
+        let text = self.with_literals(sql, statement, values)?;
+        let answer = mysql.ask(&c_string(&text, "the statement holds")?)?;
+        self.succeeded(statement);
+        Ok(answer)
     }
 
     /// Runs a command of ours that changes nothing a page sees.
     ///
     /// # Errors
-    /// The driver's number.
-    pub(crate) fn command(&mut self, command: &str) -> Result<(), c_int> {
-        let Ok(command) = CString::new(command) else { return Err(-1) };
-        let mut ignored = 0;
-        // SAFETY: driver and handle are live, and the text outlives the call.
-        match unsafe { ffi::apr_dbd_query(self.driver(), self.handle.as_ptr(), &raw mut ignored, command.as_ptr()) } {
-            0 => Ok(()),
-            status => Err(status),
-        }
+    /// What the database says.
+    pub(crate) fn command(&mut self, command: &str) -> Result<(), String> {
+        let Some(pgsql) = self.pgsql else { return Err("no connection to PostgreSQL".into()) };
+        self.take_rows();
+        pgsql.ask(&c_string(command.as_bytes(), "the command holds")?, &[])?.read_away()
     }
 
-    /// Puts values in the places of a statement's placeholders: beside the text for PostgreSQL, in it for MySQL, whose
-    /// driver crashes on prepared statements without rows and cuts long values.
+    /// Puts values in the places of a statement's placeholders, beside the text.
     fn bind(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<Bound, String> {
         match values.is_empty() {
             true => Ok(Bound::Text(c_string(sql, "the statement holds")?)),
-            false if self.kind != Kind::Mysql => format(statement, values),
-            false => Ok(Bound::Text(c_string(&self.with_literals(sql, statement, values)?, "the statement holds")?)),
+            false => format(statement, values),
         }
     }
 
@@ -447,14 +508,24 @@ impl Connection {
         if status != 0 {
             // SAFETY: driver and handle are live; the text is copied before another call changes it.
             let said = unsafe { text(ffi::apr_dbd_error(self.driver(), self.handle.as_ptr(), status)) };
-            let error = said.unwrap_or_else(|| format!("the database failed ({status})"));
-            if self.kind == Kind::Pgsql
-                && let Transaction::Begun(first @ None) = &mut self.transaction
-            {
-                *first = Some(error.clone());
-            }
-            return Err(error);
+            return Err(said.unwrap_or_else(|| format!("the database failed ({status})")));
         }
+        self.succeeded(statement);
+        Ok(())
+    }
+
+    /// Keeps an error in mind, after which PostgreSQL allows nothing but the end of its transaction.
+    pub(crate) fn failed(&mut self, error: String) -> String {
+        if self.kind == Kind::Pgsql
+            && let Transaction::Begun(first @ None) = &mut self.transaction
+        {
+            *first = Some(error.clone());
+        }
+        error
+    }
+
+    /// Keeps track of transactions.
+    fn succeeded(&mut self, statement: &Statement) {
         self.has_savepoints |= statement.begins_with(&["SAVEPOINT"]);
         for [first, second] in &statement.openings {
             match first.as_str() {
@@ -472,10 +543,6 @@ impl Connection {
                 _ => {}
             }
         }
-        if !statement.openings.is_empty() {
-            self.clear_leftovers();
-        }
-        Ok(())
     }
 }
 

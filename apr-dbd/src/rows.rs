@@ -41,8 +41,7 @@ impl Rows {
         Batch::new(self.columns.try_into().unwrap_or(0))
     }
 
-    /// Adds rows to a batch until it is full; false after the last. `may_break` if the rows come over a connection that
-    /// can break meanwhile.
+    /// Adds rows to a batch until it is full; false after the last.
     ///
     /// # Errors
     /// What the database says; rows before that are in the batch.
@@ -53,7 +52,6 @@ impl Rows {
         &mut self,
         driver: *const ffi::apr_dbd_driver_t,
         handle: *mut ffi::apr_dbd_t,
-        may_break: bool,
         batch: &mut Batch,
     ) -> Result<bool, String> {
         while !batch.is_full() {
@@ -61,11 +59,7 @@ impl Rows {
             unsafe {
                 match ffi::apr_dbd_get_row(driver, self.pool.as_ptr(), self.results, &raw mut self.row, NEXT) {
                     0 => {}
-                    // This is also what the driver of MySQL answers when the connection breaks.
-                    NO_MORE => {
-                        let error = may_break.then(|| text(ffi::apr_dbd_error(driver, handle, 0)));
-                        return error.flatten().map_or(Ok(false), Err);
-                    }
+                    NO_MORE => return Ok(false),
                     status => {
                         let error = text(ffi::apr_dbd_error(driver, handle, status));
                         return Err(error.unwrap_or_else(|| format!("the database failed ({status})")));

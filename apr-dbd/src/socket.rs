@@ -2,11 +2,11 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr;
 use std::sync::OnceLock;
 
 use crate::connection::Kind;
 use crate::ffi;
+use crate::library::library;
 
 /// What tells the socket of a library's own connection.
 type Tell = unsafe extern "C" fn(*mut c_void) -> c_int;
@@ -59,26 +59,5 @@ unsafe fn find(driver: *const c_void, names: &[&CStr]) -> Option<Tell> {
         let library = library(driver);
         let found = names.iter().map(|name| libc::dlsym(library, name.as_ptr())).find(|found| !found.is_null())?;
         Some(std::mem::transmute::<*mut c_void, Tell>(found))
-    }
-}
-
-/// The library in whose memory a driver's record lies, in which names of the libraries it was linked with are found too.
-///
-/// # Safety
-/// `driver` is a driver's record, loaded to stay.
-pub(crate) unsafe fn library(driver: *const c_void) -> *mut c_void {
-    // SAFETY: the record of facts is written before it is read. Opening what is loaded already runs no code of it; it
-    // is never closed.
-    unsafe {
-        let mut facts: libc::Dl_info = std::mem::zeroed();
-        let mut library = ptr::null_mut();
-        if libc::dladdr(driver, &raw mut facts) != 0 && !facts.dli_fname.is_null() {
-            library = libc::dlopen(facts.dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD);
-        }
-        if library.is_null() {
-            // The driver is part of the program itself.
-            library = libc::dlopen(ptr::null(), libc::RTLD_NOW);
-        }
-        library
     }
 }

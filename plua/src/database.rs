@@ -1,7 +1,7 @@
 //! A page's database handle, and the handles a request must look after when its page has ended.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
@@ -80,12 +80,27 @@ impl Handle {
     }
 }
 
-/// Threads that may still try to connect for pages that could not wait for them.
-const MOST_ABANDONED: usize = 16;
+/// Threads of one host that may still try to connect for pages that could not wait for them.
+const MOST_ABANDONED: usize = 8;
 
-static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+/// How many there are, by host: one that asks servers which never answer takes nothing from the others.
+static ABANDONED: Mutex<BTreeMap<Vec<u8>, usize>> = Mutex::new(BTreeMap::new());
 
-/// Connects, until that time at most. What is held in memory for the connection is counted.
+fn abandoned(host: &[u8]) -> usize {
+    ABANDONED.lock().get(host).copied().unwrap_or(0)
+}
+
+fn no_longer_abandoned(host: &[u8]) {
+    let mut all = ABANDONED.lock();
+    if let Some(count) = all.get_mut(host) {
+        *count -= 1;
+        if *count == 0 {
+            all.remove(host);
+        }
+    }
+}
+
+/// Connects for a page of that host, until that time at most. What is held in memory for the connection is counted.
 ///
 /// No library has a way to end its attempt to connect, so with a deadline it is made in a thread that the page can
 /// leave alone.
@@ -97,19 +112,20 @@ pub fn open(
     parameters: Vec<u8>,
     memory: &Arc<MemoryUse>,
     until: Option<Instant>,
+    host: &[u8],
 ) -> Result<Connection, String> {
     let Some(until) = until.filter(|_| !driver.starts_with("sqlite")) else {
         return Connection::open_counted(driver, &parameters, memory);
     };
-    if ABANDONED.load(Ordering::Relaxed) >= MOST_ABANDONED {
-        return Err("too many attempts to connect to databases still wait for an answer".into());
+    if abandoned(host) >= MOST_ABANDONED {
+        return Err("too many of this host's attempts to connect to databases still wait for an answer".into());
     }
     let (opened, result) = mpsc::sync_channel(0);
-    let driver = driver.to_owned();
+    let (driver, of_host) = (driver.to_owned(), host.to_vec());
     let attempt = move || {
         let connection = Connection::open(&driver, &parameters);
         if opened.send(connection).is_err() {
-            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+            no_longer_abandoned(&of_host);
         }
     };
     thread::Builder::new().name("plua connect".into()).spawn(attempt).map_err(|error| error.to_string())?;
@@ -118,7 +134,7 @@ pub fn open(
         Err(RecvTimeoutError::Disconnected) => Err("the database cannot be opened".into()),
         Err(RecvTimeoutError::Timeout) => {
             // Before the thread can see that nobody waits any more.
-            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            *ABANDONED.lock().entry(host.to_vec()).or_default() += 1;
             Err("the database took too long to answer".into())
         }
     }

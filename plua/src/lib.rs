@@ -10,6 +10,7 @@ mod c_stack;
 mod cache;
 pub mod chunk;
 mod confinement;
+mod connection_string;
 mod cutoff;
 mod database;
 pub mod dialect;

@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
         "dialect",
         "lexer",
         "query",
+        "connection_string",
         "nested",
         "error",
         "report",

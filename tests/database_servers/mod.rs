@@ -1,5 +1,6 @@
 //! PostgreSQL and MariaDB for a test: each on a loopback port and in a folder of its own, gone with the test.
 
+#![allow(dead_code, reason = "each test uses some of it")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
 use std::fs;

@@ -3,8 +3,8 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 
+use crate::library::{interface, library};
 use crate::memory_use;
-use crate::socket::library;
 
 /// What SQLite calls between steps, for a lock, and before it compiles a statement: see `watch`.
 type Progress = unsafe extern "C" fn(*mut c_void) -> c_int;
@@ -12,38 +12,8 @@ type Busy = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
 type Authorizer =
     unsafe extern "C" fn(*mut c_void, c_int, *const c_char, *const c_char, *const c_char, *const c_char) -> c_int;
 
-macro_rules! interface {
-    ($($name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions used here, under their names without `sqlite3_`.
-        pub(crate) struct Interface {
-            $(pub(crate) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
-        }
-
-        impl Interface {
-            /// # Safety
-            /// `library` comes from `dlopen` and is never closed, and what it calls `sqlite3_*` is SQLite.
-            unsafe fn find(library: *mut c_void) -> Result<Interface, String> {
-                Ok(Interface {
-                    $($name: {
-                        let name = concat!("sqlite3_", stringify!($name), "\0");
-                        // SAFETY: the name ends with a NUL. SQLite never changes the signature of a function.
-                        unsafe {
-                            let function = libc::dlsym(library, name.as_ptr().cast());
-                            if function.is_null() {
-                                return Err(format!("the library of SQLite has no {}", name.trim_end_matches('\0')));
-                            }
-                            std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) $(-> $result)?>(
-                                function,
-                            )
-                        }
-                    },)*
-                })
-            }
-        }
-    };
-}
-
 interface! {
+    "sqlite3_", "SQLite";
     bind_blob64(*mut c_void, c_int, *const c_void, u64, isize) -> c_int;
     bind_double(*mut c_void, c_int, f64) -> c_int;
     bind_int64(*mut c_void, c_int, i64) -> c_int;

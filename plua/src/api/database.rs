@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use apr_dbd::{Connection, MemoryUse, Value, Wanted};
@@ -9,11 +10,11 @@ use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue};
 
 use super::rows::{self, append, names};
 use super::{Arguments, Native, int64, sql_files};
-use crate::confinement;
 use crate::database::{self, Handle, Prepared, Rows, allow};
 use crate::memory_limit::Room;
 use crate::time_limit::TimeLimitHandle;
 use crate::visit::Visit;
+use crate::{confinement, connection_string};
 
 const CLOSED: &str = "the database handle is closed";
 
@@ -31,9 +32,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             _ => {
                 let parameters = reach(visit, &driver, arguments.text(2)?);
                 allow(&memory, visit.limits.memory);
-                let until = limit.until();
+                let (until, host) = (limit.until(), visit.exchange.request().server_name.to_vec());
                 parameters
-                    .and_then(|parameters| database::open(&driver, parameters, &memory, until))
+                    .and_then(|parameters| database::open(&driver, parameters, &memory, until, &host))
                     .inspect_err(|_| limit.look())
                     .map(|connection| confined(visit, connection, &limit, &memory))
             }
@@ -163,8 +164,12 @@ fn confined(visit: &Visit, mut connection: Connection, limit: &TimeLimitHandle, 
 /// What to connect to. The file of an SQLite database is found from the page's folder.
 ///
 /// # Errors
-/// That the file is outside `pLuaBaseDir`.
+/// That the file is outside `pLuaBaseDir`, or what a confined page may not tell a driver.
 fn reach(visit: &Visit, driver: &str, parameters: Vec<u8>) -> Result<Vec<u8>, String> {
+    if driver != "sqlite3" && confinement::holds(&visit.host) {
+        let within = |path: &Path| confinement::within(&visit.host, path).map(drop);
+        return connection_string::confined(driver, &parameters, within);
+    }
     if !driver.starts_with("sqlite") || parameters.is_empty() || parameters == b":memory:" {
         return Ok(parameters);
     }
@@ -200,9 +205,7 @@ fn statement(
         })?);
     }
     if confinement::holds(&visit.host) && sql_files::opens_files(&sql) {
-        return Err(
-            "ATTACH, VACUUM INTO and LOAD open files: they are left out under pLuaBaseDir and pLuaSandbox".into()
-        );
+        return Err("ATTACH and VACUUM INTO open files: they are left out under pLuaBaseDir and pLuaSandbox".into());
     }
     visit.databases.note(&handle);
     if handle.with(|connection| Ok(connection.would_take_rows(&sql))).unwrap_or(false) {

@@ -1,4 +1,4 @@
-//! SQL that opens files where the page runs: `ATTACH` and `VACUUM INTO` of SQLite, `LOAD DATA LOCAL` of MySQL.
+//! SQL that opens files where the page runs: `ATTACH` and `VACUUM INTO` of SQLite.
 
 /// Whether a text has a statement of that kind, which may be the second or a later one. Strings and comments are read as
 /// SQLite reads them, and comments that MySQL runs as code.
@@ -35,7 +35,7 @@ pub fn opens_files(sql: &[u8]) -> bool {
             _ if is_word(*byte) => {
                 let length = rest.iter().take_while(|byte| is_word(**byte)).count();
                 let word = rest[..length].to_ascii_uppercase();
-                if first && matches!(word.as_slice(), b"ATTACH" | b"LOAD") || is_vacuum && word == b"INTO" {
+                if first && word == b"ATTACH" || is_vacuum && word == b"INTO" {
                     return true;
                 }
                 is_vacuum |= first && word == b"VACUUM";
@@ -85,11 +85,6 @@ mod tests {
             "\u{feff}attach 'x' as y",
             "VACUUM INTO 'x'",
             "vacuum main into 'x'",
-            "LOAD DATA LOCAL INFILE 'x' INTO TABLE t",
-            "/*!50000 LOAD DATA LOCAL INFILE 'x' INTO TABLE t */",
-            "/*! LOAD DATA LOCAL INFILE 'x' INTO TABLE t */",
-            "/*M!100100LOAD DATA LOCAL INFILE 'x' INTO TABLE t */",
-            "# c\nload xml local infile 'x' into table t",
         ] {
             assert!(opens_files(sql.as_bytes()), "{sql}");
         }
