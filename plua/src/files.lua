@@ -6,7 +6,7 @@
 local native, pcall, marks, put, methods = ...
 
 local error, next, select, setmetatable, type = error, next, select, setmetatable, type
-local gsub, sub = string.gsub, string.sub
+local find, gsub, sub = string.find, string.gsub, string.sub
 local collect, getupvalue = collectgarbage, debug.getupvalue
 local io, os = io, os
 local open, popen, lines, tmpfile, file_type = io.open, io.popen, io.lines, io.tmpfile, io.type
@@ -77,7 +77,20 @@ local function opening(name, run)
   end
 end
 
-io.open, io.tmpfile = opening("open", open), opening("tmpfile", tmpfile)
+local open_file = opening("open", open)
+io.tmpfile = opening("tmpfile", tmpfile)
+
+-- The C library takes more letters than Lua's manual names: by some of them it maps the file into memory, where one that is made
+-- shorter meanwhile ends the process, or reads it by code that no signal ends.
+local MODES = "^[rwa]%+?b?$"
+local has_limit, is_guarded = native.has_limit, native.is_sandboxed or native.is_confined
+io.open = function(...)
+  local _, mode = ...
+  if type(mode) == "string" and not find(mode, MODES) and (is_guarded or has_limit()) then
+    error("bad argument #2 to 'open' (a mode is r, w or a, and + and b may follow)", 2)
+  end
+  return open_file(...)
+end
 
 if popen then
   -- The command's process is found as the one that this thread has since: nothing else tells it. It leads a group of its

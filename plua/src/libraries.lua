@@ -33,6 +33,15 @@ local function absolute(templates, folder)
   end))
 end
 
+-- A search opens a file for each template, without a step of Lua between them.
+local LONGEST_NAME, LONGEST_TEMPLATES = 1000, 65536
+local function check_lengths(name, templates, level)
+  if type(name) == "string" and #name > LONGEST_NAME then error("the module's name is too long", level) end
+  if type(templates) == "string" and #templates > LONGEST_TEMPLATES then
+    error("the templates of package.path and package.cpath are no longer than " .. LONGEST_TEMPLATES .. " bytes", level)
+  end
+end
+
 -- The state is made anew when a module's file has changed, so that is to be known.
 local function note(load)
   local file = match(getinfo(load, "S").source, "^@(.*)$")
@@ -44,6 +53,7 @@ for position, field in next, { [2] = "path", [3] = "cpath", [4] = "cpath" } do
   searchers[position] = function(name)
     local templates, folder = package[field], native.folder()
     if type(templates) ~= "string" or type(name) ~= "string" then return search(name) end
+    check_lengths(name, templates, 0)
     -- The fourth searcher looks for the library of the module's root.
     local file = gsub(position == 4 and gsub(name, "%..*", "") or name, "%.", "/")
     local function named() return file end
@@ -71,6 +81,7 @@ local function search_path(name, templates, separator, replacement)
   if type(name) ~= "string" or type(templates) ~= "string" then
     error("bad argument to 'searchpath' (strings expected)", 3)
   end
+  check_lengths(name, templates, 3)
   separator = separator or "."
   if separator ~= "" then
     name = gsub(name, (gsub(separator, "%p", "%%%0")), function() return replacement or "/" end)
@@ -184,6 +195,12 @@ if confined then
     end
   end
   package.searchpath = package.searchpath and function(...) return search_path(...) end
+elseif package.searchpath then
+  local searchpath = package.searchpath
+  function package.searchpath(name, templates, ...)
+    check_lengths(name, templates, 3)
+    return searchpath(name, templates, ...)
+  end
 end
 
 if sandboxed then

@@ -6,10 +6,10 @@
 -- numbers are sorted in Rust, which is faster.
 local native = ...
 
-local error, loadstring, select, tonumber, type = error, loadstring, select, tonumber, type
+local error, loadstring, pcall, select, tonumber, type = error, loadstring, pcall, select, tonumber, type
 local min = math.min
 local concat, insert, move, remove, sort = table.concat, table.insert, table.move, table.remove, table.sort
-local rep = string.rep
+local gsub, rep = string.gsub, string.rep
 local metatable_of = debug.getmetatable
 local has_limit = native.has_limit
 
@@ -18,6 +18,8 @@ local MANY = 100000
 local LONG_SORT = 2000
 -- Below it there is nothing to gain.
 local SHORT_SORT = 16
+-- Bytes that a quicksort may compare, which compares all with all at its worst: some milliseconds.
+local MOST_COMPARED = 1e7
 -- The hook of 5.4 comes after a thousand instructions, each of which may be such a piece.
 local PIECE = 1000
 
@@ -199,15 +201,33 @@ end
 
 local function is_less(one, other) return one < other end
 
+-- By steps of Lua, for elements of which a comparison can take long by itself, or of kinds that are not compared.
+local function sort_in_steps(list)
+  local ok, problem = pcall(sort, list, is_less)
+  if not ok then error(type(problem) == "string" and gsub(problem, "^plua:%d+: ", "") or problem, 2) end
+end
+
+-- Whether these are texts so long that the worst order of them takes Lua's own sort long.
+local function are_long_texts(list, length)
+  if type(get(list, 1)) ~= "string" then return false end
+  local bytes = 0
+  for i = 1, length do
+    local text = get(list, i)
+    if type(text) == "string" then bytes = bytes + #text end
+  end
+  return bytes * length > MOST_COMPARED
+end
+
 function table.sort(list, ...)
   if type(list) == "table" and (...) == nil then
     local length = #list
-    if jit and length >= SHORT_SORT and length <= LONG_SORT then
-      if sort_numbers(list, length) then return end
-    elseif type(length) == "number" and length > LONG_SORT and has_limit() then
+    if type(length) ~= "number" or length < SHORT_SORT then return sort(list) end
+    if jit and length <= LONG_SORT and sort_numbers(list, length) then return end
+    local is_plain = loadstring or not metatable_of(list)
+    if (length > LONG_SORT or is_plain and are_long_texts(list, length)) and has_limit() then
       local kind = kind_of(list, length)
-      if kind == "object" then return sort(list, is_less) end
-      if kind then return merge_sort(list, length) end
+      if kind == "number" or kind == "string" then return merge_sort(list, length) end
+      return sort_in_steps(list)
     end
   end
   return sort(list, ...)

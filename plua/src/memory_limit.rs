@@ -14,6 +14,7 @@
 use std::ffi::c_int;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 #[cfg(feature = "luajit")]
 use std::{
     cell::Cell,
@@ -24,7 +25,7 @@ use std::{
 #[cfg(feature = "luajit")]
 use mlua::ffi;
 use mlua::ffi::lua_State;
-use mlua::{BString, FromLuaMulti, Function, IntoLuaMulti, Lua};
+use mlua::{BString, FromLuaMulti, Function, IntoLuaMulti, Lua, Value};
 
 use crate::time_limit::{Reason, TimeLimitHandle};
 
@@ -235,7 +236,17 @@ pub unsafe fn inner_function(
     unsafe { lua.create_c_function(body) }
 }
 
-/// What a page may still have, for page functions: what they hold themselves is beyond Lua's count.
+/// What Lua says where there is no memory.
+pub const OVER_MEMORY: &str = "not enough memory";
+
+/// What a page function says that the time limit ends.
+pub const OVER_TIME: &str = "The script took too long to execute (timed out)!";
+
+/// Bytes that a page function goes through at a time, between two looks at the clock.
+pub const PIECE: usize = 64 << 10;
+
+/// What a page may still have, for page functions: what they hold themselves is beyond Lua's count, and while they run no hook
+/// looks at the clock. Each asks here before it allocates what a page's data makes large, and every so many steps of a loop.
 #[derive(Clone, Copy)]
 pub struct Room<'a> {
     lua: &'a Lua,
@@ -249,11 +260,26 @@ impl<'a> Room<'a> {
         Room { lua, limit }
     }
 
+    /// Whether the page's time is over; it is stopped at its next step then.
+    ///
+    /// # Errors
+    /// [`OVER_TIME`].
+    pub fn look(&self) -> Result<(), &'static str> {
+        if self.limit.is_time_over() { Err(OVER_TIME) } else { Ok(()) }
+    }
+
+    /// Time until the page must have ended; none without a limit.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.limit.until().map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
     /// To be asked before so many bytes are allocated, for as long as the call lasts. Without a limit there is room.
     ///
     /// # Errors
-    /// What Lua says when there is no memory; the page is stopped at its next step then.
+    /// [`OVER_MEMORY`], and [`OVER_TIME`] as [`look`](Room::look) gives it; the page is stopped at its next step then.
     pub fn ask(&self, bytes: usize) -> Result<(), &'static str> {
+        self.look()?;
         let most = self.limit.most();
         let fits = |most: usize| most == usize::MAX || self.lua.used_memory().saturating_add(bytes) <= most;
         // Garbage does not count. Some room must come of the collection, or there would be one at every question.
@@ -262,7 +288,48 @@ impl<'a> Room<'a> {
         }
         self.limit.set_enough(0);
         self.limit.go_over(Reason::Memory);
-        Err("not enough memory")
+        Err(OVER_MEMORY)
+    }
+
+    /// A string for Lua of so many bytes at most, which `fill` writes.
+    ///
+    /// # Errors
+    /// Those of [`ask`](Room::ask), those of `fill`, and Lua's.
+    pub fn text(
+        &self,
+        bytes: usize,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), &'static str>,
+    ) -> Result<Value, String> {
+        // Once in Rust and once in Lua.
+        self.ask(bytes.saturating_mul(2))?;
+        let mut text = Vec::with_capacity(bytes);
+        fill(&mut text)?;
+        self.lua.create_string(text).map(Value::String).map_err(|error| error.to_string())
+    }
+
+    /// A string for Lua of these bytes.
+    ///
+    /// # Errors
+    /// Those of [`ask`](Room::ask), and Lua's.
+    pub fn copy(&self, bytes: &[u8]) -> Result<Value, String> {
+        if bytes.len() > PIECE {
+            self.ask(bytes.len())?;
+        }
+        self.lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string())
+    }
+
+    /// Gives `take` the bytes piece by piece, with a look at the clock between two of them.
+    ///
+    /// # Errors
+    /// [`OVER_TIME`].
+    pub fn pieces<'b>(&self, bytes: &'b [u8], mut take: impl FnMut(&'b [u8])) -> Result<(), &'static str> {
+        for (number, piece) in bytes.chunks(PIECE).enumerate() {
+            if number > 0 {
+                self.look()?;
+            }
+            take(piece);
+        }
+        Ok(())
     }
 }
 

@@ -1,37 +1,110 @@
--- Functions of Lua's that call back from C, and so use C stack that nothing else bounds: string.gsub, table.sort and
--- coroutines.
+-- Functions of Lua's that call back from C, and so use C stack that nothing else bounds: string.gsub, string.format, table.sort,
+-- require and coroutines. `tests/nesting.rs` walks the library for others.
 --
 -- A chain of them can only grow by calls, so it is enough to look at the stack at some of the calls. Half of it is left
--- for what is not counted here: a coroutine can use about a megabyte of it by other ways of calling back.
-local native, leave, level = ...
+-- for what is not counted here.
+--
+-- What is called back may be written in C itself, and then no limit strikes between one call and the next: a function of
+-- Lua's stands between.
+local native, leave, level, debug = ...
 
-local error, next, type = error, next, type
-local gsub, sort = string.gsub, table.sort
+local error, next, rawget, select, tostring, type = error, next, rawget, select, tostring, type
+local unpack = unpack or table.unpack
+local format, gsub, sort, require = string.format, string.gsub, table.sort, require
 local co_create, co_resume, co_wrap, co_close =
   coroutine.create, coroutine.resume, coroutine.wrap, coroutine.close
+local getinfo, getlocal, metatable_of = debug.getinfo, debug.getlocal, debug.getmetatable
 local is_stack_half_used = native.is_stack_half_used
 
 -- A coroutine counts for several calls.
 local BETWEEN_LOOKS, COROUTINE = 16, 4
 local calls = 0
 
+-- Once half is used, the next call is looked at as well, and so on until the stack is short again.
 local function is_too_deep(weight)
   calls = calls + weight
   if calls < BETWEEN_LOOKS then return false end
+  if is_stack_half_used() then return true end
   calls = 0
-  return is_stack_half_used()
+  return false
 end
 
 local TOO_DEEP = "stack overflow (callbacks or coroutines are nested too deep)"
 
+-- A function of Lua's has a parameter, mostly, and to ask for its name takes no memory. Lua 5.1 knows none.
+local has_parameter = getlocal
+if not jit and loadstring then function has_parameter() end end
+
+local function is_written_in_c(run)
+  return type(run) == "function" and not has_parameter(run, 1) and getinfo(run, "S").what == "C"
+end
+
+local function through_lua(run)
+  return function(...) return run(...) end
+end
+
+-- What string.gsub asks for each match, with steps of Lua between its questions.
+local function asked(replacement)
+  local kind = type(replacement)
+  if kind == "table" and metatable_of(replacement) then
+    return function(found) return replacement[found] end
+  end
+  return is_written_in_c(replacement) and through_lua(replacement) or replacement
+end
+
 function string.gsub(subject, pattern, replacement, ...)
-  if type(replacement) ~= "string" and is_too_deep(1) then error(TOO_DEEP, 2) end
+  if type(replacement) ~= "string" then
+    if is_too_deep(1) then error(TOO_DEEP, 2) end
+    replacement = asked(replacement)
+  end
   return gsub(subject, pattern, replacement, ...)
 end
 
-function table.sort(...)
+function table.sort(list, ...)
   if is_too_deep(1) then error(TOO_DEEP, 2) end
-  return sort(...)
+  local is_less = ...
+  if is_written_in_c(is_less) then return sort(list, through_lua(is_less)) end
+  return sort(list, ...)
+end
+
+local function is_object(kind) return kind == "table" or kind == "userdata" or kind == "cdata" end
+
+-- Whether an argument behind the first four is an object.
+local function has_more_objects(count, ...)
+  for i = 6, count do
+    if is_object(type((select(i, ...)))) then return true end
+  end
+  return false
+end
+
+-- The arguments of string.format, with the text of each object whose __tostring is written in C.
+local function with_texts(count, ...)
+  local values = { ... }
+  for i = 2, count do
+    local value = values[i]
+    local metatable = is_object(type(value)) and metatable_of(value)
+    if metatable and is_written_in_c(rawget(metatable, "__tostring")) then values[i] = tostring(value) end
+  end
+  return unpack(values, 1, count)
+end
+
+function string.format(...)
+  local _, a, b, c, d = ...
+  local count = select("#", ...)
+  if is_object(type(a)) or is_object(type(b)) or is_object(type(c)) or is_object(type(d))
+    or count > 5 and has_more_objects(count, ...)
+  then
+    if is_too_deep(1) then error(TOO_DEEP, 2) end
+    return format(with_texts(count, ...))
+  end
+  return format(...)
+end
+
+if require then
+  _G.require = function(...)
+    if is_too_deep(1) then error(TOO_DEEP, 2) end
+    return require(...)
+  end
 end
 
 function coroutine.resume(...)

@@ -582,6 +582,18 @@ impl TimeLimitHandle {
         }
     }
 
+    /// Whether the page's time is over: what a loop in Rust asks every so many steps that a page's data drives. The page is
+    /// stopped at its next step then.
+    #[must_use]
+    pub fn is_time_over(&self) -> bool {
+        let ends = self.0.ends.load(Ordering::Relaxed);
+        if ends >= UNLIMITED {
+            return false;
+        }
+        self.look();
+        self.0.ends.load(Ordering::Relaxed) == EXPIRED
+    }
+
     /// Whether the page is in such a function.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

@@ -417,3 +417,24 @@ fn the_log_gets_a_hundred_reports_of_one_request() {
         assert_eq!(log[100], "further reports of this request are not logged");
     }
 }
+
+#[test]
+fn files_are_opened_by_the_modes_of_luas_manual_wherever_something_holds_a_page() {
+    let page = "<? local name = 'own.txt' \
+        for _, mode in ipairs({ 'w', 'wb', 'w+', 'w+b', 'r', 'rb', 'r+', 'r+b', 'a', 'ab', 'a+', 'a+b' }) do \
+            assert(io.open(name, mode)):close() \
+        end \
+        for _, mode in ipairs({ 'rm', 'rc', 're', 'rx', 'r,ccs=UTF-8', 'rb+', 'r\\0', 'rw', '+r', '' }) do \
+            local ok, problem = pcall(io.open, name, mode) \
+            if ok or not problem:find(\"bad argument #2 to 'open'\", 1, true) then echo(mode, ' ') end \
+        end ?>fine";
+    let folder = tempfile::tempdir().unwrap();
+    let base = format!("pLuaBaseDir {}", folder.path().display());
+    for held in ["pLuaTimeout 60", "pLuaMemoryLimit 64000", "pLuaOutputLimit 1000", "pLuaSandbox On", &base] {
+        let folder = if held == base { tempfile::tempdir_in(folder.path()) } else { tempfile::tempdir() };
+        let site = Site::new(held, &[]).in_folder(folder.unwrap());
+        site.write("page.plua", page);
+        let seen = site.get("page.plua");
+        assert_eq!(seen.text(), "fine", "{held}: {:?}", seen.log);
+    }
+}

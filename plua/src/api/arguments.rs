@@ -1,6 +1,8 @@
 //! The arguments of a page function, checked with the messages Lua's own functions give.
 
-use mlua::{LuaString, MultiValue, Value};
+use std::ops::Deref;
+
+use mlua::{BorrowedBytes, LuaString, MultiValue, Value};
 
 /// What a page passed to one of its functions. Positions count from 1.
 pub struct Arguments {
@@ -60,13 +62,24 @@ impl Arguments {
     /// # Errors
     /// What Lua says of a bad argument.
     pub fn text(&self, position: usize) -> Result<Vec<u8>, String> {
+        Ok(match self.bytes(position)? {
+            Text::OfLua(bytes) => bytes.to_vec(),
+            Text::Digits(digits) => digits,
+        })
+    }
+
+    /// The same without a copy of what is Lua's, which may be large.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument.
+    pub fn bytes(&self, position: usize) -> Result<Text, String> {
         match self.value(position) {
-            Value::String(string) => Ok(string.as_bytes().to_vec()),
+            Value::String(string) => Ok(Text::OfLua(string.as_bytes())),
             number @ (Value::Integer(_) | Value::Number(_)) => {
-                number.to_string().map(String::into_bytes).map_err(|error| error.to_string())
+                number.to_string().map(|digits| Text::Digits(digits.into_bytes())).map_err(|error| error.to_string())
             }
             value => match int64(value) {
-                Some(digits) => Ok(digits.into_bytes()),
+                Some(digits) => Ok(Text::Digits(digits.into_bytes())),
                 None => Err(self.expected(position, "string")),
             },
         }
@@ -137,6 +150,25 @@ impl Arguments {
     #[must_use]
     pub fn is_true(&self, position: usize) -> bool {
         !matches!(self.value(position), Value::Nil | Value::Boolean(false))
+    }
+}
+
+/// The bytes of an argument.
+pub enum Text {
+    /// Those of a string.
+    OfLua(BorrowedBytes),
+    /// Those of a number.
+    Digits(Vec<u8>),
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Text::OfLua(bytes) => bytes,
+            Text::Digits(digits) => digits,
+        }
     }
 }
 

@@ -8,12 +8,12 @@ use std::collections::HashSet;
 use std::ffi::c_void;
 use std::fmt::{self, Write};
 
-use mlua::{Lua, Table, Value};
+use mlua::{BorrowedBytes, Lua, Table, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::rows::{self, Kind};
 use super::{Native, int64};
-use crate::memory_limit::Room;
+use crate::memory_limit::{OVER_MEMORY, OVER_TIME, Room};
 
 /// How deep arrays and objects nest at most, in both directions: what serde_json reads without a stack of its own.
 const DEEPEST: usize = 127;
@@ -29,9 +29,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     let limit = native.limit.clone();
     native.add("json.encode", move |lua, _, arguments| {
         let room = Room::new(lua, &limit);
-        let text = encode(lua, room, arguments.value(1)).map_err(|problem| arguments.bad(1, &problem))?;
-        room.ask(text.len())?;
-        lua.create_string(text).map(Value::String).map_err(|error| error.to_string())
+        let text = encode(lua, room, arguments.value(1)).map_err(|problem| match is_of_limit(&problem) {
+            true => problem,
+            false => arguments.bad(1, &problem),
+        })?;
+        room.copy(&text)
     })?;
     let limit = native.limit.clone();
     native.add("json.decode", move |lua, _, arguments| {
@@ -46,10 +48,15 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
 pub fn value_or_problem(lua: &Lua, room: Room<'_>, text: &[u8]) -> Result<(Value, Option<String>), String> {
     match decode(lua, room, text) {
         Ok(value) => Ok((value, None)),
-        // Not the text's fault: the page ends as it does wherever its memory runs out.
-        Err(problem) if problem.contains("not enough memory") => Err(problem),
+        // Not the text's fault: the page ends as it does wherever its memory or its time runs out.
+        Err(problem) if is_of_limit(&problem) => Err(problem),
         Err(problem) => Ok((Value::Nil, Some(problem))),
     }
+}
+
+/// Whether a limit has stopped the work, and nothing is wrong with what was given.
+fn is_of_limit(problem: &str) -> bool {
+    problem.contains(OVER_MEMORY) || problem.contains(OVER_TIME)
 }
 
 /// The Lua value of a JSON text.
@@ -58,6 +65,10 @@ pub fn value_or_problem(lua: &Lua, room: Room<'_>, text: &[u8]) -> Result<(Value
 /// What is wrong with it, with line and column.
 pub fn decode(lua: &Lua, room: Room<'_>, text: &[u8]) -> Result<Value, String> {
     let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
+    // Text with escapes is put together beside it.
+    if text.len() > LONG {
+        room.ask(text.len())?;
+    }
     let mut text = serde_json::Deserializer::from_slice(text);
     let decoded = Decoder { lua, array: &array, room, values: &Cell::new(0) }.deserialize(&mut text);
     decoded.and_then(|value| text.end().map(|()| value)).map_err(|error| error.to_string())
@@ -169,7 +180,8 @@ pub fn is_exact(integer: i64) -> bool {
 /// What JSON cannot hold, and where in the value it is.
 pub fn encode(lua: &Lua, room: Room<'_>, value: &Value) -> Result<Vec<u8>, String> {
     let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
-    let mut encoder = Encoder { lua, array, room, text: Vec::new(), allowed: 0, path: Vec::new(), tables: Vec::new() };
+    let mut encoder =
+        Encoder { lua, array, room, text: Vec::new(), allowed: 0, values: 0, path: Vec::new(), tables: Vec::new() };
     match encoder.value(value) {
         Ok(()) => Ok(encoder.text),
         Err(problem) => Err(match encoder.place() {
@@ -182,6 +194,9 @@ pub fn encode(lua: &Lua, room: Room<'_>, value: &Value) -> Result<Vec<u8>, Strin
 /// Longest text of a value, in bytes: tables that are shared within it may stand for any number of others.
 const LONGEST: usize = 64 << 20;
 
+/// Bytes that what is no text takes at most, with what stands around it.
+const LONGEST_PLAIN: usize = 64;
+
 /// Bytes of one text before which is asked whether there is room for it.
 const LONG: usize = 64 << 10;
 
@@ -192,6 +207,8 @@ struct Encoder<'a> {
     text: Vec<u8>,
     /// Length of the text up to which there is room.
     allowed: usize,
+    /// Values so far.
+    values: usize,
     /// Names and positions that lead to the value at hand; after an error, to the one that failed.
     path: Vec<Step>,
     /// The tables that hold the value at hand.
@@ -199,14 +216,14 @@ struct Encoder<'a> {
 }
 
 enum Step {
-    Name(Vec<u8>),
+    Name(BorrowedBytes),
     Position(usize),
 }
 
 /// What a table is in JSON.
 enum Shape {
     Array(Vec<Value>),
-    Object(Vec<(Vec<u8>, Value)>),
+    Object(Vec<(BorrowedBytes, Value)>),
 }
 
 impl Encoder<'_> {
@@ -214,9 +231,10 @@ impl Encoder<'_> {
     fn ask(&mut self, more: usize) -> Result<(), String> {
         let length = self.text.len() + more;
         if length > self.allowed {
-            // A buffer doubles as it grows.
-            self.allowed = length + LONG;
-            self.room.ask(self.allowed * 2)?;
+            // Once here and once in Lua. What is here has its place beforehand: a buffer that doubles leaves as much behind.
+            self.allowed = length + length / 2 + LONG;
+            self.room.ask(self.allowed + length)?;
+            self.text.reserve_exact(self.allowed - self.text.len());
         }
         Ok(())
     }
@@ -225,7 +243,11 @@ impl Encoder<'_> {
         if self.text.len() > LONGEST {
             return Err("the text is over 64 MiB".into());
         }
-        self.ask(0)?;
+        self.values += 1;
+        if self.values.is_multiple_of(BETWEEN_QUESTIONS) {
+            self.room.look()?;
+        }
+        self.ask(LONGEST_PLAIN)?;
         match value {
             Value::Nil => self.text.extend_from_slice(b"null"),
             value if *value == Value::NULL => self.text.extend_from_slice(b"null"),
@@ -261,10 +283,14 @@ impl Encoder<'_> {
     fn string(&mut self, bytes: &[u8]) -> Result<(), String> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| format!("text that is not UTF-8 (byte {}) has no JSON", error.valid_up_to() + 1))?;
-        self.ask(bytes.len())?;
+        // Those take six bytes.
+        let is_longer = |byte: &&u8| matches!(byte, 0..=31 | b'"' | b'\\' | b'<');
+        let size = bytes.len() + bytes.iter().filter(is_longer).count() * 5 + LONGEST_PLAIN;
+        self.ask(size)?;
         let start = self.text.len();
         serde_json::to_writer(&mut self.text, text).map_err(|error| error.to_string())?;
         if memchr::memchr(b'<', bytes).is_some() {
+            self.room.ask(self.allowed + size)?;
             let written = self.text.split_off(start);
             for (number, piece) in written.split(|byte| *byte == b'<').enumerate() {
                 if number > 0 {
@@ -305,8 +331,9 @@ impl Encoder<'_> {
                     if number > 0 {
                         self.text.push(b',');
                     }
-                    self.path.push(Step::Name(name.clone()));
-                    self.string(&name)?;
+                    let written = self.string(&name);
+                    self.path.push(Step::Name(name));
+                    written?;
                     self.text.push(b':');
                     self.value(&value)?;
                     self.path.pop();
@@ -330,7 +357,7 @@ impl Encoder<'_> {
             return self.row(table, columns);
         }
         let (mut items, mut members) = (Vec::new(), Vec::new());
-        let entry = size_of::<(Vec<u8>, Value)>();
+        let entry = size_of::<(BorrowedBytes, Value)>();
         table
             .for_each(|key: Value, value: Value| {
                 let count = items.len() + members.len();
@@ -338,7 +365,7 @@ impl Encoder<'_> {
                     self.room.ask(count * entry * 2).map_err(mlua::Error::runtime)?;
                 }
                 match key {
-                    Value::String(name) => members.push((name.as_bytes().to_vec(), value)),
+                    Value::String(name) => members.push((name.as_bytes(), value)),
                     key => items.push((position(&key), value)),
                 }
                 Ok(())
@@ -346,7 +373,7 @@ impl Encoder<'_> {
             .map_err(|error| error.to_string())?;
         let marked = matches!(kind, Kind::Result) || metatable.is_some_and(|metatable| metatable == self.array);
         if items.is_empty() && !marked {
-            members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            members.sort_unstable_by(|(one, _), (other, _)| one[..].cmp(&other[..]));
             return Ok(Shape::Object(members));
         }
         items.sort_unstable_by_key(|(position, _)| *position);
@@ -359,30 +386,32 @@ impl Encoder<'_> {
 
     /// A row: its columns in their order, then what the page has added under other names.
     fn row(&self, table: &Table, columns: rows::Columns) -> Result<Shape, String> {
-        self.room.ask(columns.len() * size_of::<(Vec<u8>, Value)>())?;
+        self.room.ask(columns.len() * size_of::<(BorrowedBytes, Value)>())?;
         let mut members = Vec::with_capacity(columns.len());
         for (position, name) in columns {
             // Under its name where the page has set that in a raw way.
-            let named = table.raw_get::<Value>(self.lua.create_string(&name).map_err(|error| error.to_string())?);
+            let key = self.lua.create_string(&name).map_err(|error| error.to_string())?;
+            let named = table.raw_get::<Value>(&key);
             let value = match named.map_err(|error| error.to_string())? {
                 Value::Nil => table.raw_get(position).map_err(|error| error.to_string())?,
                 named => named,
             };
-            members.push((name, value));
+            members.push((key.as_bytes(), value));
         }
         let own = members.len();
-        let known: HashSet<Vec<u8>> = members.iter().map(|(name, _)| name.clone()).collect();
+        self.room.ask(members.iter().map(|(name, _)| name.len()).sum())?;
+        let known: HashSet<Vec<u8>> = members.iter().map(|(name, _)| name.to_vec()).collect();
         table
             .for_each(|key: Value, value: Value| {
                 if let Value::String(name) = key
                     && !known.contains(&*name.as_bytes())
                 {
-                    members.push((name.as_bytes().to_vec(), value));
+                    members.push((name.as_bytes(), value));
                 }
                 Ok(())
             })
             .map_err(|error| error.to_string())?;
-        members[own..].sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        members[own..].sort_unstable_by(|(one, _), (other, _)| one[..].cmp(&other[..]));
         Ok(Shape::Object(members))
     }
 

@@ -11,16 +11,31 @@ use parking_lot::Mutex;
 use super::Native;
 use crate::chunk::{Language, Stamp};
 use crate::loader::{LoadError, Loader};
+use crate::memory_limit::Room;
 use crate::visit::Visit;
+
+/// Bytes that the name of a module, the templates of its place, and one place take at most. libraries.lua has the same.
+const LONGEST_NAME: usize = 1000;
+const LONGEST_TEMPLATES: usize = 64 << 10;
+const LONGEST_PLACE: usize = libc::PATH_MAX as usize;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
     // module(name, templates) -> number, file | nil, where it was looked for | nil, nil, what is wrong with the file
     let loading = loader.clone();
+    let limit = native.limit.clone();
     native.add("module", move |lua, visit, arguments| {
+        let room = Room::new(lua, &limit);
         let (name, templates) = (arguments.text(1)?, arguments.text(2)?);
+        if name.len() > LONGEST_NAME {
+            return Err("the module's name is too long".into());
+        }
+        if templates.len() > LONGEST_TEMPLATES {
+            return Err(format!("package.path is longer than {LONGEST_TEMPLATES} bytes"));
+        }
         let mut tried = Vec::new();
         let folder = visit.folder().to_path_buf();
         for place in places(&folder, &name, &templates) {
+            room.ask(tried.len() * 2 + LONGEST_PLACE)?;
             let reached = visit.reach(&place);
             let found = reached.as_ref().ok().and_then(|path| Some((path, path.metadata().ok()?)));
             let Some((path, file)) = found.filter(|(_, file)| file.is_file()) else {
@@ -61,10 +76,15 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
 /// Where a module of this name may be; relative templates start at the folder.
 fn places(folder: &Path, name: &[u8], templates: &[u8]) -> impl Iterator<Item = PathBuf> {
     let name: Vec<u8> = name.iter().map(|byte| if *byte == b'.' { b'/' } else { *byte }).collect();
-    templates.split(|byte| *byte == b';').filter(|template| !template.is_empty()).map(move |template| {
+    templates.split(|byte| *byte == b';').filter(|template| !template.is_empty()).filter_map(move |template| {
         let template = template.strip_prefix(b"./").unwrap_or(template);
+        let marks = template.iter().filter(|byte| **byte == b'?').count();
+        // No file has so long a path.
+        if template.len() + marks * name.len() > LONGEST_PLACE {
+            return None;
+        }
         let pieces: Vec<&[u8]> = template.split(|byte| *byte == b'?').collect();
-        folder.join(OsStr::from_bytes(&pieces.join(name.as_slice())))
+        Some(folder.join(OsStr::from_bytes(&pieces.join(name.as_slice()))))
     })
 }
 
