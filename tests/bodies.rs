@@ -164,7 +164,7 @@ fn a_body_that_stops_or_is_badly_coded_is_400_and_the_server_goes_on() {
 
 #[test]
 fn a_silent_client_is_given_up_after_the_servers_timeout_although_the_page_is_over_its_time_limit() {
-    httpd().lines("Timeout 2\npLuaTimeout 0.5").run(|server| {
+    httpd().lines("Timeout 2\npLuaTimeout 1").run(|server| {
         server.put("body.plua", "<? getRequestBody() ?>");
         server.put("next.plua", "fine");
         server.expect("body.plua");

@@ -38,7 +38,7 @@ fn a_clock_that_is_set_back_or_ahead_disturbs_no_limit_no_wait_and_no_file() {
         fs::rename(beside, &clock).unwrap();
     };
     set("+0");
-    let setup = httpd().children(1, 10).lines("pLuaError 0\npLuaTimeout 0.5\npLuaStates 4\npLuaStateWait 5").pages(&[
+    let setup = httpd().children(1, 10).lines("pLuaError 0\npLuaTimeout 2\npLuaStates 4\npLuaStateWait 5").pages(&[
         ("now.plua", "<?= clock().seconds ?>"),
         ("nap.plua", "<? sleep(0.1) ?>rested"),
         ("endless.plua", "<? while true do end ?>"),
@@ -83,7 +83,7 @@ fn a_clock_that_is_set_back_or_ahead_disturbs_no_limit_no_wait_and_no_file() {
                     let asked = Instant::now();
                     assert_eq!(server.get("/endless.plua").status, 500);
                     let stopped = asked.elapsed().as_secs_f64();
-                    assert!((0.4..20.0).contains(&stopped), "{offset}: stopped after {stopped} s");
+                    assert!((1.9..60.0).contains(&stopped), "{offset}: stopped after {stopped} s");
                     // An edit shows at once, although its time may be of the future.
                     for _ in 0..3 {
                         let next = version.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;

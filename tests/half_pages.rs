@@ -20,7 +20,7 @@ const PAGES: &[(&str, &str)] = &[
 const HALVES: [&str; 3] = ["/failed.plua", "/stopped.plua", "/large.plua"];
 
 fn site() -> Setup {
-    httpd().lines("pLuaTimeout 0.3\nKeepAliveTimeout 60").pages(PAGES)
+    httpd().lines("pLuaTimeout 1\nKeepAliveTimeout 60").pages(PAGES)
 }
 
 /// A request of HTTP/1.1, which keeps the connection, or of 1.0.

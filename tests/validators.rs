@@ -292,7 +292,7 @@ fn a_file_with_other_output_is_a_part_of_it_in_its_place() {
 
 #[test]
 fn a_slow_visitor_of_a_large_file_keeps_no_state_and_no_deadline_of_the_page() {
-    let lines = "pLuaStates 1\npLuaStateWait 0.5\npLuaTimeout 0.5";
+    let lines = "pLuaStates 1\npLuaStateWait 2\npLuaTimeout 1";
     let size = 30_000_000;
     httpd().lines(lines).pages(&[SEND, ("next.plua", "next")]).file("large", bytes(size)).run(|server| {
         let mut slow = server.connect();

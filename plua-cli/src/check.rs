@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Write, stderr};
+use std::io::{Write, stderr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,14 +32,16 @@ pub(crate) struct Arguments {
 pub(crate) fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let settings = arguments.directives.settings();
     let mut pages = Vec::new();
+    let mut unread = 0;
     for file in &arguments.files {
         if !file.is_dir() {
             pages.push(file.clone());
             continue;
         }
         let before = pages.len();
-        collect(file, &settings, &mut pages)?;
-        if pages.len() == before {
+        let unread_before = unread;
+        collect(file, &settings, &mut pages, &mut unread);
+        if pages.len() == before && unread == unread_before {
             return Err(format!("no page in {}: none of its files ends in .plua", file.display()).into());
         }
     }
@@ -60,22 +62,37 @@ pub(crate) fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     let files = if pages.len() == 1 { "file" } else { "files" };
-    put(format!("{} {files}, {failed} failed\n", pages.len()).as_bytes())?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let folders = match unread {
+        0 => String::new(),
+        1 => ", 1 folder not read".to_owned(),
+        many => format!(", {many} folders not read"),
+    };
+    put(format!("{} {files}, {failed} failed{folders}\n", pages.len()).as_bytes())?;
+    Ok(if failed + unread == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Adds the pages of a folder and those inside it, by name. Links to folders are not followed: they may lead in circles.
-fn collect(folder: &Path, settings: &Arc<Settings>, pages: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
-    let unreadable = |error: io::Error| format!("cannot read {}: {error}", folder.display());
-    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(unreadable)?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
+/// Folders that cannot be read are told and counted in `unread`.
+fn collect(folder: &Path, settings: &Arc<Settings>, pages: &mut Vec<PathBuf>, unread: &mut usize) {
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        let with_type = |entry: fs::DirEntry| Ok((entry.file_type()?.is_dir(), entry));
+        entries.map(|entry| with_type(entry?)).collect::<Result<Vec<_>, _>>()
+    });
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            eprintln!("plua: cannot read {}: {error}", folder.display());
+            *unread += 1;
+            return;
+        }
+    };
+    entries.sort_by_key(|(_, entry)| entry.file_name());
+    for (is_folder, entry) in entries {
         let path = entry.path();
-        if entry.file_type().map_err(unreadable)?.is_dir() {
-            collect(&path, settings, pages)?;
+        if is_folder {
+            collect(&path, settings, pages, unread);
         } else if path.extension() == Some(OsStr::new("plua")) || settings.is_raw(entry.file_name().as_bytes()) {
             pages.push(path);
         }
     }
-    Ok(())
 }

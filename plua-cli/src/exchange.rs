@@ -31,10 +31,28 @@ type Header<'a> = (&'a [u8], &'a [u8]);
 pub(crate) struct Ended {
     /// Of the response; 0 before there is one.
     pub(crate) status: u16,
+    /// Where it leads to, if it is a redirection.
+    pub(crate) location: Option<String>,
     /// Whether anything was reported.
     pub(crate) failed: bool,
     /// Why the standard output took no more, unless its reader just left.
     pub(crate) problem: Option<io::Error>,
+}
+
+impl Ended {
+    /// Takes the address of a redirection from changes of the response's headers.
+    pub(crate) fn note_location(&mut self, headers: &[HeaderChange]) {
+        for (name, value) in applied(Vec::new(), headers) {
+            if name.eq_ignore_ascii_case(b"Location") {
+                self.location = Some(String::from_utf8_lossy(value).into_owned());
+            }
+        }
+    }
+}
+
+/// Whether the standard input is the body of a request of this method.
+pub(crate) fn has_body(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
 }
 
 /// The exchange of one request: its body is the standard input, the response's goes to the standard output, reports go
@@ -68,7 +86,11 @@ impl TerminalExchange {
 
     /// Takes the head; `length` is the body's, where that is known.
     fn begin(&mut self, head: &Head, length: Option<usize>) -> io::Result<()> {
-        self.ended.lock().status = head.status;
+        {
+            let mut ended = self.ended.lock();
+            ended.status = head.status;
+            ended.note_location(&head.headers);
+        }
         if !self.asked.show_head {
             return Ok(());
         }
@@ -129,10 +151,7 @@ impl Exchange for TerminalExchange {
 
     fn read_body(&mut self, into: &mut [u8]) -> io::Result<usize> {
         // Other methods must not make a page wait for a terminal.
-        match self.asked.method.as_str() {
-            "POST" | "PUT" | "PATCH" => stdin().read(into),
-            _ => Ok(0),
-        }
+        if has_body(&self.asked.method) { stdin().read(into) } else { Ok(0) }
     }
 
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {

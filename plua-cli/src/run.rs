@@ -9,16 +9,21 @@ use plua::engine::{Engine, PageFile};
 use plua::exchange::Answer;
 
 use crate::directives::{Directives, parse};
-use crate::exchange::{Asked, TerminalExchange, applied, head_bytes};
+use crate::exchange::{Asked, TerminalExchange, applied, has_body, head_bytes};
 use crate::put;
+
+/// What a body is, unless a header says so.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Run a page and write its response's body to the standard output.
 ///
 /// What fails is reported on the standard error output; -d pLuaError=1 also writes what a visitor would see. The exit
 /// status is 1 if anything failed or the response's status is 500 or above.
 ///
-/// With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it. A form
-/// needs its type: --header "Content-Type: application/x-www-form-urlencoded".
+/// A status that is not of success is told on the standard error output, with where a redirection leads to.
+///
+/// With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it: a form, such
+/// as a=1&b=2, unless a header such as --header "Content-Type: application/json" says what it is.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The page.
@@ -27,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     query: Option<String>,
     /// The request's method.
-    #[arg(long, default_value = "GET")]
+    #[arg(long, default_value = "GET", value_parser = method)]
     method: String,
     /// A header of the request; may be repeated.
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
@@ -44,6 +49,16 @@ fn header(text: &str) -> Result<(String, String), &'static str> {
     Ok((name.to_string(), value.trim().to_string()))
 }
 
+/// A method, whose letters need not be large. Others than those of HTTP mean what they say.
+fn method(text: &str) -> Result<String, &'static str> {
+    const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    if text.is_empty() {
+        return Err("write GET, POST or another method");
+    }
+    let known = METHODS.iter().find(|method| method.eq_ignore_ascii_case(text));
+    Ok(known.map_or(text, |method| method).to_string())
+}
+
 /// Runs the page once.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let page = path::absolute(&arguments.file)?;
@@ -55,11 +70,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     // The report is on the terminal already.
     let settings = arguments.directives.over(&parse("pLuaError=0")?);
+    let mut headers = arguments.headers;
+    let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Content-Type"));
+    if has_body(&arguments.method) && !has_type {
+        headers.push(("Content-Type".to_string(), FORM.to_string()));
+    }
     let asked = Asked {
         page: page.clone(),
         query: arguments.query,
         method: arguments.method,
-        headers: arguments.headers,
+        headers,
         show_head: arguments.head,
     };
     let (exchange, ended) = TerminalExchange::new(asked);
@@ -68,9 +88,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let mut ended = ended.lock();
     if let Answer::Status(status, headers) = answer {
         ended.status = status;
+        ended.note_location(&headers);
         if arguments.head {
             put(&head_bytes(status, applied(Vec::new(), &headers)))?;
         }
+    }
+    if !arguments.head && !ended.failed && ended.status >= 300 {
+        let location = ended.location.take().map(|location| format!(", and leads to {location}")).unwrap_or_default();
+        eprintln!("plua: the page answers with status {}{location}", ended.status);
     }
     match ended.problem.take() {
         Some(problem) => Err(problem.into()),

@@ -65,6 +65,29 @@ fn folders_are_walked_for_pages_and_raw_files() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_read_is_told_and_counted_and_the_others_are_checked() {
+    let folder = Folder::new(&[("site/a.plua", "fine"), ("site/closed/b.plua", ""), ("site/z/c.plua", "<? if ?>")]);
+    let closed = folder.path("site/closed");
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    // Root reads any folder: there the command runs as nobody, who must be able to get at the folder and the command.
+    let mut command = folder.command(&["check", "site"]);
+    if nix::unistd::Uid::effective().is_root() {
+        let program = folder.path("plua");
+        std::fs::copy(env!("CARGO_BIN_EXE_plua"), &program).unwrap();
+        std::fs::set_permissions(folder.path("."), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        command = std::process::Command::new(program);
+        command.args(["check", "site"]).current_dir(folder.path("."));
+        std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert_eq!((output.status.code(), out.as_str()), (Some(1), "2 files, 1 failed, 1 folder not read\n"), "{err}");
+    assert!(err.starts_with("plua: cannot read site/closed: Permission denied"), "{err}");
+    assert!(err.contains("  --> site/z/c.plua:1\n"), "{err}");
+}
+
+#[test]
 fn a_folder_without_pages_is_an_error() {
     let folder = Folder::new(&[("empty/notes.txt", "")]);
     let said = folder.plua(&["check", "empty"]);

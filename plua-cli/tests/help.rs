@@ -21,7 +21,7 @@ fn the_command_lists_its_commands() {
     Usage: plua <COMMAND>
 
     Commands:
-      check      Compile pages without running them, and report those that fail; exit status 1 if any does
+      check      Compile pages without running them, and report those that fail; exit status 1 if any does. What one Lua takes and another does not is noted
       translate  Show the Lua that a page becomes, line by line; nothing is compiled
       run        Run a page and write its response's body to the standard output
       serve      Show the pages of a folder in a browser, on this machine only
@@ -36,7 +36,7 @@ fn the_command_lists_its_commands() {
 #[test]
 fn check_says_what_it_takes() {
     insta::assert_snapshot!(help(&["check", "--help"]), @r"
-    Compile pages without running them, and report those that fail; exit status 1 if any does
+    Compile pages without running them, and report those that fail; exit status 1 if any does. What one Lua takes and another does not is noted
 
     Usage: plua check [OPTIONS] <FILES>...
 
@@ -72,7 +72,9 @@ fn run_says_what_it_takes() {
 
     What fails is reported on the standard error output; -d pLuaError=1 also writes what a visitor would see. The exit status is 1 if anything failed or the response's status is 500 or above.
 
-    With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it. A form needs its type: --header "Content-Type: application/x-www-form-urlencoded".
+    A status that is not of success is told on the standard error output, with where a redirection leads to.
+
+    With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it: a form, such as a=1&b=2, unless a header such as --header "Content-Type: application/json" says what it is.
 
     Usage: plua run [OPTIONS] <FILE>
 

@@ -42,6 +42,8 @@ fn the_standard_input_is_the_body_of_a_method_that_has_one() {
     let form = "Content-Type: application/x-www-form-urlencoded";
     for (arguments, body, shown) in [
         (&["run", "--method", "POST", "--header", form, "form.plua"][..], "a=1&b=2", "1 2"),
+        (&["run", "--method", "post", "form.plua"], "a=1&b=2", "1 2"),
+        (&["run", "--method", "Put", "form.plua"], "a=x%20y&b=", "x y "),
         (&["run", "--method", "PUT", "json.plua"], "{\"a\": [1, \"x\"]}", "x"),
         (&["run", "--method", "PATCH", "body.plua"], "abc", "abc3"),
         (&["run", "--method", "POST", "body.plua"], "", "0"),
@@ -82,6 +84,20 @@ fn a_status_whose_page_the_server_makes_has_no_body() {
     let folder = Folder::new(&[("page.plua", "half<? header('Location', '/x') httpError(302) ?>")]);
     let said = folder.plua(&["run", "--head", "page.plua"]);
     assert_eq!(said.all(), (Some(0), "HTTP/1.1 302 \r\nLocation: /x\r\n\r\n", ""));
+}
+
+#[test]
+fn what_the_visitor_would_get_instead_of_the_page_is_told() {
+    for (code, told) in [
+        ("httpError(404)", "status 404"),
+        ("redirect('/x?a=1')", "status 302, and leads to /x?a=1"),
+        ("redirect('http://b.example/', 303)", "status 303, and leads to http://b.example/"),
+        ("header('Location', '/x') httpError(302)", "status 302, and leads to /x"),
+    ] {
+        let folder = Folder::new(&[("page.plua", &format!("half<? {code} ?>"))]);
+        let said = folder.plua(&["run", "page.plua"]);
+        assert_eq!((said.status, said.err), (Some(0), format!("plua: the page answers with {told}\n")), "{code}");
+    }
 }
 
 #[test]
@@ -136,8 +152,10 @@ fn an_included_files_error_has_its_chain_and_the_page_goes_on() {
 #[test]
 fn a_status_of_the_servers_own_failing_is_exit_status_1() {
     let folder = Folder::new(&[("page.plua", "<? setReturnCode(tonumber(parseGet().status)) ?>x")]);
-    assert_eq!(folder.plua(&["run", "page.plua", "--query", "status=499"]).all(), (Some(0), "x", ""));
-    assert_eq!(folder.plua(&["run", "page.plua", "--query", "status=500"]).all(), (Some(1), "x", ""));
+    for (status, exit) in [(499, 0), (500, 1)] {
+        let said = folder.plua(&["run", "page.plua", "--query", &format!("status={status}")]);
+        assert_eq!(said.all(), (Some(exit), "x", &*format!("plua: the page answers with status {status}\n")));
+    }
 }
 
 #[test]

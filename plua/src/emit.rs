@@ -83,12 +83,40 @@ pub fn keeping(functions: &KeptFunctions) -> Option<Vec<u8>> {
 /// Any bytes give a chunk, but not one that compiles: errors in a page's Lua are Lua's to find.
 #[must_use]
 pub fn emit(page: &[u8], syntax: Syntax) -> Lua {
+    emit_noting(page, syntax, None)
+}
+
+/// The code of a tag, in the page and in the chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// The tag in the page: its content, and all of it.
+    pub inner: Range<usize>,
+    /// With its marks and the newline dropped after it.
+    pub outer: Range<usize>,
+    /// Its code in [`Lua::source`].
+    pub code: Range<usize>,
+    /// Whether it is an echo.
+    pub is_echo: bool,
+}
+
+/// Where the code of each tag is in what [`emit`] gives; not of tags that hold none.
+#[must_use]
+pub fn tags(page: &[u8], syntax: Syntax) -> Vec<Tag> {
+    let mut tags = Vec::new();
+    emit_noting(page, syntax, Some(&mut tags));
+    tags
+}
+
+fn emit_noting(page: &[u8], syntax: Syntax, mut tags: Option<&mut Vec<Tag>>) -> Lua {
     let mut texts = Texts { count: 0, outside: None };
     let mut blocks = Blocks::default();
-    let mut source = put_page(page, syntax, &mut texts, &mut blocks);
+    let mut source = put_page(page, syntax, &mut texts, &mut blocks, tags.as_deref_mut());
     if texts.count > MOST_TEXTS_INSIDE {
         (texts, blocks) = (Texts { count: 0, outside: Some(Vec::new()) }, Blocks::default());
-        source = put_page(page, syntax, &mut texts, &mut blocks);
+        if let Some(tags) = tags.as_deref_mut() {
+            tags.clear();
+        }
+        source = put_page(page, syntax, &mut texts, &mut blocks, tags);
     }
     Lua {
         source,
@@ -120,20 +148,38 @@ impl Texts {
 }
 
 /// The source of a page's chunk; only the beginning of it when the texts are too many to be in it.
-fn put_page(page: &[u8], syntax: Syntax, texts: &mut Texts, blocks: &mut Blocks) -> Vec<u8> {
+fn put_page(
+    page: &[u8],
+    syntax: Syntax,
+    texts: &mut Texts,
+    blocks: &mut Blocks,
+    mut tags: Option<&mut Vec<Tag>>,
+) -> Vec<u8> {
     let prologue = if texts.outside.is_none() { PROLOGUE } else { PROLOGUE_WITH_TABLE };
     // What a page of many tags takes; the part that is not written takes no memory.
     let mut source = Vec::with_capacity(2 * page.len() + prologue.len());
     source.extend_from_slice(prologue);
     let mut ending = Ending::Complete;
     let mut segments = Segments::of(page, syntax);
+    let mut note = |segment: &Segment, code: Range<usize>, is_echo: bool| {
+        if let Some(tags) = &mut tags {
+            tags.push(Tag { inner: segment.inner.clone(), outer: segment.outer.clone(), code, is_echo });
+        }
+    };
     while let Some(segment) = segments.next()
         && !texts.are_too_many()
     {
         let inner = &page[segment.inner.clone()];
         match segment.kind {
             Kind::Text => ending = put_text(&mut source, ending, inner, texts.number(&segment)),
-            Kind::Code => ending = put_code(&mut source, ending, inner, &Code::read(inner, blocks)),
+            Kind::Code => {
+                let start = source.len();
+                let code = Code::read(inner, blocks);
+                ending = put_code(&mut source, ending, inner, &code);
+                if code.first.is_some() {
+                    note(&segment, start..source.len() - 1, false);
+                }
+            }
             Kind::Echo { escape } => {
                 let code = Code::read(inner, blocks);
                 if code.last.is_none() {
@@ -143,7 +189,9 @@ fn put_page(page: &[u8], syntax: Syntax, texts: &mut Texts, blocks: &mut Blocks)
                     let text = segments.next_text();
                     let number = text.as_ref().and_then(|text| texts.number(text));
                     let text = text.map_or(&b""[..], |text| &page[text.inner]);
-                    ending = put_echo(&mut source, ending, &code, escape, text, number);
+                    let written = put_echo(&mut source, ending, &code, escape, text, number);
+                    ending = written.0;
+                    note(&segment, written.1, true);
                     put_newlines(&mut source, after(page, &segment));
                     put_newlines(&mut source, text);
                     continue;
@@ -290,7 +338,7 @@ fn ending_with(token: &[u8]) -> Ending {
     }
 }
 
-/// An echo and the text behind it. The text stands before the values, for the last of them may be several; its lines
+/// An echo and the text behind it, and where its code came to be. The text stands before the values, for the last of them may be several; its lines
 /// come later.
 fn put_echo(
     source: &mut Vec<u8>,
@@ -299,13 +347,15 @@ fn put_echo(
     escape: bool,
     text: &[u8],
     number: Option<usize>,
-) -> Ending {
-    put_call(source, ending, if escape { b"escape" } else { b"echo" }, |source| {
+) -> (Ending, Range<usize>) {
+    let mut written = 0..0;
+    let ending = put_call(source, ending, if escape { b"escape" } else { b"echo" }, |source| {
         match number {
             Some(number) => put_outside(source, number),
             None => put_constant(source, text, b"\\n"),
         }
         source.push(b',');
+        written.start = source.len();
         match code.semicolon {
             Some(at) => {
                 source.extend_from_slice(&code.lua[..at]);
@@ -315,7 +365,9 @@ fn put_echo(
             None => source.extend_from_slice(code.lua),
         }
         source.extend_from_slice(code.ending);
-    })
+        written.end = source.len();
+    });
+    (ending, written)
 }
 
 /// The blocks of a page's code, as its words tell.

@@ -40,6 +40,7 @@ pub mod pattern;
 mod pool;
 mod put;
 mod query;
+mod refused;
 pub mod report;
 pub mod settings;
 mod sites;

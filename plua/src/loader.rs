@@ -15,11 +15,11 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 use crate::cache::{self, ChunkCache};
 use crate::chunk::{self, Chunk, Language, Stamp};
 use crate::emit;
-use crate::error::{Error, ErrorKind, Place};
+use crate::error::{Error, ErrorKind};
 use crate::injection;
 use crate::kept_functions::KeptFunctions;
 use crate::modules::Modules;
-use crate::page::{Kind, Segments, Syntax, is_php};
+use crate::refused::Refused;
 use crate::settings::Settings;
 
 /// Why a file could not be loaded.
@@ -355,8 +355,8 @@ fn compile_source(
     let function = keeping.unwrap_or_else(|| load(&translated.source)).map_err(|error| {
         LoadError::Page(match error {
             mlua::Error::SyntaxError { message, .. } => {
-                let error = compile_error(lua, path, source, &translated.source, message);
-                if let Language::Page(syntax) = language { php_error(source, syntax, path, error) } else { error }
+                let syntax = if let Language::Page(syntax) = language { Some(syntax) } else { None };
+                Refused { lua, path, source, code: &translated.source }.error(syntax, message)
             }
             error => engine_error(error),
         })
@@ -419,38 +419,6 @@ fn read(path: &Path, memory: u32) -> Result<(Vec<u8>, Stamp), LoadError> {
         }
         _ => LoadError::Io(error),
     })
-}
-
-/// Lua shortens long names in its messages, so the line is taken from a second try under a short one.
-fn compile_error(lua: &Lua, path: &Path, source: &[u8], code: &[u8], message: String) -> Error {
-    let named = lua.load(code).set_name("=page").set_mode(ChunkMode::Text).into_function();
-    let Err(mlua::Error::SyntaxError { message: named, .. }) = named else {
-        return Error::new(ErrorKind::Compile, message);
-    };
-    let located = named.strip_prefix("page:").and_then(|rest| rest.split_once(": "));
-    let Some((Ok(line), message)) = located.map(|(line, message)| (line.parse(), message)) else {
-        return Error::new(ErrorKind::Compile, named);
-    };
-    // What comes next is not of the page's Lua.
-    let message = message.replace("near '__plua'", "near '?>'");
-    let mut error = Error::new(ErrorKind::Compile, message);
-    error.place = Some(Box::new(Place::new(path, line, source)));
-    error
-}
-
-/// What is wrong with a page is that it is PHP, if the first tag of PHP's is before the error.
-fn php_error(source: &[u8], syntax: Syntax, path: &Path, error: Error) -> Error {
-    let tag = Segments::of(source, syntax).find(|tag| tag.kind == Kind::Code && is_php(&source[tag.outer.clone()]));
-    let line = tag.map(|tag| memchr::memchr_iter(b'\n', &source[..tag.outer.start]).count() as u32 + 1);
-    match line {
-        Some(line) if error.place.as_ref().is_none_or(|place| line <= place.line) => {
-            let message = "a tag of PHP's: mod_plua runs Lua, in tags that begin with <? or <?lua";
-            let mut error = Error::new(ErrorKind::Compile, message);
-            error.place = Some(Box::new(Place::new(path, line, source)));
-            error
-        }
-        _ => error,
-    }
 }
 
 /// A failure of Lua itself while code is loaded.

@@ -179,11 +179,11 @@ fn at_the_end_there_is_a_tenth_of_the_time_however_the_page_used_it_up() {
         plua.atEnd(function() other = true end) if plua.get('loop') then while true do end end ?>";
     let shown = ("shown.plua", "<?= ended, other ?>");
     for mode in MODES {
-        let site = site(&format!("pLuaTimeout 0.5\n{mode}"), &[("page.plua", page), shown]);
+        let site = site(&format!("pLuaTimeout 2\n{mode}"), &[("page.plua", page), shown]);
         for (url, logged) in [("page.plua", 1), ("page.plua?loop", 2)] {
             let begun = Instant::now();
             let seen = site.get(url);
-            assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
             assert_eq!(seen.status, 500);
             assert_eq!(seen.log.len(), logged, "{:?}", seen.log);
             assert!(seen.log.iter().all(|line| line.contains("took too long")), "{:?}", seen.log);

@@ -54,6 +54,7 @@ const FLOORS: &[&[&str]] = &[
         "forks",
         "own_code",
         "visit",
+        "refused",
         "loader",
     ],
     // What brings them together.

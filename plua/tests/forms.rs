@@ -510,7 +510,7 @@ fn a_body_that_takes_longer_than_the_page_may_is_stopped_with_it() {
             Ok(1)
         }
     }
-    let site = Site::new("pLuaTimeout 0.2", &[("page.plua", "<? pcall(getRequestBody) ?>"), ("ok.plua", "ok")]);
+    let site = Site::new("pLuaTimeout 1", &[("page.plua", "<? pcall(getRequestBody) ?>"), ("ok.plua", "ok")]);
     let seen =
         site.send("page.plua", Sent { method: "POST", content_type: None, body: Box::new(Endless), ..Sent::default() });
     assert!(seen.status == 500 && seen.log[0].starts_with("Time limit: "), "{:?}", seen.log);

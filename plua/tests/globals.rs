@@ -676,7 +676,7 @@ fn the_globals_can_be_listed_and_given_a_metatable() {
 #[test]
 fn the_time_limit_holds_in_every_request() {
     let site = Site::new(
-        &format!("{REQUEST}\npLuaTimeout 0.2"),
+        &format!("{REQUEST}\npLuaTimeout 1"),
         &[("page.plua", "page"), ("loops.plua", "<? while true do pcall(function() x = 1 end) end ?>")],
     );
     for _ in 0..2 {

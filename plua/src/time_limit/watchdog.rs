@@ -148,7 +148,7 @@ mod tests {
             thread::sleep(TICK);
             short_limit.start(Duration::from_millis(20));
             short.load("while true do end").exec().unwrap_err();
-            assert!(started.elapsed() < Duration::from_secs(2), "{limit:?}");
+            assert!(started.elapsed() < Duration::from_secs(60), "{limit:?}");
             assert!(matches!(short_limit.stop(), Some((Reason::Time, _))), "{limit:?}");
             assert_eq!(long_limit.stop(), None, "{limit:?}");
         }
