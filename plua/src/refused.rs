@@ -80,10 +80,15 @@ impl Refused<'_> {
     /// The complaint about a page. Of two tags side by side in its Lua it tells which is to blame: the second is not, if the
     /// code is refused before it begins. Then the first is not finished, and what Lua read next is none of the page's.
     fn of_page(&self, syntax: Syntax, complaint: Complaint) -> Complaint {
+        let tags = emit::tags(self.source, syntax);
+        if complaint.message.starts_with("')' expected")
+            && let Some(unclosed) = tags.iter().find_map(|tag| self.of_unclosed(tag))
+        {
+            return unclosed;
+        }
         if complaint.before_end().is_some() {
             return complaint;
         }
-        let tags = emit::tags(self.source, syntax);
         let refused = tags.partition_point(|tag| !self.is_beyond_help(&self.code[..tag.code.end]));
         let start = tags.get(refused).map_or(self.code.len(), |tag| tag.code.start);
         if self.is_beyond_help(&self.code[..start]) {
@@ -101,9 +106,19 @@ impl Refused<'_> {
         let Ok(Some(Complaint { line, message })) = self.complaint(&self.code[..tag.code.end]) else { return None };
         let complaint = Complaint { line, message };
         let missing = complaint.before_end()?;
-        let first = memchr::memchr_iter(b'\n', &self.source[..tag.outer.start]).count() as u32 + 1;
+        let first = self.line(tag.outer.start);
         let began = if first == line { String::new() } else { format!(" (the tag begins at line {first})") };
         Some(Complaint { line, message: format!("{missing}'{}'{began}", self.mark(tag)) })
+    }
+
+    /// An echo that opens a bracket more than it closes: the engine's own closes that one, and is missed somewhere else.
+    fn of_unclosed(&self, tag: &Tag) -> Option<Complaint> {
+        let alone = [b"return ", &self.code[tag.code.clone()]].concat();
+        let Ok(Some(complaint)) = self.complaint(&alone) else { return None };
+        let is_unclosed =
+            tag.is_echo && complaint.message.starts_with("')' expected") && complaint.before_end().is_some();
+        let message = format!("')' expected near '{}'", self.mark(tag));
+        is_unclosed.then(|| Complaint { line: self.line(tag.inner.start) + complaint.line - 1, message })
     }
 
     /// An echo's values are in a call of the engine's, whose bracket Lua misses where a value is followed by something else.
@@ -128,6 +143,11 @@ impl Refused<'_> {
     fn php(&self, syntax: Syntax) -> Option<u32> {
         let is_php = |tag: &crate::page::Segment| tag.kind == Kind::Code && is_php(&self.source[tag.outer.clone()]);
         let tag = Segments::of(self.source, syntax).find(is_php)?;
-        Some(memchr::memchr_iter(b'\n', &self.source[..tag.outer.start]).count() as u32 + 1)
+        Some(self.line(tag.outer.start))
+    }
+
+    /// The line of the file that this byte is on.
+    fn line(&self, at: usize) -> u32 {
+        memchr::memchr_iter(b'\n', &self.source[..at]).count() as u32 + 1
     }
 }

@@ -85,6 +85,7 @@ fn a_syntax_error_names_the_pages_own_line_whatever_the_length_of_its_path() {
         ("<? x = 'a' .. ?>\n<? y = = 1 ?>", 2, "unexpected symbol near '='"),
         ("a<? y = 1 ?>\n<?= 1 + ?>b", 2, "unexpected symbol near '?>'"),
         ("<?= f(1 ?>b", 1, "')' expected near '?>'"),
+        ("a\n<?= f(1,\n 2 ?>b<? if x then ?>c", 3, "')' expected near '?>'"),
         ("<?= local ?>b", 1, "unexpected symbol near 'local'"),
         ("<?= a b ?>c", 1, "'?>' expected near 'b'"),
         ("<?= (a b) ?>c", 1, "')' expected near 'b'"),
