@@ -19,7 +19,7 @@ use crate::mysql::Mysql;
 use crate::pgsql::Pgsql;
 use crate::rows::text;
 use crate::socket;
-use crate::sqlite::Sqlite;
+use crate::sqlite::{Bounding, Bounds, Sqlite};
 use crate::statement::Dialect;
 
 const OK: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
@@ -71,6 +71,8 @@ pub struct Connection {
     pub(crate) mysql: Option<Mysql>,
     /// Whether MySQL's library was told to send no files.
     refuses_files: bool,
+    /// SQLite: where files may be that it opens.
+    bounds: Option<Bounds>,
     /// What is held in memory for it is counted here.
     pub(crate) memory_use: Option<Arc<MemoryUse>>,
     // After everything that lives in it.
@@ -102,6 +104,7 @@ impl Connection {
     /// Runs `body`, in which SQLite's statements end with an error at that time, waiting for a lock included.
     pub fn until<R>(&mut self, until: Option<Instant>, body: impl FnOnce(&mut Connection) -> R) -> R {
         let _counting = self.memory_use.as_ref().map(|memory| Counting::start(memory, until));
+        let _bounding = Bounding::start(self.bounds.as_ref());
         if let Some(sqlite) = &self.sqlite {
             sqlite.end_at(until);
         }
@@ -137,17 +140,24 @@ impl Connection {
         self.open.retain(|_, open| !matches!(open, Open::Cursor(_)));
     }
 
-    /// [`Self::open`], and counts what that takes already.
+    /// [`Self::open`], and counts what that takes already. SQLite opens files only within these bounds, from the first.
     ///
     /// # Errors
     /// As there.
-    pub fn open_counted(driver: &str, parameters: &[u8], memory: &Arc<MemoryUse>) -> Result<Connection, String> {
+    pub fn open_counted(
+        driver: &str,
+        parameters: &[u8],
+        memory: &Arc<MemoryUse>,
+        bounds: Option<Bounds>,
+    ) -> Result<Connection, String> {
         if driver == "sqlite3" {
             // Before its first database is opened.
             load_sqlite()?;
         }
         let _counting = Counting::start(memory, None);
+        let _bounding = Bounding::start(bounds.as_ref());
         let mut connection = Connection::open(driver, parameters)?;
+        connection.bounds = bounds;
         connection.count_in(memory);
         Ok(connection)
     }
@@ -238,6 +248,7 @@ impl Connection {
             pgsql: None,
             mysql: None,
             refuses_files: false,
+            bounds: None,
             memory_use: None,
             pool,
         };
@@ -412,6 +423,7 @@ pub fn load_sqlite() -> Result<(), String> {
 impl Drop for Connection {
     fn drop(&mut self) {
         let _counting = self.memory_use.as_ref().map(|memory| Counting::start(memory, None));
+        let _bounding = Bounding::start(self.bounds.as_ref());
         if self.lent {
             for served in mem::take(&mut self.served).into_values() {
                 self.deallocate(served);

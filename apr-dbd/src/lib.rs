@@ -23,4 +23,5 @@ pub use batch::{Batch, Cell};
 pub use connection::{Connection, load_sqlite};
 pub use execution::{Found, Wanted};
 pub use memory_use::MemoryUse;
+pub use sqlite::Bounds;
 pub use statement::Value;

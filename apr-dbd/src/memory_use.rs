@@ -228,7 +228,7 @@ pub(crate) unsafe fn count(library: *mut c_void) {
 }
 
 /// Keeps this code in memory when the server unloads the module that it is part of.
-fn stay_loaded() {
+pub(crate) fn stay_loaded() {
     // SAFETY: the record is written before it is read. Opening what is loaded already runs no code of it; it is never
     // closed. A program is not found under its name, and never unloaded.
     unsafe {

@@ -7,6 +7,7 @@ mod interface;
 mod prepared;
 mod real;
 mod running;
+mod vfs;
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
@@ -15,6 +16,8 @@ use std::time::Instant;
 use interface::Interface;
 pub(crate) use prepared::{Columns, Prepared, reads};
 use prepared::{Raw, Text};
+pub(crate) use vfs::Bounding;
+pub use vfs::Bounds;
 
 use crate::rows::text;
 use crate::statement::Value;
@@ -27,6 +30,15 @@ const KEPT: usize = 32;
 const OK: c_int = 0;
 const ROW: c_int = 100;
 const DONE: c_int = 101;
+
+/// `SQLITE_CANTOPEN`, and what may be the reason where pages are confined.
+const CANNOT_OPEN: c_int = 14;
+const NOT_OPENED: &str = "a database with a write-ahead log is not for pages of this host (pLuaSandbox, pLuaBaseDir), nor one \
+    whose journal is outside its folders";
+
+/// Options of a connection for pages that are confined (`SQLITE_DBCONFIG_`): `ENABLE_FTS3_TOKENIZER` and
+/// `ENABLE_LOAD_EXTENSION` off, `DEFENSIVE` on, `TRUSTED_SCHEMA` off.
+const CONFINED: &[(c_int, c_int)] = &[(1004, 0), (1005, 0), (1010, 1), (1017, 0)];
 
 /// Tells `prepare_v3` that the statement will be used again.
 const PERSISTENT: c_uint = 1;
@@ -45,10 +57,14 @@ pub(crate) struct Sqlite {
     kept: Vec<Prepared>,
     /// What the database's callbacks look at; it stays where it is.
     watch: Box<Watch>,
+    /// What the connection might before a confined page got it.
+    before: Vec<(c_int, c_int)>,
 }
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
+        self.kept.clear();
+        self.configure_as_before();
         // SAFETY: the database is open. A server's own one goes on without what is registered here.
         unsafe {
             (self.interface.progress_handler)(self.database.as_ptr(), 0, None, ptr::null_mut());
@@ -86,7 +102,7 @@ impl Sqlite {
             let interface = Interface::of(driver)?;
             let watch = Box::new(Watch::default());
             watch.patience.set(watch::PATIENCE);
-            let sqlite = Sqlite { interface, database, kept: Vec::new(), watch };
+            let sqlite = Sqlite { interface, database, kept: Vec::new(), watch, before: Vec::new() };
             (interface.progress_handler)(database.as_ptr(), watch::UNTIMED, Some(watch::is_over), sqlite.watched());
             (interface.set_authorizer)(database.as_ptr(), Some(watch::is_allowed), sqlite.watched());
             sqlite.wait_for_locks();
@@ -109,11 +125,33 @@ impl Sqlite {
         self.watch.until.set(until);
     }
 
-    /// Whether SQL may open no files and change nothing of the process, from here on.
+    /// Whether SQL may open no files, reach no native code and change nothing of the process, from here on.
     pub(crate) fn confine(&mut self, confine: bool) {
         // Statements that were compiled before were not asked about.
         self.kept.clear();
         self.watch.is_confined.set(confine);
+        self.configure_as_before();
+        if confine {
+            self.before = CONFINED.iter().filter_map(|(option, value)| self.configure(*option, *value)).collect();
+        }
+    }
+
+    /// Sets an option; with what it was before.
+    fn configure(&self, option: c_int, value: c_int) -> Option<(c_int, c_int)> {
+        let configure = Interface::configure()?;
+        let (mut before, mut now): (c_int, c_int) = (0, 0);
+        // SAFETY: the database is open; these options take a number, by which -1 asks, and a place for the answer.
+        let status = unsafe {
+            configure(self.database.as_ptr(), option, -1, &raw mut before);
+            configure(self.database.as_ptr(), option, value, &raw mut now)
+        };
+        (status == OK).then_some((option, before))
+    }
+
+    fn configure_as_before(&mut self) {
+        for (option, value) in std::mem::take(&mut self.before) {
+            self.configure(option, value);
+        }
     }
 
     /// A statement kept since its last use.
@@ -278,8 +316,15 @@ impl Sqlite {
     }
 
     fn error(&self, status: c_int) -> String {
+        if let Some(refused) = self.watch.refused.take() {
+            return format!("not for pages of this host (pLuaSandbox, pLuaBaseDir): {refused}");
+        }
         // SAFETY: the database is open; the text is copied before another call changes it.
         let said = unsafe { text((self.interface.errmsg)(self.database.as_ptr())) };
-        said.unwrap_or_else(|| format!("the database failed ({status})"))
+        let said = said.unwrap_or_else(|| format!("the database failed ({status})"));
+        match status & 0xff == CANNOT_OPEN && self.watch.is_confined.get() {
+            true => format!("{said}: {NOT_OPENED}"),
+            false => said,
+        }
     }
 }

@@ -20,14 +20,21 @@ const DENY: c_int = 1;
 const IGNORE: c_int = 2;
 
 /// The actions that are looked at (sqlite3.h).
-const ATTACH: c_int = 24;
 const PRAGMA: c_int = 19;
+const ATTACH: c_int = 24;
+const FUNCTION: c_int = 31;
 
 /// Settings that hold for all of a process.
 const OF_THE_PROCESS: &[&str] = &["hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory"];
 
+/// Settings that take back what confines a page, or map files; they may be asked for.
+const CONFINING: &[&str] = &["mmap_size", "trusted_schema", "writable_schema", "lock_proxy_file"];
+
+/// Functions that take or give addresses of native code, load it, or open files.
+const NATIVE: &[&str] = &["load_extension", "fts3_tokenizer", "fts5", "readfile", "writefile", "edit"];
+
 /// What a database's callbacks look at.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Watch {
     /// When what runs now must have ended.
     pub(crate) until: Cell<Option<Instant>>,
@@ -37,6 +44,8 @@ pub(crate) struct Watch {
     pub(crate) patience: Cell<Duration>,
     /// Whether the page has chosen that anew, by which SQLite has put its own way to wait in place of ours.
     pub(crate) is_patience_new: Cell<bool>,
+    /// What the statement that is compiled wanted and may not.
+    pub(crate) refused: Cell<Option<String>>,
     /// When the wait began.
     began: Cell<Option<Instant>>,
 }
@@ -78,7 +87,7 @@ pub(crate) unsafe extern "C" fn is_allowed(
     _: *const c_char,
     _: *const c_char,
 ) -> c_int {
-    if action != ATTACH && action != PRAGMA {
+    if !matches!(action, ATTACH | PRAGMA | FUNCTION) {
         return OK;
     }
     // SAFETY: as in `is_over`; names are null or C strings that live as long as the call.
@@ -86,14 +95,23 @@ pub(crate) unsafe extern "C" fn is_allowed(
         let bytes = |text: *const c_char| (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes());
         (&*watch.cast::<Watch>(), bytes(name), bytes(argument))
     };
-    let is = |pragma: &str| name.is_some_and(|name| name.eq_ignore_ascii_case(pragma.as_bytes()));
-    let is_refused = match action {
-        // VACUUM attaches a file with an empty name. The name of a file that is a bound value is not known here.
-        ATTACH => name.is_none_or(|name| !name.is_empty()),
-        _ => OF_THE_PROCESS.iter().any(|pragma| is(pragma)),
+    let among = |what: Option<&[u8]>, names: &[&str]| {
+        what.is_some_and(|what| names.iter().any(|name| what.eq_ignore_ascii_case(name.as_bytes())))
     };
-    if is_refused && watch.is_confined.get() {
-        return DENY;
+    let is = |pragma: &str| among(name, &[pragma]);
+    if watch.is_confined.get() {
+        let shown = |what: Option<&[u8]>| String::from_utf8_lossy(what.unwrap_or_default()).into_owned();
+        let refused = match action {
+            // VACUUM attaches a file with an empty name. The name of a file that is a bound value is not known here.
+            ATTACH => name.is_none_or(|name| !name.is_empty()).then(|| "ATTACH and VACUUM INTO open files".to_owned()),
+            FUNCTION => among(argument, NATIVE).then(|| format!("the function {}", shown(argument))),
+            _ => (among(name, OF_THE_PROCESS) || argument.is_some() && among(name, CONFINING))
+                .then(|| format!("PRAGMA {}", shown(name))),
+        };
+        if refused.is_some() {
+            watch.refused.set(refused);
+            return DENY;
+        }
     }
     if action == PRAGMA && argument.is_some() && is("threads") {
         // What a sort takes and gives back in threads of its own is counted for nobody.

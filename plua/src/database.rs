@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
-use apr_dbd::{Connection, MemoryUse};
+use apr_dbd::{Bounds, Connection, MemoryUse};
 use mlua::UserData;
 use parking_lot::Mutex;
 
@@ -100,7 +100,8 @@ fn no_longer_abandoned(host: &[u8]) {
     }
 }
 
-/// Connects for a page of that host, until that time at most. What is held in memory for the connection is counted.
+/// Connects for a page of that host, until that time at most. What is held in memory for the connection
+/// is counted; SQLite opens files only within these bounds.
 ///
 /// No library has a way to end its attempt to connect, so with a deadline it is made in a thread that the page can
 /// leave alone.
@@ -113,9 +114,10 @@ pub fn open(
     memory: &Arc<MemoryUse>,
     until: Option<Instant>,
     host: &[u8],
+    bounds: Option<Bounds>,
 ) -> Result<Connection, String> {
     let Some(until) = until.filter(|_| !driver.starts_with("sqlite")) else {
-        return Connection::open_counted(driver, &parameters, memory);
+        return Connection::open_counted(driver, &parameters, memory, bounds);
     };
     if abandoned(host) >= MOST_ABANDONED {
         return Err("too many of this host's attempts to connect to databases still wait for an answer".into());

@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 
+use super::vfs;
 use crate::library::{interface, library};
 use crate::memory_use;
 
@@ -47,7 +48,17 @@ interface! {
     threadsafe() -> c_int;
 }
 
+static CONFIGURE: OnceLock<Option<Configure>> = OnceLock::new();
+
+/// `sqlite3_db_config`, which takes any arguments.
+pub(crate) type Configure = unsafe extern "C" fn(*mut c_void, c_int, ...) -> c_int;
+
 impl Interface {
+    /// The function that sets what a connection may, where the library has it.
+    pub(crate) fn configure() -> Option<Configure> {
+        CONFIGURE.get().copied().flatten()
+    }
+
     /// The functions of the library that the driver in whose memory `driver` lies uses.
     ///
     /// # Safety
@@ -63,6 +74,10 @@ impl Interface {
                     return Err("the library of SQLite is built for a single thread".to_owned());
                 }
                 memory_use::count(library);
+                vfs::install(library)?;
+                let configure = libc::dlsym(library, c"sqlite3_db_config".as_ptr());
+                let _ = CONFIGURE
+                    .set((!configure.is_null()).then(|| std::mem::transmute::<*mut c_void, Configure>(configure)));
                 Ok(interface)
             }
         });

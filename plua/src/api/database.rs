@@ -5,11 +5,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use apr_dbd::{Connection, MemoryUse, Value, Wanted};
+use apr_dbd::{Bounds, Connection, MemoryUse, Value, Wanted};
 use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue};
 
 use super::rows::{self, append, names};
-use super::{Arguments, Native, int64, sql_files};
+use super::{Arguments, Native, int64};
 use crate::database::{self, Handle, Prepared, Rows, allow};
 use crate::memory_limit::Room;
 use crate::time_limit::TimeLimitHandle;
@@ -34,7 +34,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
                 allow(&memory, visit.limits.memory);
                 let (until, host) = (limit.until(), visit.exchange.request().server_name.to_vec());
                 parameters
-                    .and_then(|parameters| database::open(&driver, parameters, &memory, until, &host))
+                    .and_then(|parameters| database::open(&driver, parameters, &memory, until, &host, bounds(visit)))
                     .inspect_err(|_| limit.look())
                     .map(|connection| confined(visit, connection, &limit, &memory))
             }
@@ -161,6 +161,13 @@ fn confined(visit: &Visit, mut connection: Connection, limit: &TimeLimitHandle, 
     handle
 }
 
+/// Where SQLite may open files for a page.
+fn bounds(visit: &Visit) -> Option<Bounds> {
+    let host = visit.host.clone();
+    let is_within = move |path: &Path| confinement::within(&host, path).is_ok();
+    confinement::holds(&visit.host).then(|| Arc::new(is_within) as Bounds)
+}
+
 /// What to connect to. The file of an SQLite database is found from the page's folder.
 ///
 /// # Errors
@@ -203,9 +210,6 @@ fn statement(
             let kind = arguments.value(position).type_name();
             format!("value {} of the statement is a {kind}: {VALUES}", position - first + 1)
         })?);
-    }
-    if confinement::holds(&visit.host) && sql_files::opens_files(&sql) {
-        return Err("ATTACH and VACUUM INTO open files: they are left out under pLuaBaseDir and pLuaSandbox".into());
     }
     visit.databases.note(&handle);
     if handle.with(|connection| Ok(connection.would_take_rows(&sql))).unwrap_or(false) {

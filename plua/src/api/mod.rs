@@ -17,7 +17,6 @@ mod response;
 mod rows;
 mod script;
 mod secret;
-mod sql_files;
 mod text;
 mod time_zone;
 
