@@ -218,7 +218,11 @@ impl Exchange for ApExchange {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.pass(bytes, ffi::PLUA_MORE)
+        self.pass(bytes, ffi::PLUA_MORE)?;
+        // Filters make the head of the first piece. HTTP/2's drop that alone, and the rest would be a body, which resets the
+        // stream.
+        self.has_body &= self.record().header_only == 0;
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -98,6 +98,17 @@ fn a_page_that_fails_after_a_flush_resets_its_http2_stream_alone() {
     });
 }
 
+#[test]
+fn a_page_in_pieces_asked_for_its_head_has_no_body_over_http2() {
+    h2c().pages(&[("often.plua", "<? header('X-Page', 'often') for i = 1, 3 do echo(i) flush() end ?>end")]).run(
+        |server| {
+            let head = fetch(&["--http2-prior-knowledge", "--head"], &server.url("/often.plua"), "%{http_code}");
+            assert!(head.contains("x-page: often") && head.ends_with("200"), "{head}");
+            assert_eq!(fetch(PRIOR, &server.url("/often.plua"), ""), "123end");
+        },
+    );
+}
+
 /// A certificate for localhost and its key, made now, valid for a day.
 fn certificate() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
