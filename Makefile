@@ -6,6 +6,7 @@ PREFIX ?= /usr/local
 ROUNDS ?= 5
 SECONDS ?= 2
 PAGE ?=
+LUA ?= luajit
 TEST ?=
 APXS ?= apxs
 CARGO ?= cargo
@@ -19,7 +20,7 @@ export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build serve test test-engine test-server test-panics test-lua54 test-lua51 test-restarts test-asan \
-	soak fuzz bench bench-scale bench-engine check install clean
+	soak fuzz bench bench-scale bench-engine check install uninstall clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -27,11 +28,11 @@ help: ## Show these words
 deps: ## Install what building needs (Debian packages)
 	scripts/deps build
 
-build: deps ## Build the module and the plua command
-	$(CARGO) build --release -p mod_plua -p plua-cli
+build: deps ## Build the module and the plua command with LUA (luajit, or lua54 or lua51)
+	$(CARGO) build --release -p mod_plua -p plua-cli --no-default-features --features "$(LUA)"
 
-serve: build ## Show the pages of DIR (examples) on PORT (8080)
-	exec $(TARGET)/release/plua serve "$(DIR)" --port "$(PORT)"
+serve: ## Build, and show the pages of DIR (examples) on PORT (8080)
+	@MAKE_PID=$$PPID scripts/serve "$(DIR)" "$(PORT)" "$(TARGET)/release/plua" $(MAKE) --no-print-directory build
 
 test: test-engine test-server test-panics test-lua54 test-lua51 ## Run every test, with every Lua
 
@@ -101,6 +102,7 @@ bench-engine: ## Measure the parts of the engine
 
 # Nothing is linked, so libFuzzer need not be there.
 check: ## Check formatting and lints, and that the fuzz targets compile
+	scripts/deps check
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -110,6 +112,9 @@ check: ## Check formatting and lints, and that the fuzz targets compile
 # Built before, by the user: root often has no cargo.
 install: ## Install the module, its configuration and the plua command (after make build, as root)
 	TARGET="$(TARGET)" PREFIX="$(PREFIX)" APXS="$(APXS)" DESTDIR="$(DESTDIR)" scripts/install
+
+uninstall: ## Take away what make install has put, as root
+	PREFIX="$(PREFIX)" APXS="$(APXS)" DESTDIR="$(DESTDIR)" scripts/install remove
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -13,7 +13,10 @@ use std::process::{Command, Output};
 use common::{Setup, httpd};
 use tempfile::TempDir;
 
-const COMMAND: &str = "#!/bin/sh\necho stands in for plua\n";
+/// Stands in for the command, built with this Lua.
+fn command(lua: &str) -> String {
+    format!("#!/bin/sh\n# mod_plua is built with {lua}.\n")
+}
 
 /// A build's folder, and the root of the system that is installed to.
 struct Place {
@@ -40,16 +43,26 @@ impl Place {
         let release = self.folder.path().join("target/release");
         fs::create_dir_all(&release).unwrap();
         fs::copy(env::current_exe().unwrap().with_file_name("libmod_plua.so"), release.join("libmod_plua.so")).unwrap();
-        fs::write(release.join("plua"), COMMAND).unwrap();
+        fs::write(release.join("plua"), command(plua::LUA)).unwrap();
     }
 
     fn make_install(&self) -> Output {
+        self.make("install", &[format!("DESTDIR={}", self.root().display())])
+    }
+
+    fn make(&self, word: &str, further: &[String]) -> Output {
         Command::new("make")
-            .args(["-C", env!("CARGO_MANIFEST_DIR"), "install", "PREFIX=/opt/plua"])
+            .args(["-C", env!("CARGO_MANIFEST_DIR"), word, "PREFIX=/opt/plua"])
             .arg(format!("TARGET={}", self.folder.path().join("target").display()))
-            .arg(format!("DESTDIR={}", self.root().display()))
+            .args(further)
             .output()
             .unwrap()
+    }
+
+    /// Whether the machine is a Debian, by the folder that its apxs names.
+    fn is_debian(&self) -> bool {
+        Path::new(&self.configuration).join("mods-available").is_dir()
+            || self.configuration == "/etc/apache2" && Path::new("/etc/debian_version").exists()
     }
 
     fn root(&self) -> PathBuf {
@@ -65,7 +78,7 @@ impl Place {
     fn files(&self) -> Vec<PathBuf> {
         let server = self.configuration.trim_end_matches("/conf");
         let files = match () {
-            () if Path::new(&self.configuration).join("mods-available").is_dir() => {
+            () if self.is_debian() => {
                 vec![
                     format!("{}/mods-available/plua.load", self.configuration),
                     format!("{}/mods-available/plua.conf", self.configuration),
@@ -81,13 +94,21 @@ impl Place {
 
     /// An httpd whose configuration includes what was installed; only the root of the system is another.
     fn httpd(&self) -> Setup {
+        self.httpd_of("", &self.files(), "", &[])
+    }
+
+    /// The same with lines before, the files that are read first, lines between, and the files that are read last.
+    fn httpd_of(&self, before: &str, first: &[PathBuf], between: &str, last: &[PathBuf]) -> Setup {
         let module = format!("{}/mod_plua.so", self.modules);
-        let mut lines = String::new();
-        for file in self.files() {
-            let text = fs::read_to_string(&file).unwrap();
+        let mut lines = before.to_owned();
+        for (number, file) in first.iter().chain(last).enumerate() {
+            if number == first.len() {
+                lines += between;
+            }
+            let text = fs::read_to_string(file).unwrap();
             if text.contains("LoadModule") {
-                assert_eq!(text, format!("LoadModule plua_module {module}\n"));
-                fs::write(&file, text.replace(&module, self.installed(&module).to_str().unwrap())).unwrap();
+                assert!(text.starts_with(&format!("LoadModule plua_module {module}\n")), "{text}");
+                fs::write(file, text.replace(&module, self.installed(&module).to_str().unwrap())).unwrap();
             }
             lines += &format!("Include \"{}\"\n", file.display());
         }
@@ -122,9 +143,9 @@ fn make_install_puts_files_where_apxs_says_and_httpd_serves_pages_with_them() {
 
     let module = place.installed(&place.modules).join("mod_plua.so");
     assert_eq!(fs::metadata(module).unwrap().permissions().mode() & 0o777, 0o644);
-    let command = place.installed("/opt/plua/bin/plua");
-    assert_eq!(fs::read_to_string(&command).unwrap(), COMMAND);
-    assert_eq!(fs::metadata(&command).unwrap().permissions().mode() & 0o777, 0o755);
+    let program = place.installed("/opt/plua/bin/plua");
+    assert_eq!(fs::read_to_string(&program).unwrap(), command(plua::LUA));
+    assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
 
     let pages = [
         ("index.plua", "<?= 'start' ?>"),
@@ -145,6 +166,105 @@ fn make_install_puts_files_where_apxs_says_and_httpd_serves_pages_with_them() {
         // A second installation, over the first one, under a running server.
         assert!(place.make_install().status.success());
         assert_eq!(server.get("/").text(), "start");
+    });
+}
+
+/// Every file below a folder, by its path from there.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
+    let entries: Vec<PathBuf> = entries.unwrap_or_default();
+    entries.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn make_uninstall_takes_away_what_make_install_put_and_leaves_what_was_changed() {
+    let Some(place) = Place::new() else {
+        return;
+    };
+    place.build();
+    let destination = [format!("DESTDIR={}", place.root().display())];
+    assert!(place.make_install().status.success());
+    assert!(files_below(&place.root()).len() >= 3);
+    let answer = place.make("uninstall", &destination);
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    assert_eq!(files_below(&place.root()), Vec::<PathBuf>::new());
+
+    assert!(place.make_install().status.success());
+    let conf = place.files().pop().unwrap();
+    let own = fs::read_to_string(&conf).unwrap().replace("pLuaTimeout 30", "pLuaTimeout 60");
+    fs::write(&conf, &own).unwrap();
+    let answer = place.make_install();
+    assert!(answer.status.success());
+    let said = String::from_utf8(answer.stdout).unwrap();
+    assert!(said.contains("/plua.conf was changed and is left"), "{said}");
+    assert_eq!(fs::read_to_string(&conf).unwrap(), own);
+    assert!(fs::read_to_string(conf.with_extension("conf.new")).unwrap().contains("pLuaTimeout 30"));
+    assert!(place.make("uninstall", &destination).status.success());
+    assert_eq!(files_below(&place.root()), [conf]);
+}
+
+#[test]
+fn a_module_and_a_command_of_different_luas_are_not_installed() {
+    let Some(place) = Place::new() else {
+        return;
+    };
+    place.build();
+    let other = if plua::LUA == "lua54" { "luajit" } else { "lua54" };
+    fs::write(place.folder.path().join("target/release/plua"), command(other)).unwrap();
+    let answer = place.make_install();
+    let said = String::from_utf8(answer.stderr).unwrap();
+    let expected = format!("the module has {}, the plua command {other}: ", plua::LUA);
+    assert!(!answer.status.success() && said.starts_with(&expected), "{said}");
+    assert!(!place.root().exists());
+}
+
+#[test]
+fn a_debian_without_the_apache2_package_is_told_so_before_anything_is_written() {
+    let Some(place) = Place::new().filter(Place::is_debian) else {
+        return;
+    };
+    place.build();
+    // An apxs that names folders in which nothing is.
+    let (root, apxs) = (place.root(), place.folder.path().join("apxs"));
+    fs::create_dir_all(root.join("modules")).unwrap();
+    let answers = "#!/bin/sh\ncase $2 in LIBEXECDIR) echo MODULES ;; *) echo /etc/apache2 ;; esac\n";
+    fs::write(&apxs, answers.replace("MODULES", root.join("modules").to_str().unwrap())).unwrap();
+    fs::set_permissions(&apxs, fs::Permissions::from_mode(0o755)).unwrap();
+    if Path::new("/etc/apache2/mods-available").exists() {
+        // Here it would install.
+        return;
+    }
+    let answer = place.make("install", &[format!("APXS={}", apxs.display())]);
+    let said = String::from_utf8(answer.stderr).unwrap();
+    assert!(!answer.status.success() && said.contains("apt-get install apache2"), "{said}");
+    assert_eq!(files_below(&root), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn index_plua_comes_before_the_index_html_that_debian_names() {
+    let Some(place) = Place::new() else {
+        return;
+    };
+    place.build();
+    assert!(place.make_install().status.success());
+    let files = place.files();
+    // As Debian includes them: what ends in .load, then its own dir.conf, then plua.conf.
+    let (load, conf) = files.split_at(files.len() - 1);
+    if load.is_empty() {
+        return;
+    }
+    let names = "DirectoryIndex index.html index.cgi index.php\n";
+    let setup = place.httpd_of("DirectoryIndex disabled\n", load, names, conf);
+    let pages = [
+        ("index.plua", "<?= 'page' ?>"),
+        ("index.html", "still"),
+        ("html/index.html", "html"),
+        ("php/index.php", "php"),
+    ];
+    setup.pages(&pages).run(|server| {
+        assert_eq!(server.get("/").text(), "page");
+        assert_eq!(server.get("/html/").text(), "html");
+        assert_eq!(server.get("/php/").text(), "php");
     });
 }
 

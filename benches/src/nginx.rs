@@ -38,7 +38,9 @@ impl Nginx {
         let configuration = folder.path().join("nginx.conf");
         let text = configuration_text(folder.path(), docroot, port);
         fs::write(&configuration, text).map_err(|error| error.to_string())?;
-        let process = Command::new("nginx")
+        // Debian's folder for it is not in every user's PATH.
+        let program = Some("/usr/sbin/nginx").filter(|program| Path::new(program).is_file()).unwrap_or("nginx");
+        let process = Command::new(program)
             .arg("-p")
             .arg(folder.path())
             .arg("-e")

@@ -51,6 +51,25 @@ mod time_zone;
 mod visit;
 mod working_directory;
 
+/// The Lua that this is built with, by the name of its feature.
+pub const LUA: &str = if cfg!(feature = "lua54") {
+    "lua54"
+} else if cfg!(feature = "lua51") {
+    "lua51"
+} else {
+    "luajit"
+};
+
+/// By this scripts/install sees whether the module and the command it installs have the same Lua.
+#[used]
+static BUILT_WITH: &str = if cfg!(feature = "lua54") {
+    "mod_plua is built with lua54."
+} else if cfg!(feature = "lua51") {
+    "mod_plua is built with lua51."
+} else {
+    "mod_plua is built with luajit."
+};
+
 /// What pages reach only through a request, for fuzz targets. In no other build.
 #[cfg(fuzzing)]
 pub mod fuzzing {

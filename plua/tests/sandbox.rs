@@ -368,7 +368,7 @@ const POISONS: &[&str] = &[
     "if setfenv then pcall(setfenv, 0, { kept = 'evil' }) for level = 0, 20 do pcall(setfenv, level, { kept = 'evil' }) end end",
     "if setfenv then for level = 0, 20 do local ok, found = pcall(getfenv, level) if ok then found.kept = 'evil' end end \
      for _, run in ipairs{print, echo, string.rep, io.open, require, include, load} do getfenv(run).kept = 'evil' end end",
-    "io.output(os.tmpname()) io.input(io.output())",
+    "local name = os.tmpname() io.output(name) io.input(io.output()) os.remove(name)",
     "ob_start() echo('evil') ob_start() layout('layout.plua') block('evil', 'evil')",
     "include('part.plua', { kept = 'evil' }) local run = render run('part.plua')",
     "require('module') kept = require('module')",
