@@ -229,11 +229,12 @@ end
 
 local function restore(metatable)
   local fields = SHARED[metatable]
+  -- First of all, or what the page has put there would be called with what is put back.
+  set_metatable(metatable, nil)
   for name, value in next, fields do metatable[name] = value end
   for name in next, metatable do
     if fields[name] == nil then metatable[name] = nil end
   end
-  set_metatable(metatable, nil)
 end
 
 -- Takes out of a table what pages put in.
@@ -282,11 +283,11 @@ end
 local function finish()
   if not current then return end
   current, chunk_globals, loaded, handed_modules, copies = nil, nil, nil, nil, nil
-  if not rawequal(STRINGS.__index, string) then STRINGS.__index = string end
   if next(lent) then
     for metatable in next, lent do restore(metatable) end
     lent = {}
   end
+  if not rawequal(STRINGS.__index, string) then STRINGS.__index = string end
   for i = #undo, 1, -1 do
     pcall(undo[i])
     undo[i] = nil

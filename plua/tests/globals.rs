@@ -108,6 +108,12 @@ fn a_library_changed_by_one_request_is_whole_in_the_next() {
             "<?= type(io.stdout.write) ?>",
             "function",
         ),
+        (
+            "local m = getmetatable('') setmetatable(m, { __newindex = function(_, _, strings) \
+             strings.upper = function() return 'evil' end end }) m.__index = nil",
+            "<?= string.upper('a'), ('b'):upper() ?>",
+            "AB",
+        ),
         ("getmetatable(json.array({})).__index = { kept = 'evil' }", "<?= json.array({}).kept ?>", "nil"),
         ("getmetatable(json.decode('[]')).kept = 'evil'", "<?= getmetatable(json.array({})).kept ?>", "nil"),
         ("getmetatable(getEnv()).__index = function() return 'evil' end", "<?= getEnv().none ?>", "nil"),
