@@ -181,3 +181,9 @@ pub fn int64(value: &Value) -> Option<String> {
     shown.truncate(digits);
     shown.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()).then_some(shown)
 }
+
+/// Whether numbers of this Lua hold that integer and all between it and 0. What a double holds beyond is a matter of the
+/// last digit, and nothing for a page to count on.
+pub fn is_exact(integer: i64) -> bool {
+    cfg!(feature = "lua54") || integer.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS
+}

@@ -12,7 +12,7 @@ use mlua::{BorrowedBytes, Lua, Table, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::rows::{self, Kind};
-use super::{Native, int64};
+use super::{Native, int64, is_exact};
 use crate::memory_limit::{OVER_MEMORY, OVER_TIME, Room};
 
 /// How deep arrays and objects nest at most, in both directions: what serde_json reads without a stack of its own.
@@ -165,12 +165,6 @@ impl<'de> Visitor<'de> for Decoder<'_> {
         }
         Ok(Value::Table(table))
     }
-}
-
-/// Whether numbers of this Lua hold that integer and all between it and 0. What a double holds beyond is a matter of the
-/// last digit, and nothing for a page to count on.
-pub fn is_exact(integer: i64) -> bool {
-    cfg!(feature = "lua54") || integer.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS
 }
 
 /// The JSON text of a Lua value, objects' members in the order of their names. `<` is written `\u003c`, so that the

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use mlua::{FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
-pub use arguments::{Arguments, int64};
+pub use arguments::{Arguments, int64, is_exact};
 #[cfg(fuzzing)]
 pub use cookie::received as received_cookies;
 pub use file::LARGEST_BUFFERED;

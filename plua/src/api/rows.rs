@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use apr_dbd::{Batch, Cell, Found};
 use mlua::{Either, IntoLua, Lua, Table, Value};
 
-use super::json;
+use super::is_exact;
 
 /// Where a state keeps what the metatables of rows and results have in common.
 const OF_ROWS: &str = "plua.rows";
@@ -95,7 +95,7 @@ pub fn names(lua: &Lua, found: &Found) -> mlua::Result<Table> {
 fn is_plain(cell: Cell<'_>) -> bool {
     match cell {
         Cell::Text(bytes) => str::from_utf8(bytes).is_ok(),
-        Cell::Integer(integer) => json::is_exact(integer),
+        Cell::Integer(integer) => is_exact(integer),
         _ => true,
     }
 }
@@ -114,7 +114,7 @@ fn value(lua: &Lua, cell: Cell<'_>, null: &Value) -> mlua::Result<Value> {
     match cell {
         Cell::Text(bytes) => lua.create_string(bytes).map(Value::String),
         // All digits count, as with the numbers of `json.decode`.
-        Cell::Integer(integer) if !json::is_exact(integer) => lua.create_string(integer.to_string()).map(Value::String),
+        Cell::Integer(integer) if !is_exact(integer) => lua.create_string(integer.to_string()).map(Value::String),
         other => plain(other, null).into_lua(lua),
     }
 }
