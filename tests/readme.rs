@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
 
-use plua::functions::FUNCTIONS;
+use plua::language::functions::FUNCTIONS;
 use plua::settings::{DIRECTIVES, Scope};
 
 const README: &str = include_str!("../README.md");

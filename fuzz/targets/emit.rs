@@ -8,8 +8,8 @@ use std::cell::OnceCell;
 use libfuzzer_sys::fuzz_target;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
-use plua::emit::{as_function, emit, keeping};
-use plua::page::{Kind, Segment, Syntax, split};
+use plua::language::emit::{as_function, emit, keeping};
+use plua::language::page::{Kind, Segment, Syntax, split};
 
 /// The shape of a function, and that of each inside it: how many instructions, from which line to which. Puts its
 /// strings into a table.

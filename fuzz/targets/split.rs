@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use plua::page::{Kind, Mark, Marks, Syntax, header, split};
+use plua::language::page::{Kind, Mark, Marks, Syntax, header, split};
 
 fuzz_target!(|input: &[u8]| {
     let Some((flags, page)) = input.split_first() else { return };

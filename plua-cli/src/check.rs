@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use plua::dialect::Difference;
 use plua::engine::PageFile;
+use plua::language::dialect::Difference;
 use plua::report::Report;
 use plua::settings::Settings;
 

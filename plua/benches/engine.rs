@@ -15,10 +15,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mlua::Lua;
 use mlua::chunk::ChunkMode;
 use plua::chunk::Stamp;
-use plua::emit::{emit, keeping};
 use plua::engine::{Engine, Host, PageFile};
 use plua::exchange::{Answer, Exchange, Head, Level, Request};
-use plua::page::{Syntax, split};
+use plua::language::emit::{emit, keeping};
+use plua::language::page::{Syntax, split};
 use plua::settings::{DIRECTIVES, Settings};
 
 const SYNTAX: Syntax = Syntax { short_hand: true, auto_escape: false, marks: None };

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
 
-use crate::page::Syntax;
+use crate::language::page::Syntax;
 
 /// Identity and age of a file, from one `stat`: while it is the same, so is the file.
 ///

@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 
 use crate::api::LARGEST_BUFFERED;
 use crate::chunk::Stamp;
-use crate::dialect::{self, Difference};
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::held_file::HeldFile;
+use crate::language::dialect::{self, Difference};
 use crate::loader::{self, LoadError};
 use crate::own_code::OwnCode;
 use crate::pool::{HostPool, Shape};

@@ -14,10 +14,10 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::cache::{self, ChunkCache};
 use crate::chunk::{self, Chunk, Language, Stamp};
-use crate::emit;
 use crate::error::{Error, ErrorKind};
 use crate::injection;
-use crate::kept_functions::KeptFunctions;
+use crate::language::emit;
+use crate::language::kept_functions::KeptFunctions;
 use crate::modules::Modules;
 use crate::refused::Refused;
 use crate::settings::Settings;

@@ -6,9 +6,9 @@ use std::path::Path;
 use mlua::Lua;
 use mlua::chunk::ChunkMode;
 
-use crate::emit::{self, Tag};
 use crate::error::{Error, ErrorKind, Place};
-use crate::page::{Kind, Segments, Syntax, is_php};
+use crate::language::emit::{self, Tag};
+use crate::language::page::{Kind, Segments, Syntax, is_php};
 
 /// A file that Lua has refused.
 pub struct Refused<'f> {
@@ -141,7 +141,8 @@ impl Refused<'_> {
 
     /// The line of the first tag of PHP's.
     fn php(&self, syntax: Syntax) -> Option<u32> {
-        let is_php = |tag: &crate::page::Segment| tag.kind == Kind::Code && is_php(&self.source[tag.outer.clone()]);
+        let is_php =
+            |tag: &crate::language::page::Segment| tag.kind == Kind::Code && is_php(&self.source[tag.outer.clone()]);
         let tag = Segments::of(self.source, syntax).find(is_php)?;
         Some(self.line(tag.outer.start))
     }

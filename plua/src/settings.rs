@@ -15,7 +15,7 @@ pub use library::functions as library_functions;
 pub use limits::Limits;
 
 use crate::exchange::Charset;
-use crate::page::{Marks, Syntax};
+use crate::language::page::{Marks, Syntax};
 use crate::time_zone::Zone;
 
 /// The directives of one place; what is not given there is unset.

@@ -2,8 +2,8 @@
 
 mod runner;
 
-use plua::emit::emit_raw;
-use plua::page::{Mark, Marks, Syntax};
+use plua::language::emit::emit_raw;
+use plua::language::page::{Mark, Marks, Syntax};
 use runner::{SHORT, run};
 
 /// What a page prints as text, or the error that stops it.

@@ -7,7 +7,7 @@ mod site;
 use std::collections::BTreeSet;
 
 use mlua::Lua;
-use plua::functions::FUNCTIONS;
+use plua::language::functions::FUNCTIONS;
 use site::{Site, page};
 
 /// Lua that lists the global functions, and those in global tables as `table.name`, in `found`.

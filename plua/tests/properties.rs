@@ -6,8 +6,8 @@ mod runner;
 
 use std::ops::Range;
 
-use plua::emit::emit;
-use plua::page::{Kind, Mark, Marks, Segment, Syntax, header, split};
+use plua::language::emit::emit;
+use plua::language::page::{Kind, Mark, Marks, Segment, Syntax, header, split};
 use proptest::prelude::*;
 use runner::{SHORT, run};
 

@@ -10,11 +10,12 @@ use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue};
 
 use super::rows::{self, append, names};
 use super::{Arguments, Native, int64};
+use crate::confinement;
+use crate::connection_string;
 use crate::database::{self, Handle, Prepared, Rows, allow};
 use crate::memory_limit::Room;
 use crate::time_limit::TimeLimitHandle;
 use crate::visit::Visit;
-use crate::{confinement, connection_string};
 
 const CLOSED: &str = "the database handle is closed";
 

@@ -34,7 +34,7 @@ pub use file::LARGEST_BUFFERED;
 #[cfg(fuzzing)]
 pub use json::{ARRAY as JSON_ARRAY, decode as decode_json, encode as encode_json};
 
-use crate::functions::{FUNCTIONS, Written};
+use crate::language::functions::{FUNCTIONS, Written};
 use crate::loader::Loader;
 use crate::memory_limit;
 use crate::settings::Settings;

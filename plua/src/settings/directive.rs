@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::library::known;
 use super::{NONE, Settings, union};
 use crate::exchange::Charset;
-use crate::page::{Mark, Marks};
+use crate::language::page::{Mark, Marks};
 use crate::time_zone::Zone;
 
 /// Where a directive may stand.

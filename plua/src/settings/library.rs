@@ -1,7 +1,7 @@
 //! What `pLuaIgnoreLibrary` can take from pages: Lua's libraries and the functions in them, and the global names of page
 //! functions.
 
-use crate::functions::FUNCTIONS;
+use crate::language::functions::FUNCTIONS;
 
 /// Libraries, in every build: a name that this Lua does not have is nothing to take away.
 pub const LIBRARIES: &[&str] =

@@ -2,8 +2,8 @@
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Table};
-use plua::emit::{GROUP, emit};
-use plua::page::Syntax;
+use plua::language::emit::{GROUP, emit};
+use plua::language::page::Syntax;
 
 /// Short tags on, escaping off: what pages get unless they are told otherwise.
 pub const SHORT: Syntax = Syntax { short_hand: true, auto_escape: false, marks: None };

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-pub use crate::lexer::Mark;
-use crate::lexer::{Lexer, find};
+pub use crate::language::lexer::Mark;
+use crate::language::lexer::{Lexer, find};
 
 /// Which tags a page knows, and what they mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

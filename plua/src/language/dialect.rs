@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::lexer::{Lexeme, Lexer, is_word};
+use crate::language::lexer::{Lexeme, Lexer, is_word};
 
 /// Something that is written in a file and not the same in all builds.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::kept_functions::{self, KeptFunctions};
-use crate::lexer::{Lexeme, Lexer, Token, is_word};
-use crate::page::{Kind, Segment, Segments, Syntax, header};
+use crate::language::kept_functions::{self, KeptFunctions};
+use crate::language::lexer::{Lexeme, Lexer, Token, is_word};
+use crate::language::page::{Kind, Segment, Segments, Syntax, header};
 
 /// More texts than this travel outside the chunk: LuaJIT takes 65,536 constants a function, and the page's own code
 /// needs some of them.

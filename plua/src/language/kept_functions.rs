@@ -14,8 +14,8 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use crate::bytecode;
-use crate::lexer::{Lexeme, Lexer, Token};
+use crate::language::bytecode;
+use crate::language::lexer::{Lexeme, Lexer, Token};
 
 /// Longer sources are left as they are, for the tokens of one take some thirty times its memory.
 const LONGEST: usize = 1 << 20;
