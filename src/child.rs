@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use plua::engine::{Engine, Host};
-use plua::injection;
+use plua::error::injection;
 use plua::own_code::OwnCode;
 use plua::settings::Settings;
 

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use plua::injection;
+use plua::error::injection;
 use plua::settings::{DIRECTIVES, Directive, Scope, Settings};
 
 use crate::child::Server;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use plua::chunk::Stamp;
 use plua::engine::PageFile;
+use plua::error::injection;
 use plua::exchange::Answer;
-use plua::injection;
 
 use crate::child::{self, Server, Serving};
 use crate::directives::{Commands, Directory};

@@ -12,8 +12,8 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use apr_dbd::Connection;
+use plua::error::injection;
 use plua::exchange::{Charset, Exchange, HTML, Head, HeaderChange, Level, Request};
-use plua::injection;
 
 use crate::child::{Server, Serving};
 use crate::{ffi, pool};

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 
-use plua::injection;
+use plua::error::injection;
 
 use crate::ffi;
 use crate::panics::caught;

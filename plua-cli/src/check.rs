@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use plua::engine::PageFile;
+use plua::error::report::Report;
 use plua::language::dialect::Difference;
-use plua::report::Report;
 use plua::settings::Settings;
 
 use crate::directives::Directives;

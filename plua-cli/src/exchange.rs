@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use plua::error::report::Report;
 use plua::exchange::{Charset, Exchange, Head, HeaderChange, Level, Request};
-use plua::report::Report;
 
 /// What the command line says of the request.
 pub(crate) struct Asked {

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::api::LARGEST_BUFFERED;
 use crate::chunk::Stamp;
+use crate::error::report::Report;
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::held_file::HeldFile;
@@ -19,7 +20,6 @@ use crate::language::dialect::{self, Difference};
 use crate::loader::{self, LoadError};
 use crate::own_code::OwnCode;
 use crate::pool::{HostPool, Shape};
-use crate::report::Report;
 use crate::settings::Settings;
 use crate::sites::Sites;
 use crate::state::Outcome;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use apr_dbd::Connection;
 
+use crate::error::report::Report;
 use crate::held_file;
-use crate::report::Report;
 
 /// What a page can know of its request. All text is bytes as received: nothing here is proven UTF-8.
 #[derive(Debug, Clone, Default)]

@@ -14,8 +14,8 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::cache::{self, ChunkCache};
 use crate::chunk::{self, Chunk, Language, Stamp};
+use crate::error::injection;
 use crate::error::{Error, ErrorKind};
-use crate::injection;
 use crate::language::emit;
 use crate::language::kept_functions::KeptFunctions;
 use crate::modules::Modules;

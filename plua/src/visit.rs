@@ -15,13 +15,13 @@ use crate::body::Body;
 use crate::chunk::Language;
 use crate::confinement;
 use crate::database::Databases;
+use crate::error::report::Report;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
 use crate::forks;
 use crate::form::{self, Form};
 use crate::held_file::{self, HeldFile};
 use crate::query::Fields;
-use crate::report::Report;
 use crate::settings::{Limits, Settings};
 use crate::time_limit::End;
 

@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 
 use super::{IN_FINALIZER, NO_REQUEST, Native};
 use crate::chunk::{Language, Stamp};
+use crate::error::report::Report;
 use crate::error::{self, Error};
 use crate::fault;
 use crate::loader::{LoadError, Loader, identity};
-use crate::report::Report;
 use crate::visit::{Visit, is_too_deep};
 use crate::working_directory;
 

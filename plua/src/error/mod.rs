@@ -1,4 +1,9 @@
 //! What went wrong in a page: its kind, message, place and the calls that led there.
+//!
+//! The ground floor: what is told, and how it is laid out for its readers. Knows no Lua state and no server.
+
+pub mod injection;
+pub mod report;
 
 use std::fmt;
 use std::path::Path;
