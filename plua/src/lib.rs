@@ -19,7 +19,6 @@ pub mod exchange;
 mod fault;
 mod forks;
 mod form;
-mod held_file;
 pub mod language;
 mod loader;
 mod memory_limit;

@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{Arguments, IN_FINALIZER, Native};
 use crate::confinement;
 use crate::error::{Error, ErrorKind};
-use crate::held_file::HeldFile;
+use crate::exchange::held_file::HeldFile;
 use crate::memory_limit::Room;
 use crate::output;
 use crate::settings::Settings;

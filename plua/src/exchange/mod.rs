@@ -1,6 +1,8 @@
 //! One request and the way to answer it: what a server offers the engine.
 //!
-//! Apache httpd is one such server, the command line another; the engine knows neither.
+//! Stands on `error`. Knows no Lua and no httpd: the module and the command each make one.
+
+pub(crate) mod held_file;
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -12,7 +14,6 @@ use std::sync::Arc;
 use apr_dbd::Connection;
 
 use crate::error::report::Report;
-use crate::held_file;
 
 /// What a page can know of its request. All text is bytes as received: nothing here is proven UTF-8.
 #[derive(Debug, Clone, Default)]
