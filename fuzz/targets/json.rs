@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use libfuzzer_sys::fuzz_target;
 use mlua::Lua;
 use plua::fuzzing::{JSON_ARRAY, Room, decode_json, encode_json};
-use plua::time_limit::{TimeLimitHandle, Watchdog};
+use plua::limits::time_limit::{TimeLimitHandle, Watchdog};
 use serde_json::Value;
 
 thread_local! {

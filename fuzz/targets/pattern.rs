@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 
 use libfuzzer_sys::fuzz_target;
 use mlua::{Function, Lua, MultiValue, Value};
-use plua::pattern::{Call, Capture, Halt, ends, find, start};
+use plua::limits::pattern::{Call, Capture, Halt, ends, find, start};
 
 /// Calls of more steps than these are not counted out.
 const MOST_BOUND: f64 = 200_000.0;
@@ -33,7 +33,7 @@ fn bound(pattern: &[u8], length: usize) -> Option<f64> {
 }
 
 /// What `string.find` returns for a match: its first and last byte, and its captures.
-fn told(subject: &[u8], found: plua::pattern::Match) -> Vec<String> {
+fn told(subject: &[u8], found: plua::limits::pattern::Match) -> Vec<String> {
     let captures = found.captures.into_iter().map(|(at, capture)| match capture {
         Capture::Position => (at + 1).to_string(),
         Capture::Text(length) => subject[at..at + length].escape_ascii().to_string(),

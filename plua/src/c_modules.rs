@@ -10,9 +10,9 @@
 use mlua::Lua;
 use parking_lot::Mutex;
 
-use crate::memory_limit;
+use crate::limits::memory_limit;
+use crate::limits::time_limit::TimeLimitHandle;
 use crate::own_code::{C_MODULES, OwnCode};
-use crate::time_limit::TimeLimitHandle;
 
 /// Whether the forwarding library leads to this copy of the crate.
 static PREPARED: Mutex<bool> = Mutex::new(false);

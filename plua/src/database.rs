@@ -10,8 +10,8 @@ use apr_dbd::{Bounds, Connection, MemoryUse};
 use mlua::UserData;
 use parking_lot::Mutex;
 
-use crate::cutoff::Cutting;
-use crate::time_limit::TimeLimitHandle;
+use crate::limits::cutoff::Cutting;
+use crate::limits::time_limit::TimeLimitHandle;
 
 /// A connection, or why there is none any more.
 pub type Line = Result<Connection, &'static str>;

@@ -17,13 +17,13 @@ use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::held_file::HeldFile;
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::language::dialect::{self, Difference};
+use crate::limits::time_limit::{self, Watchdog};
 use crate::loader::{self, LoadError};
 use crate::own_code::OwnCode;
 use crate::pool::{HostPool, Shape};
 use crate::settings::Settings;
 use crate::sites::Sites;
 use crate::state::Outcome;
-use crate::time_limit::{self, Watchdog};
 use crate::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::working_directory;
 

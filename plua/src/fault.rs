@@ -7,7 +7,7 @@ use std::path::Path;
 use mlua::{Table, Value};
 
 use crate::error::{Error, ErrorKind, Frame, Place};
-use crate::time_limit::Call;
+use crate::limits::time_limit::Call;
 
 /// The calls a state's own code listed: `{ source, line, name, what }` each, innermost first.
 #[must_use]

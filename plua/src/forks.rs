@@ -14,7 +14,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::time_limit;
+use crate::limits::time_limit;
 
 static IS_FORK: AtomicBool = AtomicBool::new(false);
 

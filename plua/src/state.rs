@@ -20,14 +20,14 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
 use crate::fault;
 use crate::forks;
+use crate::limits::memory_limit::MemoryLimit;
+use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::loader::{LoadError, Loader};
-use crate::memory_limit::MemoryLimit;
 use crate::output;
 use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 use crate::page_call::{Ended, PageCall};
 use crate::put::Area;
 use crate::settings::{Limits, Settings};
-use crate::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::visit::{Slot, Visit, VisitSettings};
 use crate::working_directory;
 

@@ -21,9 +21,9 @@ use crate::exchange::held_file::{self, HeldFile};
 use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
 use crate::forks;
 use crate::form::{self, Form};
+use crate::limits::time_limit::End;
 use crate::query::Fields;
 use crate::settings::{Limits, Settings};
-use crate::time_limit::End;
 
 /// Where page functions find their request; empty between pages.
 pub type Slot = Arc<Mutex<Option<Box<Visit>>>>;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use mlua::{Lua, LuaOptions, StdLib};
+use plua::limits::time_limit::Watchdog;
 use plua::own_code::OwnCode;
-use plua::time_limit::Watchdog;
 
 const VERSION: &str = if cfg!(feature = "lua54") { "5.4" } else { "5.1" };
 

@@ -15,19 +15,19 @@ const UNSAFE: &[&str] = &[
     "apr-dbd/src/",
     "plua/src/api/fields.rs",
     "plua/src/c_modules.rs",
-    "plua/src/c_stack.rs",
+    "plua/src/limits/c_stack.rs",
     "plua/src/forks.rs",
     "plua/src/page_call.rs",
     "plua/src/put.rs",
-    "plua/src/sort.rs",
-    "plua/src/memory_limit.rs",
+    "plua/src/limits/sort.rs",
+    "plua/src/limits/memory_limit.rs",
     "plua/src/output.rs",
     "plua/src/state.rs",
-    "plua/src/time_limit.rs",
+    "plua/src/limits/time_limit.rs",
 ];
 
 /// Where Rust functions become Lua's: there each one is marked, so that no large allocation is refused to it.
-const FUNCTIONS_FOR_LUA: &str = "plua/src/memory_limit.rs";
+const FUNCTIONS_FOR_LUA: &str = "plua/src/limits/memory_limit.rs";
 
 /// How mlua's ways to make one begin.
 const MAKES_A_FUNCTION: &[&str] =

@@ -5,7 +5,7 @@
 use mlua::{Lua, MultiValue, Value};
 use proptest::prelude::*;
 
-use plua::pattern::{self, Call, Capture, Halt, find};
+use plua::limits::pattern::{self, Call, Capture, Halt, find};
 
 /// What Lua's own string.find says: none for an error, otherwise start, end and captures.
 fn lua_find(lua: &Lua, subject: &[u8], pattern: &[u8]) -> Option<Vec<String>> {

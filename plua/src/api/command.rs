@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::Native;
-use crate::time_limit::TimeLimitHandle;
+use crate::limits::time_limit::TimeLimitHandle;
 
 /// The processes that the calling thread has started, by number.
 const CHILDREN: &str = "/proc/thread-self/children";

@@ -13,8 +13,8 @@ use super::{Arguments, Native, int64};
 use crate::confinement;
 use crate::connection_string;
 use crate::database::{self, Handle, Prepared, Rows, allow};
-use crate::memory_limit::Room;
-use crate::time_limit::TimeLimitHandle;
+use crate::limits::memory_limit::Room;
+use crate::limits::time_limit::TimeLimitHandle;
 use crate::visit::Visit;
 
 const CLOSED: &str = "the database handle is closed";

@@ -8,7 +8,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::Native;
-use crate::memory_limit::Room;
+use crate::limits::memory_limit::Room;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     hash::<Sha256>(native, "string.SHA256")?;

@@ -10,7 +10,7 @@ use std::ptr;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, LightUserData, Lua, Table};
 
-use crate::memory_limit;
+use crate::limits::memory_limit;
 use crate::query::Fields;
 
 /// Most fields that a table gets room for beforehand: a name can be repeated, and needs no more then.

@@ -15,10 +15,10 @@ use super::{Arguments, IN_FINALIZER, Native};
 use crate::confinement;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::held_file::HeldFile;
-use crate::memory_limit::Room;
+use crate::limits::memory_limit::Room;
+use crate::limits::time_limit::Reason;
 use crate::output;
 use crate::settings::Settings;
-use crate::time_limit::Reason;
 use crate::visit::Visit;
 
 /// Files up to this size, in bytes, become part of the output; larger ones are streamed.

@@ -10,7 +10,7 @@ use super::fields::Tables;
 use super::{Arguments, Native, json};
 use crate::error::{Error, ErrorKind};
 use crate::form::{self, Form, Upload};
-use crate::memory_limit::Room;
+use crate::limits::memory_limit::Room;
 use crate::nested::{DEEPEST, Key, Node, Refusal, Tree};
 use crate::visit::Visit;
 

@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use super::rows::{self, Kind};
 use super::{Native, int64, is_exact};
-use crate::memory_limit::{OVER_MEMORY, OVER_TIME, Room};
+use crate::limits::memory_limit::{OVER_MEMORY, OVER_TIME, Room};
 
 /// How deep arrays and objects nest at most, in both directions: what serde_json reads without a stack of its own.
 const DEEPEST: usize = 127;

@@ -35,10 +35,10 @@ pub use file::LARGEST_BUFFERED;
 pub use json::{ARRAY as JSON_ARRAY, decode as decode_json, encode as encode_json};
 
 use crate::language::functions::{FUNCTIONS, Written};
+use crate::limits::memory_limit;
+use crate::limits::time_limit::TimeLimitHandle;
 use crate::loader::Loader;
-use crate::memory_limit;
 use crate::settings::Settings;
-use crate::time_limit::TimeLimitHandle;
 use crate::visit::{Slot, Visit};
 
 /// What a function that finds no request says.

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::Native;
 use crate::chunk::{Language, Stamp};
+use crate::limits::memory_limit::Room;
 use crate::loader::{LoadError, Loader};
-use crate::memory_limit::Room;
 use crate::visit::Visit;
 
 /// Bytes that the name of a module, the templates of its place, and one place take at most. libraries.lua has the same.

@@ -6,7 +6,7 @@ use memchr::memmem;
 use mlua::{LuaString, Value};
 
 use super::{Arguments, Native};
-use crate::pattern::{self, Call, Halt};
+use crate::limits::pattern::{self, Call, Halt};
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // pattern_ends(function, subject, pattern, start or replacements, steps) -> nothing, or why the call is not to be made:

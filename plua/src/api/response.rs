@@ -7,8 +7,8 @@ use mlua::Value;
 use super::file::unless_gone;
 use super::{Arguments, Native};
 use crate::exchange::HeaderChange;
+use crate::limits::time_limit::Reason;
 use crate::output;
-use crate::time_limit::Reason;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("header", |_, visit, arguments| {

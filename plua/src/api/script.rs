@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
 
 use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
-use crate::c_stack;
-use crate::time_limit::Reason;
+use crate::limits::c_stack;
+use crate::limits::time_limit::Reason;
 use crate::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {

@@ -9,7 +9,7 @@ use mlua::Value;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{Arguments, Native};
-use crate::memory_limit::Room;
+use crate::limits::memory_limit::Room;
 
 /// Most random bytes one call gives.
 const MOST_RANDOM_BYTES: u32 = 1 << 20;

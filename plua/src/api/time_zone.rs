@@ -3,7 +3,7 @@
 use mlua::{BString, LuaString};
 
 use super::Native;
-use crate::memory_limit::Room;
+use crate::limits::memory_limit::Room;
 use crate::settings::Settings;
 use crate::time_zone::{Shown, Written};
 

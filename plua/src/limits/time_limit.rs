@@ -33,8 +33,8 @@ use parking_lot::{Condvar, Mutex};
 
 use self::watchdog::Shared;
 pub use self::watchdog::Watchdog;
-use crate::cutoff::Cutoff;
 use crate::error::ErrorKind;
+use crate::limits::cutoff::Cutoff;
 
 /// Why a page is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use nix::sys::signal::SigSet;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Deadline, EXPIRED, Ending, NEVER, TimeLimit, instant, now};
-use crate::cutoff;
+use crate::limits::cutoff;
 
 /// How often a page is told to stop that has not.
 const TICK: Duration = Duration::from_millis(5);
@@ -135,7 +135,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::time_limit::Reason;
+    use crate::limits::time_limit::Reason;
 
     #[test]
     fn a_short_limit_is_kept_while_a_page_has_a_long_one() {

@@ -27,7 +27,7 @@ use mlua::ffi;
 use mlua::ffi::lua_State;
 use mlua::{BString, FromLuaMulti, Function, IntoLuaMulti, Lua, Value};
 
-use crate::time_limit::{Reason, TimeLimitHandle};
+use crate::limits::time_limit::{Reason, TimeLimitHandle};
 
 /// Smallest allocation, in bytes, that is refused. Larger than the largest Lua stack, which also grows outside of page
 /// functions' own code.
