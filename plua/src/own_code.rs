@@ -25,8 +25,8 @@ pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_mo
 
 /// The parts of each state.
 pub const PARTS: [Part; 17] = [
-    Part { name: "buffer", source: include_str!("buffer.lua") },
-    Part { name: "output", source: include_str!("output.lua") },
+    Part { name: "buffer", source: include_str!("output/buffer.lua") },
+    Part { name: "output", source: include_str!("output/output.lua") },
     Part { name: "at_end", source: include_str!("at_end.lua") },
     Part { name: "composition", source: include_str!("composition.lua") },
     Part { name: "environments", source: include_str!("environments.lua") },

@@ -8,10 +8,10 @@ use mlua::{LightUserData, Lua, LuaString, Table, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::{Arguments, Native};
-use crate::escape::{LONGEST_ENTITY, escaped_length, write_escaped};
 use crate::limits::memory_limit::{PIECE, Room};
 use crate::limits::sort::sort_doubles;
-use crate::put::{write_escaped_html, write_number, write_texts};
+use crate::output::escape::{LONGEST_ENTITY, escaped_length, write_escaped};
+use crate::output::put::{write_escaped_html, write_number, write_texts};
 
 /// All but the characters that mean the same everywhere in a URL (RFC 3986, section 2.3).
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -1,12 +1,18 @@
-//! What a page has put out, as Rust finds it when Lua hands it over.
+//! Where a page's output goes: memory that compiled Lua code writes into, and what Rust finds there when the page ends.
+//!
+//! The ground floor. Knows no request and no limit.
 //!
 //! `unsafe` here because LuaJIT's string buffer gives its contents to nobody but Lua code: it hands over address
 //! and length, which saves interning and copying the whole page. Most pages need not even that: all is in the area.
 #![allow(unsafe_code)]
 
+pub(crate) mod escape;
+pub(crate) mod page_call;
+pub(crate) mod put;
+
 use mlua::Value;
 
-use crate::page_call::PageCall;
+use crate::output::page_call::PageCall;
 
 /// Calls `use_bytes` with what a page has left that runs no more: what prelude.lua returned, or if that is nothing, what is in
 /// the area.

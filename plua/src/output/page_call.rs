@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use mlua::{Lua, Table, ffi};
 
-use crate::put::Area;
+use crate::output::put::Area;
 
 /// What prelude.lua hands over for this, in its order; each stays at its place on the stack.
 const HANDLER: c_int = 1;

@@ -11,7 +11,7 @@ use std::slice;
 
 use lexical_core::FormattedSize;
 
-use crate::escape::{LONGEST_ENTITY, write_escaped};
+use crate::output::escape::{LONGEST_ENTITY, write_escaped};
 
 /// The memory of a buffer, as buffer.lua declares it.
 #[repr(C)]
