@@ -30,7 +30,6 @@ mod refused;
 pub mod settings;
 mod sites;
 mod state;
-mod time_zone;
 mod visit;
 mod working_directory;
 

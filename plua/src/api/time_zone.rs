@@ -5,7 +5,7 @@ use mlua::{BString, LuaString};
 use super::Native;
 use crate::limits::memory_limit::Room;
 use crate::settings::Settings;
-use crate::time_zone::{Shown, Written};
+use crate::settings::time_zone::{Shown, Written};
 
 pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
     let Some(zone) = settings.time_zone() else { return Ok(()) };

@@ -8,7 +8,7 @@ use super::library::known;
 use super::{NONE, Settings, union};
 use crate::exchange::Charset;
 use crate::language::page::{Mark, Marks};
-use crate::time_zone::Zone;
+use crate::settings::time_zone::Zone;
 
 /// Where a directive may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

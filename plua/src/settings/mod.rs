@@ -1,8 +1,11 @@
 //! Settings: the values of directives, and how an inner place overrides an outer one.
+//!
+//! Stands on `exchange` and `language`. Knows no state and no request: it says how they are to be.
 
 mod directive;
 mod library;
 mod limits;
+pub(crate) mod time_zone;
 
 use std::env;
 use std::num::NonZeroUsize;
@@ -16,7 +19,7 @@ pub use limits::Limits;
 
 use crate::exchange::Charset;
 use crate::language::page::{Marks, Syntax};
-use crate::time_zone::Zone;
+use crate::settings::time_zone::Zone;
 
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
