@@ -7,14 +7,11 @@ mod body;
 pub mod c_modules;
 mod cache;
 pub mod chunk;
-mod confinement;
-mod connection_string;
 mod database;
 pub mod engine;
 pub mod error;
 pub mod exchange;
 mod fault;
-mod forks;
 mod form;
 pub mod language;
 pub mod limits;
@@ -27,11 +24,11 @@ pub mod own_code;
 mod pool;
 mod query;
 mod refused;
+mod sandbox;
 pub mod settings;
 mod sites;
 mod state;
 mod visit;
-mod working_directory;
 
 /// The Lua that this is built with, by the name of its feature.
 pub const LUA: &str = if cfg!(feature = "lua54") {

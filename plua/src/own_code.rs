@@ -29,24 +29,24 @@ pub const PARTS: [Part; 17] = [
     Part { name: "output", source: include_str!("output/output.lua") },
     Part { name: "at_end", source: include_str!("at_end.lua") },
     Part { name: "composition", source: include_str!("composition.lua") },
-    Part { name: "environments", source: include_str!("environments.lua") },
+    Part { name: "environments", source: include_str!("sandbox/environments.lua") },
     Part { name: "long_calls", source: include_str!("limits/long_calls.lua") },
     Part { name: "nesting", source: include_str!("limits/nesting.lua") },
-    Part { name: "tracebacks", source: include_str!("tracebacks.lua") },
+    Part { name: "tracebacks", source: include_str!("sandbox/tracebacks.lua") },
     Part { name: "patterns", source: include_str!("limits/patterns.lua") },
-    Part { name: "files", source: include_str!("files.lua") },
-    Part { name: "working_directory", source: include_str!("working_directory.lua") },
-    Part { name: "libraries", source: include_str!("libraries.lua") },
+    Part { name: "files", source: include_str!("sandbox/files.lua") },
+    Part { name: "working_directory", source: include_str!("sandbox/working_directory.lua") },
+    Part { name: "libraries", source: include_str!("sandbox/libraries.lua") },
     Part { name: "library_waits", source: include_str!("limits/library_waits.lua") },
     Part { name: "line_reading", source: include_str!("limits/line_reading.lua") },
-    Part { name: "confinement", source: include_str!("confinement.lua") },
-    Part { name: "sandbox", source: include_str!("sandbox.lua") },
+    Part { name: "confinement", source: include_str!("sandbox/confinement.lua") },
+    Part { name: "sandbox", source: include_str!("sandbox/sandbox.lua") },
     Part { name: "database", source: include_str!("database.lua") },
 ];
 
 /// Those that let each request have globals of its own.
 pub const REQUEST_GLOBALS: [Part; 2] = [
-    Part { name: "globals", source: include_str!("globals.lua") },
+    Part { name: "globals", source: include_str!("sandbox/globals.lua") },
     Part { name: "modules", source: include_str!("modules.lua") },
 ];
 

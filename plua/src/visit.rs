@@ -13,16 +13,16 @@ use parking_lot::Mutex;
 
 use crate::body::Body;
 use crate::chunk::Language;
-use crate::confinement;
 use crate::database::Databases;
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::held_file::{self, HeldFile};
 use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
-use crate::forks;
 use crate::form::{self, Form};
 use crate::limits::time_limit::End;
 use crate::query::Fields;
+use crate::sandbox::confinement;
+use crate::sandbox::forks;
 use crate::settings::{Limits, Settings};
 
 /// Where page functions find their request; empty between pages.

@@ -16,7 +16,7 @@ const UNSAFE: &[&str] = &[
     "plua/src/api/fields.rs",
     "plua/src/c_modules.rs",
     "plua/src/limits/c_stack.rs",
-    "plua/src/forks.rs",
+    "plua/src/sandbox/forks.rs",
     "plua/src/output/page_call.rs",
     "plua/src/output/put.rs",
     "plua/src/limits/sort.rs",

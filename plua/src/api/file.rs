@@ -12,12 +12,12 @@ use mlua::{BString, Value};
 use nix::unistd::{AccessFlags, access};
 
 use super::{Arguments, IN_FINALIZER, Native};
-use crate::confinement;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::held_file::HeldFile;
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::Reason;
 use crate::output;
+use crate::sandbox::confinement;
 use crate::settings::Settings;
 use crate::visit::Visit;
 

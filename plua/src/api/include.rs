@@ -20,8 +20,8 @@ use crate::error::report::Report;
 use crate::error::{self, Error};
 use crate::fault;
 use crate::loader::{LoadError, Loader, identity};
+use crate::sandbox::working_directory;
 use crate::visit::{Visit, is_too_deep};
-use crate::working_directory;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
     let (slot, loading) = (native.slot.clone(), loader.clone());
