@@ -6,7 +6,7 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use plua::chunk::Stamp;
+use plua::cache::chunk::Stamp;
 use plua::engine::PageFile;
 use plua::error::injection;
 use plua::exchange::Answer;

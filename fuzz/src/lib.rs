@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use plua::chunk::Stamp;
+use plua::cache::chunk::Stamp;
 use plua::engine::{Engine, Host, PageFile};
 use plua::exchange::{Answer, Exchange, Head, Level, Request};
 use plua::settings::Settings;

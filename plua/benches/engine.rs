@@ -14,7 +14,7 @@ use std::time::Instant;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mlua::Lua;
 use mlua::chunk::ChunkMode;
-use plua::chunk::Stamp;
+use plua::cache::chunk::Stamp;
 use plua::engine::{Engine, Host, PageFile};
 use plua::exchange::{Answer, Exchange, Head, Level, Request};
 use plua::language::emit::{emit, keeping};

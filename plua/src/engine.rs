@@ -11,14 +11,14 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use crate::api::LARGEST_BUFFERED;
-use crate::chunk::Stamp;
+use crate::cache::chunk::Stamp;
+use crate::cache::loader::{self, LoadError};
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::held_file::HeldFile;
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::language::dialect::{self, Difference};
 use crate::limits::time_limit::{self, Watchdog};
-use crate::loader::{self, LoadError};
 use crate::own_code::OwnCode;
 use crate::pool::{HostPool, Shape};
 use crate::sandbox::working_directory;

@@ -47,7 +47,7 @@ pub const PARTS: [Part; 17] = [
 /// Those that let each request have globals of its own.
 pub const REQUEST_GLOBALS: [Part; 2] = [
     Part { name: "globals", source: include_str!("sandbox/globals.lua") },
-    Part { name: "modules", source: include_str!("modules.lua") },
+    Part { name: "modules", source: include_str!("cache/modules.lua") },
 ];
 
 /// What gives pages a time zone of their host's own.

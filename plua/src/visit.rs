@@ -12,7 +12,7 @@ use memchr::memmem;
 use parking_lot::Mutex;
 
 use crate::body::Body;
-use crate::chunk::Language;
+use crate::cache::chunk::Language;
 use crate::database::Databases;
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind};

@@ -15,11 +15,11 @@ use mlua::{LightUserData, Lua, LuaString, Value};
 use parking_lot::Mutex;
 
 use super::{IN_FINALIZER, NO_REQUEST, Native};
-use crate::chunk::{Language, Stamp};
+use crate::cache::chunk::{Language, Stamp};
+use crate::cache::loader::{LoadError, Loader, identity};
 use crate::error::report::Report;
 use crate::error::{self, Error};
 use crate::fault;
-use crate::loader::{LoadError, Loader, identity};
 use crate::sandbox::working_directory;
 use crate::visit::{Visit, is_too_deep};
 

@@ -34,10 +34,10 @@ pub use file::LARGEST_BUFFERED;
 #[cfg(fuzzing)]
 pub use json::{ARRAY as JSON_ARRAY, decode as decode_json, encode as encode_json};
 
+use crate::cache::loader::Loader;
 use crate::language::functions::{FUNCTIONS, Written};
 use crate::limits::memory_limit;
 use crate::limits::time_limit::TimeLimitHandle;
-use crate::loader::Loader;
 use crate::settings::Settings;
 use crate::visit::{Slot, Visit};
 

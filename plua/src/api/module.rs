@@ -9,9 +9,9 @@ use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Value};
 use parking_lot::Mutex;
 
 use super::Native;
-use crate::chunk::{Language, Stamp};
+use crate::cache::chunk::{Language, Stamp};
+use crate::cache::loader::{LoadError, Loader};
 use crate::limits::memory_limit::Room;
-use crate::loader::{LoadError, Loader};
 use crate::visit::Visit;
 
 /// Bytes that the name of a module, the templates of its place, and one place take at most. libraries.lua has the same.

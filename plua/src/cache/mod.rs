@@ -1,5 +1,11 @@
-//! The compiled files of a host, shared by its states; the least recently used leave when they are too many, or too
-//! large together.
+//! Files as Lua: read and compiled once a host, and which of them a state has loaded. The least recently used leave.
+//!
+//! Stands on `error`, `language` and `settings`. Knows no request: what is kept is the same for each.
+
+pub mod chunk;
+pub(crate) mod loader;
+pub(crate) mod modules;
+pub(crate) mod refused;
 
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
@@ -10,7 +16,7 @@ use std::sync::Arc;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::chunk::{Chunk, Language, Stamp};
+use crate::cache::chunk::{Chunk, Language, Stamp};
 
 /// Bytes that the compiled files of a host take at most.
 pub const MOST_BYTES: usize = 64 << 20;

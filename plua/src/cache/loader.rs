@@ -12,14 +12,14 @@ use lru::LruCache;
 use mlua::chunk::{AsChunk, ChunkMode};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
+use crate::cache::chunk::{self, Chunk, Language, Stamp};
+use crate::cache::modules::Modules;
+use crate::cache::refused::Refused;
 use crate::cache::{self, ChunkCache};
-use crate::chunk::{self, Chunk, Language, Stamp};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
 use crate::language::emit;
 use crate::language::kept_functions::KeptFunctions;
-use crate::modules::Modules;
-use crate::refused::Refused;
 use crate::settings::Settings;
 
 /// Why a file could not be loaded.

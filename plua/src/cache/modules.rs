@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::chunk::Stamp;
+use crate::cache::chunk::Stamp;
 
 /// How much later than the system's clock says a file may be changed, by the time the file system gives it.
 const TICK: Duration = Duration::from_millis(20);
