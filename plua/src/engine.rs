@@ -21,11 +21,11 @@ use crate::language::dialect::{self, Difference};
 use crate::limits::time_limit::{self, Watchdog};
 use crate::own_code::OwnCode;
 use crate::pool::{HostPool, Shape};
+use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::sandbox::working_directory;
 use crate::settings::Settings;
 use crate::sites::Sites;
 use crate::state::Outcome;
-use crate::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 
 /// The file a request asks for.
 #[derive(Clone, Copy)]

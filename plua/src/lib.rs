@@ -3,28 +3,21 @@
 #![deny(unsafe_code)]
 
 pub mod api;
-mod body;
 pub mod c_modules;
 pub mod cache;
-mod database;
 pub mod engine;
 pub mod error;
 pub mod exchange;
-mod fault;
-mod form;
 pub mod language;
 pub mod limits;
-mod multipart;
-mod nested;
 mod output;
 pub mod own_code;
 mod pool;
-mod query;
+mod request;
 mod sandbox;
 pub mod settings;
 mod sites;
 mod state;
-mod visit;
 
 /// The Lua that this is built with, by the name of its feature.
 pub const LUA: &str = if cfg!(feature = "lua54") {
@@ -49,9 +42,9 @@ static BUILT_WITH: &str = if cfg!(feature = "lua54") {
 #[cfg(fuzzing)]
 pub mod fuzzing {
     pub use crate::api::{JSON_ARRAY, decode_json, encode_json, received_cookies};
-    pub use crate::body::Body;
-    pub use crate::form::{Form, Value};
     pub use crate::limits::memory_limit::Room;
-    pub use crate::query::Fields;
-    pub use crate::visit::{Visit, VisitSettings};
+    pub use crate::request::body::Body;
+    pub use crate::request::form::{Form, Value};
+    pub use crate::request::query::Fields;
+    pub use crate::request::visit::{Visit, VisitSettings};
 }

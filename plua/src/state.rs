@@ -19,17 +19,17 @@ use crate::cache::loader::{LoadError, Loader};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
-use crate::fault;
 use crate::limits::memory_limit::MemoryLimit;
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::output;
 use crate::output::page_call::{Ended, PageCall};
 use crate::output::put::Area;
 use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
+use crate::request::fault;
+use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
 use crate::sandbox::working_directory;
 use crate::settings::{Limits, Settings};
-use crate::visit::{Slot, Visit, VisitSettings};
 
 /// What the state's own code says of a page: whether it ran to its end, and what it put out.
 type Ran = mlua::Result<(bool, [Value; 2])>;

@@ -9,7 +9,7 @@ use percent_encoding::{percent_decode, percent_encode};
 use super::response::is_token;
 use super::{Arguments, Native, text};
 use crate::exchange::HeaderChange;
-use crate::visit::Visit;
+use crate::request::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("getCookie", |lua, visit, arguments| {

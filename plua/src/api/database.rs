@@ -10,12 +10,12 @@ use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue};
 
 use super::rows::{self, append, names};
 use super::{Arguments, Native, int64};
-use crate::database::{self, Handle, Prepared, Rows, allow};
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::TimeLimitHandle;
+use crate::request::database::{self, Handle, Prepared, Rows, allow};
+use crate::request::visit::Visit;
 use crate::sandbox::confinement;
 use crate::sandbox::connection_string;
-use crate::visit::Visit;
 
 const CLOSED: &str = "the database handle is closed";
 

@@ -11,7 +11,7 @@ use mlua::ffi::{self, lua_State};
 use mlua::{Function, LightUserData, Lua, Table};
 
 use crate::limits::memory_limit;
-use crate::query::Fields;
+use crate::request::query::Fields;
 
 /// Most fields that a table gets room for beforehand: a name can be repeated, and needs no more then.
 const PREPARED: usize = 64;

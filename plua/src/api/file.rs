@@ -17,9 +17,9 @@ use crate::exchange::held_file::HeldFile;
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::Reason;
 use crate::output;
+use crate::request::visit::Visit;
 use crate::sandbox::confinement;
 use crate::settings::Settings;
-use crate::visit::Visit;
 
 /// Files up to this size, in bytes, become part of the output; larger ones are streamed.
 pub const LARGEST_BUFFERED: u64 = 1 << 20;

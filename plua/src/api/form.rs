@@ -9,10 +9,10 @@ use mlua::{Lua, LuaString, Table, Value};
 use super::fields::Tables;
 use super::{Arguments, Native, json};
 use crate::error::{Error, ErrorKind};
-use crate::form::{self, Form, Upload};
 use crate::limits::memory_limit::Room;
-use crate::nested::{DEEPEST, Key, Node, Refusal, Tree};
-use crate::visit::Visit;
+use crate::request::form::{self, Form, Upload};
+use crate::request::nested::{DEEPEST, Key, Node, Refusal, Tree};
+use crate::request::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("getRequestBody", |lua, visit, arguments| {

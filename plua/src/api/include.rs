@@ -19,9 +19,9 @@ use crate::cache::chunk::{Language, Stamp};
 use crate::cache::loader::{LoadError, Loader, identity};
 use crate::error::report::Report;
 use crate::error::{self, Error};
-use crate::fault;
+use crate::request::fault;
+use crate::request::visit::{Visit, is_too_deep};
 use crate::sandbox::working_directory;
-use crate::visit::{Visit, is_too_deep};
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
     let (slot, loading) = (native.slot.clone(), loader.clone());

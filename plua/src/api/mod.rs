@@ -38,8 +38,8 @@ use crate::cache::loader::Loader;
 use crate::language::functions::{FUNCTIONS, Written};
 use crate::limits::memory_limit;
 use crate::limits::time_limit::TimeLimitHandle;
+use crate::request::visit::{Slot, Visit};
 use crate::settings::Settings;
-use crate::visit::{Slot, Visit};
 
 /// What a function that finds no request says.
 const NO_REQUEST: &str = "there is no request: page functions work only while a page runs";

@@ -12,7 +12,7 @@ use super::Native;
 use crate::cache::chunk::{Language, Stamp};
 use crate::cache::loader::{LoadError, Loader};
 use crate::limits::memory_limit::Room;
-use crate::visit::Visit;
+use crate::request::visit::Visit;
 
 /// Bytes that the name of a module, the templates of its place, and one place take at most. libraries.lua has the same.
 const LONGEST_NAME: usize = 1000;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use mlua::{Lua, Table};
 
 use super::Native;
-use crate::visit::Visit;
+use crate::request::visit::Visit;
 
 /// The level of mod_pLua's page functions that these follow, times 100.
 const PAGE_FUNCTIONS_VERSION: u32 = 53;

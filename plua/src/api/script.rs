@@ -7,7 +7,7 @@ use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
 use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
 use crate::limits::c_stack;
 use crate::limits::time_limit::Reason;
-use crate::visit::Visit;
+use crate::request::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("clock", |lua, _, _| {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::body::{Body, unwritable};
 use crate::error::{Error, ErrorKind};
-use crate::multipart::{self, Multipart};
-use crate::query::Fields;
+use crate::request::body::{Body, unwritable};
+use crate::request::multipart::{self, Multipart};
+use crate::request::query::Fields;
 use crate::settings::Limits;
 
 /// What a form holds.
