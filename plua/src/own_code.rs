@@ -27,8 +27,8 @@ pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_mo
 pub const PARTS: [Part; 17] = [
     Part { name: "buffer", source: include_str!("output/buffer.lua") },
     Part { name: "output", source: include_str!("output/output.lua") },
-    Part { name: "at_end", source: include_str!("at_end.lua") },
-    Part { name: "composition", source: include_str!("composition.lua") },
+    Part { name: "at_end", source: include_str!("api/at_end.lua") },
+    Part { name: "composition", source: include_str!("api/composition.lua") },
     Part { name: "environments", source: include_str!("sandbox/environments.lua") },
     Part { name: "long_calls", source: include_str!("limits/long_calls.lua") },
     Part { name: "nesting", source: include_str!("limits/nesting.lua") },
@@ -41,7 +41,7 @@ pub const PARTS: [Part; 17] = [
     Part { name: "line_reading", source: include_str!("limits/line_reading.lua") },
     Part { name: "confinement", source: include_str!("sandbox/confinement.lua") },
     Part { name: "sandbox", source: include_str!("sandbox/sandbox.lua") },
-    Part { name: "database", source: include_str!("database.lua") },
+    Part { name: "database", source: include_str!("api/database.lua") },
 ];
 
 /// Those that let each request have globals of its own.
@@ -51,7 +51,7 @@ pub const REQUEST_GLOBALS: [Part; 2] = [
 ];
 
 /// What gives pages a time zone of their host's own.
-pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("time_zone.lua") }];
+pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("api/time_zone.lua") }];
 
 /// The code's bytecode. States are replaced all the time and compiling would be most of what a new one costs, so each part
 /// is compiled once: when a state first needs it, or all of them before, in a process that others are forked from.
