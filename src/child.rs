@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use plua::engine::{Engine, Host};
 use plua::error::injection;
-use plua::own_code::OwnCode;
 use plua::settings::Settings;
+use plua::state::own_code::OwnCode;
 
 use crate::{ffi, names, pool};
 

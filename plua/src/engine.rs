@@ -19,13 +19,13 @@ use crate::exchange::held_file::HeldFile;
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::language::dialect::{self, Difference};
 use crate::limits::time_limit::{self, Watchdog};
-use crate::own_code::OwnCode;
-use crate::pool::{HostPool, Shape};
 use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::sandbox::working_directory;
 use crate::settings::Settings;
-use crate::sites::Sites;
 use crate::state::Outcome;
+use crate::state::own_code::OwnCode;
+use crate::state::pool::{HostPool, Shape};
+use crate::state::sites::Sites;
 
 /// The file a request asks for.
 #[derive(Clone, Copy)]

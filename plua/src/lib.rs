@@ -3,7 +3,6 @@
 #![deny(unsafe_code)]
 
 pub mod api;
-pub mod c_modules;
 pub mod cache;
 pub mod engine;
 pub mod error;
@@ -11,13 +10,10 @@ pub mod exchange;
 pub mod language;
 pub mod limits;
 mod output;
-pub mod own_code;
-mod pool;
 mod request;
 mod sandbox;
 pub mod settings;
-mod sites;
-mod state;
+pub mod state;
 
 /// The Lua that this is built with, by the name of its feature.
 pub const LUA: &str = if cfg!(feature = "lua54") {

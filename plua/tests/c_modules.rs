@@ -7,7 +7,7 @@ use std::process::Command;
 
 use mlua::{Lua, LuaOptions, StdLib};
 use plua::limits::time_limit::Watchdog;
-use plua::own_code::OwnCode;
+use plua::state::own_code::OwnCode;
 
 const VERSION: &str = if cfg!(feature = "lua54") { "5.4" } else { "5.1" };
 
@@ -15,7 +15,7 @@ fn state() -> Lua {
     // SAFETY: the chunks below are the tests' own.
     let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
     let limit = Watchdog::start().unwrap().limit(&lua);
-    plua::c_modules::install(&lua, &limit.handle(), &OwnCode::default()).unwrap();
+    plua::state::c_modules::install(&lua, &limit.handle(), &OwnCode::default()).unwrap();
     lua
 }
 

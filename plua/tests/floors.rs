@@ -14,7 +14,7 @@ const UNSAFE: &[&str] = &[
     "src/",
     "apr-dbd/src/",
     "plua/src/api/fields.rs",
-    "plua/src/c_modules.rs",
+    "plua/src/state/c_modules.rs",
     "plua/src/limits/c_stack.rs",
     "plua/src/sandbox/forks.rs",
     "plua/src/output/page_call.rs",
@@ -22,7 +22,7 @@ const UNSAFE: &[&str] = &[
     "plua/src/limits/sort.rs",
     "plua/src/limits/memory_limit.rs",
     "plua/src/output/mod.rs",
-    "plua/src/state.rs",
+    "plua/src/state/mod.rs",
     "plua/src/limits/time_limit.rs",
 ];
 

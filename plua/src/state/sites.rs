@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::pool::HostPool;
+use crate::state::pool::HostPool;
 
 /// A pool for each document root, up to a number: then the one that was asked longest ago is closed.
 pub struct Sites {

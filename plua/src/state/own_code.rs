@@ -25,33 +25,33 @@ pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_mo
 
 /// The parts of each state.
 pub const PARTS: [Part; 17] = [
-    Part { name: "buffer", source: include_str!("output/buffer.lua") },
-    Part { name: "output", source: include_str!("output/output.lua") },
-    Part { name: "at_end", source: include_str!("api/at_end.lua") },
-    Part { name: "composition", source: include_str!("api/composition.lua") },
-    Part { name: "environments", source: include_str!("sandbox/environments.lua") },
-    Part { name: "long_calls", source: include_str!("limits/long_calls.lua") },
-    Part { name: "nesting", source: include_str!("limits/nesting.lua") },
-    Part { name: "tracebacks", source: include_str!("sandbox/tracebacks.lua") },
-    Part { name: "patterns", source: include_str!("limits/patterns.lua") },
-    Part { name: "files", source: include_str!("sandbox/files.lua") },
-    Part { name: "working_directory", source: include_str!("sandbox/working_directory.lua") },
-    Part { name: "libraries", source: include_str!("sandbox/libraries.lua") },
-    Part { name: "library_waits", source: include_str!("limits/library_waits.lua") },
-    Part { name: "line_reading", source: include_str!("limits/line_reading.lua") },
-    Part { name: "confinement", source: include_str!("sandbox/confinement.lua") },
-    Part { name: "sandbox", source: include_str!("sandbox/sandbox.lua") },
-    Part { name: "database", source: include_str!("api/database.lua") },
+    Part { name: "buffer", source: include_str!("../output/buffer.lua") },
+    Part { name: "output", source: include_str!("../output/output.lua") },
+    Part { name: "at_end", source: include_str!("../api/at_end.lua") },
+    Part { name: "composition", source: include_str!("../api/composition.lua") },
+    Part { name: "environments", source: include_str!("../sandbox/environments.lua") },
+    Part { name: "long_calls", source: include_str!("../limits/long_calls.lua") },
+    Part { name: "nesting", source: include_str!("../limits/nesting.lua") },
+    Part { name: "tracebacks", source: include_str!("../sandbox/tracebacks.lua") },
+    Part { name: "patterns", source: include_str!("../limits/patterns.lua") },
+    Part { name: "files", source: include_str!("../sandbox/files.lua") },
+    Part { name: "working_directory", source: include_str!("../sandbox/working_directory.lua") },
+    Part { name: "libraries", source: include_str!("../sandbox/libraries.lua") },
+    Part { name: "library_waits", source: include_str!("../limits/library_waits.lua") },
+    Part { name: "line_reading", source: include_str!("../limits/line_reading.lua") },
+    Part { name: "confinement", source: include_str!("../sandbox/confinement.lua") },
+    Part { name: "sandbox", source: include_str!("../sandbox/sandbox.lua") },
+    Part { name: "database", source: include_str!("../api/database.lua") },
 ];
 
 /// Those that let each request have globals of its own.
 pub const REQUEST_GLOBALS: [Part; 2] = [
-    Part { name: "globals", source: include_str!("sandbox/globals.lua") },
-    Part { name: "modules", source: include_str!("cache/modules.lua") },
+    Part { name: "globals", source: include_str!("../sandbox/globals.lua") },
+    Part { name: "modules", source: include_str!("../cache/modules.lua") },
 ];
 
 /// What gives pages a time zone of their host's own.
-pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("api/time_zone.lua") }];
+pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("../api/time_zone.lua") }];
 
 /// The code's bytecode. States are replaced all the time and compiling would be most of what a new one costs, so each part
 /// is compiled once: when a state first needs it, or all of them before, in a process that others are forked from.

@@ -17,9 +17,9 @@ use parking_lot::{Condvar, Mutex};
 use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::limits::time_limit::Watchdog;
-use crate::own_code::OwnCode;
 use crate::settings::Settings;
 use crate::state::State;
+use crate::state::own_code::OwnCode;
 
 /// The settings hosts must have in common to share a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::limits::memory_limit;
 use crate::limits::time_limit::TimeLimitHandle;
-use crate::own_code::{C_MODULES, OwnCode};
+use crate::state::own_code::{C_MODULES, OwnCode};
 
 /// Whether the forwarding library leads to this copy of the crate.
 static PREPARED: Mutex<bool> = Mutex::new(false);

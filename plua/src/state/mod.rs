@@ -1,7 +1,14 @@
-//! A Lua state: one Lua with the page functions in it, which runs one page at a time.
+//! A Lua state, which runs one page at a time, and the pools that lend states to requests.
+//!
+//! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `output`, `request`, `sandbox` and `settings`. Knows no other host.
 //!
 //! `unsafe` here for one call: a state with every library of Lua, `debug` and `ffi` among them, as pages expect.
 #![allow(unsafe_code)]
+
+pub mod c_modules;
+pub mod own_code;
+pub(crate) mod pool;
+pub(crate) mod sites;
 
 use std::env;
 use std::path::Path;
@@ -12,7 +19,6 @@ use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value};
 use parking_lot::Mutex;
 
 use crate::api;
-use crate::c_modules;
 use crate::cache::ChunkCache;
 use crate::cache::chunk::{Language, Stamp};
 use crate::cache::loader::{LoadError, Loader};
@@ -24,12 +30,12 @@ use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::output;
 use crate::output::page_call::{Ended, PageCall};
 use crate::output::put::Area;
-use crate::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 use crate::request::fault;
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
 use crate::sandbox::working_directory;
 use crate::settings::{Limits, Settings};
+use crate::state::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 
 /// What the state's own code says of a page: whether it ran to its end, and what it put out.
 type Ran = mlua::Result<(bool, [Value; 2])>;
