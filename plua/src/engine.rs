@@ -1,4 +1,6 @@
 //! The engine of one process: the hosts it serves and the way in for a request.
+//!
+//! Stands on `api`, `cache`, `error`, `exchange`, `language`, `limits`, `request`, `sandbox`, `settings` and `state`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! The floors of the house: nothing imports in a circle, and `unsafe` stays where it has a reason.
+//! The floors of the house: nothing imports in a circle, each room says what it stands on, and `unsafe` stays where it has a
+//! reason.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
 
@@ -7,7 +8,25 @@ mod house;
 use std::collections::BTreeSet;
 use std::fs;
 
-use house::{PACKAGES, code, floors, imports, modules, paths, root, rust_files, words};
+use house::{
+    PACKAGES, between_rooms, code, floors, imports, modules, paths, room, root, rust_files, starts_with, words,
+};
+
+/// What the ground floor does without: Lua, files, clocks, threads and the system.
+const NOT_ON_THE_GROUND: &[&str] = &[
+    "mlua",
+    "nix",
+    "libc",
+    "parking_lot",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::os",
+    "std::process",
+    "std::sync",
+    "std::thread",
+    "std::time",
+];
 
 /// Where `unsafe` may stand, from the root of the workspace: httpd's side, and the engine's exceptions.
 const UNSAFE: &[&str] = &[
@@ -63,6 +82,60 @@ fn a_circle_is_found() {
     let (floors, left) = floors(&all, &imports);
     assert_eq!(floors.into_keys().collect::<String>(), "d");
     assert_eq!(left.into_iter().collect::<String>(), "abc");
+}
+
+/// The engine's rooms, with the sentences that their `mod.rs` opens with.
+fn rooms() -> Vec<(String, String)> {
+    let src = root().join("plua/src");
+    let rooms: BTreeSet<String> = modules(&src).keys().map(|module| room(module).to_owned()).collect();
+    let opening = |room: &String| {
+        let face = src.join(room).join("mod.rs");
+        let file = if face.exists() { face } else { src.join(room).with_extension("rs") };
+        let source = fs::read_to_string(file).unwrap();
+        source.lines().map_while(|line| line.strip_prefix("//!")).collect::<String>()
+    };
+    rooms.into_iter().filter(|room| !room.is_empty()).map(|room| (room.clone(), opening(&room))).collect()
+}
+
+#[test]
+fn each_room_of_the_engine_says_what_it_stands_on_and_what_it_does_not_know() {
+    let between = between_rooms(&imports(&root().join("plua/src")));
+    for (room, opening) in rooms() {
+        let stands_on: Vec<&str> =
+            between.iter().filter(|(from, _)| *from == room).map(|(_, to)| to.as_str()).collect();
+        let sentence = match &stands_on[..] {
+            [] => "The ground floor".to_owned(),
+            [one] => format!("Stands on `{one}`."),
+            [before @ .., last] => format!("Stands on `{}` and `{last}`.", before.join("`, `")),
+        };
+        assert!(opening.contains(&sentence), "{room} does not say: {sentence}");
+        assert!(room == "engine" || opening.contains("Knows no "), "{room} does not say what it does not know");
+    }
+}
+
+#[test]
+fn rooms_stand_on_floors() {
+    let between = between_rooms(&imports(&root().join("plua/src")));
+    let all: BTreeSet<String> = rooms().into_iter().map(|(room, _)| room).collect();
+    assert!(all.len() > 9, "only {all:?}");
+    let (_, left) = floors(&all, &between);
+    assert!(left.is_empty(), "these rooms import in a circle, or stand above one: {left:?}");
+}
+
+#[test]
+fn bytes_in_and_bytes_out_know_no_lua_no_files_and_no_clock() {
+    let mut seen = 0;
+    for (room, _) in rooms().iter().filter(|(_, opening)| opening.contains("bytes in, bytes out")) {
+        for file in rust_files(&root().join("plua/src").join(room)) {
+            seen += 1;
+            for path in paths(&code(&file)) {
+                for start in NOT_ON_THE_GROUND {
+                    assert!(!starts_with(&path, start), "{} uses {path}", file.display());
+                }
+            }
+        }
+    }
+    assert!(seen > 5, "only {seen} files");
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! The functions pages call: how those written in Rust reach the request.
+//!
+//! Stands on `cache`, `error`, `exchange`, `language`, `limits`, `output`, `request`, `sandbox` and `settings`. Knows no pool
+//! and no state but the one that it is in.
 
 mod arguments;
 mod command;
