@@ -141,8 +141,12 @@ fn make_install_puts_files_where_apxs_says_and_httpd_serves_pages_with_them() {
     let said = String::from_utf8_lossy(&answer.stdout).into_owned() + &String::from_utf8_lossy(&answer.stderr);
     assert!(answer.status.success() && said.contains("installed; now"), "{said}");
 
-    let module = place.installed(&place.modules).join("mod_plua.so");
-    assert_eq!(fs::metadata(module).unwrap().permissions().mode() & 0o777, 0o644);
+    let module = fs::metadata(place.installed(&place.modules).join("mod_plua.so")).unwrap();
+    assert_eq!(module.permissions().mode() & 0o777, 0o644);
+    let lines = place.installed(&format!("/usr/lib/debug/{}/mod_plua.so.debug", place.modules));
+    assert!(fs::metadata(lines).unwrap().len() > 1_000_000);
+    let built = place.folder.path().join("target/release/libmod_plua.so");
+    assert!(module.len() < fs::metadata(built).unwrap().len() * 2 / 3, "{} bytes are installed", module.len());
     let program = place.installed("/opt/plua/bin/plua");
     assert_eq!(fs::read_to_string(&program).unwrap(), command(plua::LUA));
     assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
