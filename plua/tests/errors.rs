@@ -342,3 +342,30 @@ fn a_long_traceback_has_both_ends() {
     let text = page("<? local function f(n) if n == 0 then return debug.traceback() end local t = f(n - 1) return t end ?><?= f(100) ?>").text();
     assert_eq!((text.lines().count(), text.matches("...").count()), (24, 1), "{text}");
 }
+
+#[test]
+fn reports_of_endless_names_and_messages_are_short_and_soon_there() {
+    let chain = "for i = 2, 60 do lines[i] = 'local function f' .. i .. '() local x = f' .. i - 1 .. '() return x end' end \
+        lines[61] = 'f60()' (loadstring or load)(table.concat(lines, '\\n'), '@' .. ('y'):rep(4e6))() ?>";
+    let pages = [
+        ("message.plua", "<? error(('\\255'):rep(2e7), 0) ?>".to_owned()),
+        ("include.plua", "<? for i = 1, 20 do include('message.plua') end error(('a'):rep(2e7)) ?>".to_owned()),
+        (
+            "place.plua",
+            "<? (loadstring or load)(\"error('...' .. ('x'):rep(2e6), 0)\", '@' .. ('x'):rep(2e6))() ?>".to_owned(),
+        ),
+        ("calls.plua", format!("<? local lines = {{ 'local function f1() error(1) end' }} {chain}")),
+        ("stopped.plua", format!("<? local lines = {{ 'local function f1() while true do end end' }} {chain}")),
+    ];
+    let site = Site::new("pLuaTimeout 5", &pages.each_ref().map(|(name, page)| (*name, page.as_str())));
+    for (name, _) in &pages {
+        let started = std::time::Instant::now();
+        let seen = site.get(name);
+        let (taken, longest) = (started.elapsed(), seen.log.iter().map(String::len).max());
+        assert_eq!(seen.status, 500, "{name}");
+        assert!(
+            taken.as_secs() < 30 && longest.is_some_and(|bytes| bytes < 1_000_000),
+            "{name}: {taken:?} {longest:?}"
+        );
+    }
+}

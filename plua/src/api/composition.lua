@@ -267,6 +267,8 @@ end
 -- Functions made of texts by name and text, and the bytes of all texts together.
 local compiled, compiled_bytes = {}, 0
 local MOST_COMPILED = 4194304
+-- As long as a path.
+local LONGEST_NAME = 4096
 -- Whether requests have globals of their own, which a function is given each time.
 local rebinds = false
 
@@ -286,6 +288,9 @@ end
 local function compile(text, name)
   if type(text) ~= "string" then expected("plua.compile", 1, "string", text) end
   if name == nil then name = "text" elseif type(name) ~= "string" then expected("plua.compile", 2, "string", name) end
+  if #name > LONGEST_NAME then
+    error("bad argument #2 to 'plua.compile' (a name of " .. LONGEST_NAME .. " bytes at most expected)", 2)
+  end
   local of_name = compiled[name]
   local known = of_name and of_name[text]
   if known then return known end

@@ -91,6 +91,14 @@ impl ErrorKind {
     }
 }
 
+/// What is looked at and kept of the name of a chunk or function: pages give any names, and each of many calls has one.
+#[must_use]
+pub fn shortened(name: &[u8]) -> &[u8] {
+    // As long as a path.
+    const LONGEST: usize = 4096;
+    &name[..name.len().min(LONGEST)]
+}
+
 /// A line of a file, with the lines around it as they were when the page was compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

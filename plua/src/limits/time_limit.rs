@@ -33,7 +33,7 @@ use parking_lot::{Condvar, Mutex};
 
 use self::watchdog::Shared;
 pub use self::watchdog::Watchdog;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, shortened};
 use crate::limits::cutoff::Cutoff;
 
 /// Why a page is stopped.
@@ -416,7 +416,7 @@ unsafe fn note_calls(state: *mut ffi::lua_State, deadline: &Deadline) {
                 }
             }
             let text = |text: *const c_char| {
-                if text.is_null() { Vec::new() } else { CStr::from_ptr(text).to_bytes().to_vec() }
+                if text.is_null() { Vec::new() } else { shortened(CStr::from_ptr(text).to_bytes()).to_vec() }
             };
             if let Ok(line) = u32::try_from(call.currentline) {
                 calls.push(Call { source: text(call.source), line, name: text(call.name), what: text(call.what) });

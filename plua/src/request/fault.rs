@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mlua::{Table, Value};
 
-use crate::error::{Error, ErrorKind, Frame, Place};
+use crate::error::{Error, ErrorKind, Frame, Place, shortened};
 use crate::limits::time_limit::Call;
 
 /// The calls a state's own code listed: `{ source, line, name, what }` each, innermost first.
@@ -48,6 +48,7 @@ pub fn stopped_frames(calls: &[Call], page: &Path) -> Vec<Frame> {
 }
 
 fn named(source: &[u8], line: u32, name: &[u8], what: &[u8], page: &Path) -> Frame {
+    let (source, name) = (shortened(source), shortened(name));
     let file = String::from_utf8_lossy(source.strip_prefix(b"@").unwrap_or(source)).into_owned();
     let what = match (what, name) {
         (b"main", _) if Path::new(&file) == page => "main page".to_string(),

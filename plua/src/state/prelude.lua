@@ -9,7 +9,7 @@ local native, ignored, stops = ...
 local error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall =
   error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall
 local unpack = unpack or table.unpack
-local lower, match = string.lower, string.match
+local lower, match, sub = string.lower, string.match, string.sub
 local loaded = package.loaded
 local getinfo, getlocal, metatable_of, sethook = debug.getinfo, debug.getlocal, debug.getmetatable, debug.sethook
 
@@ -144,7 +144,7 @@ local function frames(level)
   return list
 end
 
-local function message_of(problem)
+local function whole_message_of(problem)
   local kind = type(problem)
   if kind == "string" or kind == "number" then return tostring(problem) end
   if problem == nil then return "error without a message (nil)" end
@@ -155,6 +155,13 @@ local function message_of(problem)
     return "error object whose __tostring fails"
   end
   return "error object is a " .. kind .. " without __tostring"
+end
+
+-- Longer than any message for people. What a report makes of it is beyond all limits.
+local LONGEST_MESSAGE = 16384
+local function message_of(problem)
+  local message = whole_message_of(problem)
+  return #message > LONGEST_MESSAGE and sub(message, 1, LONGEST_MESSAGE) .. "..." or message
 end
 
 -- Pages as compiled functions, by number, with the texts of those too long to hold them, and what tells their files apart.
