@@ -34,6 +34,7 @@ const UNSAFE: &[&str] = &[
     "apr-dbd/src/",
     "plua/src/api/fields.rs",
     "plua/src/state/c_modules.rs",
+    "plua/src/state/c_modules/",
     "plua/src/limits/c_stack.rs",
     "plua/src/sandbox/forks.rs",
     "plua/src/output/page_call.rs",

@@ -1,7 +1,8 @@
 -- Makes `require` and `package.loadlib` ask for the C API before they open a C library, and look where Debian and
--- Fedora put modules. `prepare` returns nothing, or the sentence that says why C modules cannot be loaded.
+-- Fedora put modules. `prepare` returns the sentence that says why C modules cannot be loaded, or nil and whether there is
+-- another Lua beside this one: `open` finds their functions then.
 
-local prepare, architecture = ...
+local prepare, open_beside, architecture = ...
 local package, error, type = package, error, type
 if not package then
   return
@@ -52,23 +53,37 @@ end
 
 local searchers = package.searchers or package.loaders
 
+-- The function that opens a module: what stands before a hyphen is a version and does not count.
+local function opener(name)
+  return "luaopen_" .. gsub(gsub(name, "^.-%-", ""), "%.", "_")
+end
+
 -- A module that is not there stays the searcher's to report: only a file that would be opened needs the C API.
-local function wrap(position, searched_name)
+local function wrap(position, searched_name, is_whole)
   local search = searchers[position]
   searchers[position] = function(name)
     local wanted, path = searched_name(name), package.cpath
     local file = wanted and type(path) == "string" and searchpath(wanted, path)
-    local refusal = file and prepare()
-    if refusal then
-      error(format("error loading module '%s' from file '%s':\n\t%s", name, file, refusal), 2)
+    if not file then return search(name) end
+    local message, is_beside = prepare()
+    if not message then
+      if not is_beside then return search(name) end
+      local found
+      found, message = open_beside(file, opener(name))
+      if found then return found, file end
+      if not message then
+        message = "no function " .. opener(name)
+        -- A part that its module's own library does not have.
+        if not is_whole then return format("\n\tno module '%s' in file '%s'", name, file) end
+      end
     end
-    return search(name)
+    error(format("error loading module '%s' from file '%s':\n\t%s", name, file, message), 2)
   end
 end
 
 wrap(3, function(name)
   return name
-end)
+end, true)
 wrap(4, function(name)
   local dot = find(name, ".", 1, true)
   return dot and sub(name, 1, dot - 1)
@@ -76,9 +91,16 @@ end)
 
 local loadlib = package.loadlib
 function package.loadlib(file, symbol)
-  local refusal = prepare()
-  if refusal then
-    return nil, refusal, "open"
+  local message, is_beside = prepare()
+  if message then
+    return nil, message, "open"
   end
-  return loadlib(file, symbol)
+  if not is_beside or type(file) ~= "string" or type(symbol) ~= "string" then
+    return loadlib(file, symbol)
+  end
+  local found
+  found, message = open_beside(file, symbol)
+  if found then return found end
+  if message then return nil, message, "open" end
+  return nil, format("%s: undefined symbol: %s", file, symbol), "init"
 end

@@ -3,31 +3,69 @@
 //! The Lua functions linked into this crate are hidden, because a web server loads its modules into one global scope:
 //! shown there, another module's Lua would bind to ours, or ours to it. A C module needs them in that scope, so the
 //! first one brings in a small forwarding library whose functions jump to the hidden ones. By then every server module
-//! is bound. When another Lua is in the scope already, C modules would call that one and crash: they are refused.
+//! is bound. When another Lua is in the scope already, C modules would call that one and crash: so each is loaded as a
+//! copy whose calls are pointed at ours (`repointing`).
 
 #![allow(unsafe_code, reason = "the dynamic loader is a C interface, and so is the table it finds")]
 
-use mlua::Lua;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use mlua::{Function, Lua, Value};
 use parking_lot::Mutex;
 
 use crate::limits::memory_limit;
 use crate::limits::time_limit::TimeLimitHandle;
 use crate::state::own_code::{C_MODULES, OwnCode};
 
-/// Whether the forwarding library leads to this copy of the crate.
-static PREPARED: Mutex<bool> = Mutex::new(false);
+#[cfg(c_forwarding)]
+mod library_file;
+#[cfg(c_forwarding)]
+mod repointing;
 
-/// Puts Lua's C API where C modules find it. To be called before a C module is opened; cheap after the first time.
+/// How C modules of this process find Lua, once that is known.
+static WAY: Mutex<Option<Way>> = Mutex::new(None);
+
+/// How C modules find Lua.
+#[derive(Clone)]
+enum Way {
+    /// By the forwarding library, which leads to this copy of the crate.
+    Forwarding,
+    /// Beside another Lua, of which this is said: their calls are pointed at ours.
+    #[cfg_attr(not(c_forwarding), expect(dead_code, reason = "where C modules are not supported"))]
+    Repointing(String),
+}
+
+/// Puts Lua's C API where C modules find it, if that can be. To be called before a C module is opened; cheap after the
+/// first time.
 ///
 /// # Errors
 /// A sentence that says why C modules cannot be loaded into this process and what to do about it.
-pub fn prepare() -> Result<(), String> {
-    let mut prepared = PREPARED.lock();
-    if !*prepared {
-        forwarding::start().map_err(|reason| format!("C modules cannot be loaded: {reason}"))?;
-        *prepared = true;
+fn prepare() -> Result<Way, String> {
+    let mut known = WAY.lock();
+    if let Some(way) = &*known {
+        return Ok(way.clone());
     }
-    Ok(())
+    let way = forwarding::start().map_err(|reason| format!("C modules cannot be loaded: {reason}"))?;
+    *known = Some(way.clone());
+    Ok(way)
+}
+
+/// The function of that name in a C module that is loaded beside another Lua; none if the library does not have it. The
+/// name `*` only loads.
+fn open(lua: &Lua, file: &Path, symbol: &str) -> Result<Option<Value>, String> {
+    let Way::Repointing(another) = prepare()? else { return Err("there is no other Lua".into()) };
+    if symbol == "*" {
+        forwarding::load_beside(file, &another)?;
+        return Ok(Some(Value::Boolean(true)));
+    }
+    let name = CString::new(symbol).map_err(|_| "the function's name holds a NUL byte")?;
+    let Some(function) = forwarding::function_beside(file, &name, &another)? else { return Ok(None) };
+    // SAFETY: a function that a module for Lua names so is one for Lua to call; where a page may load it, that is trusted.
+    let function: Function =
+        unsafe { memory_limit::inner_function(lua, function) }.map_err(|error| error.to_string())?;
+    Ok(Some(Value::Function(function)))
 }
 
 /// Makes `require` and `package.loadlib` of a state call [`prepare`] first, and look where Linux distributions put
@@ -36,21 +74,49 @@ pub fn prepare() -> Result<(), String> {
 /// # Errors
 /// What Lua reports, for want of memory.
 pub fn install(lua: &Lua, limit: &TimeLimitHandle, own_code: &OwnCode) -> mlua::Result<()> {
-    let prepare = memory_limit::function(lua, limit, |_, ()| Ok(prepare().err()))?;
-    own_code.function(lua, C_MODULES)?.call((prepare, std::env::consts::ARCH))
+    // Why there are no C modules, or whether they are opened by `open`.
+    let prepare = memory_limit::function(lua, limit, |_, ()| {
+        Ok(match prepare() {
+            Ok(Way::Forwarding) => (None, false),
+            Ok(Way::Repointing(_)) => (None, true),
+            Err(refusal) => (Some(refusal), false),
+        })
+    })?;
+    // The function, false if there is none of that name, or nil and a message.
+    let open = memory_limit::function(lua, limit, |lua, (file, symbol): (mlua::BString, String)| {
+        let file = Path::new(OsStr::from_bytes(file.as_slice()));
+        Ok(match open(lua, file, &symbol) {
+            Ok(found) => (found.unwrap_or(Value::Boolean(false)), None),
+            Err(message) => (Value::Nil, Some(message)),
+        })
+    })?;
+    own_code.function(lua, C_MODULES)?.call((prepare, open, std::env::consts::ARCH))
 }
 
 #[cfg(not(c_forwarding))]
 mod forwarding {
     use std::env::consts::{ARCH, OS};
 
-    pub fn start() -> Result<(), String> {
+    pub fn start() -> Result<super::Way, String> {
         Err(format!("mod_plua does not support them on {OS} {ARCH}"))
+    }
+
+    pub fn load_beside(_: &std::path::Path, _: &str) -> Result<(), String> {
+        start().map(drop)
+    }
+
+    pub fn function_beside(
+        _: &std::path::Path,
+        _: &std::ffi::CStr,
+        _: &str,
+    ) -> Result<Option<mlua::lua_CFunction>, String> {
+        start().map(|_| None)
     }
 }
 
 #[cfg(c_forwarding)]
 mod forwarding {
+    use std::collections::BTreeMap;
     use std::ffi::{CStr, CString, c_void};
     use std::fs::{self, File};
     use std::io::{self, Write};
@@ -59,48 +125,63 @@ mod forwarding {
     use std::path::Path;
     use std::{mem, ptr};
 
+    use mlua::lua_CFunction;
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use nix::unistd::mkstemp;
 
+    use super::{Way, repointing};
+
     include!(concat!(env!("OUT_DIR"), "/c_api.rs"));
 
-    /// Fills the table of the forwarding library, which is loaded unless an earlier copy of this crate has done so.
-    pub fn start() -> Result<(), String> {
+    /// Fills the table of the forwarding library, which is loaded unless an earlier copy of this crate has done so. Where
+    /// another Lua is in the scope, nothing is done.
+    pub fn start() -> Result<Way, String> {
         let global = libc::RTLD_DEFAULT;
         let mut table = find(global, TABLE);
         if table.is_null() {
-            refuse_others(global)?;
+            if !find(global, c"plua_forwarder").is_null() {
+                return Err("an earlier mod_plua with another Lua has left its own in this process; \
+                            stop the server and start it again"
+                    .into());
+            }
+            if let Some(address) = NAMES.iter().map(|name| find(global, name)).find(|address| !address.is_null()) {
+                return Ok(Way::Repointing(another(address)));
+            }
             table = find(load()?, TABLE);
         }
         let first = find(global, NAMES[0]);
         if table.is_null() || object(first).0 != object(table).0 {
-            return Err(another(first));
+            return Ok(Way::Repointing(another(first)));
         }
         // SAFETY: a library with a table of that name was built from the same stubs, so the table has that size. It is
         // never unloaded, and nothing jumps through it yet: this copy of the crate opens C modules after this call,
         // and an earlier copy that filled it has been unloaded with its states.
         unsafe { ptr::write(table.cast::<Table>(), ADDRESSES) };
-        Ok(())
+        Ok(Way::Forwarding)
     }
 
-    fn refuse_others(global: *mut c_void) -> Result<(), String> {
-        if !find(global, c"plua_forwarder").is_null() {
-            return Err("an earlier mod_plua with another Lua has left its own in this process; \
-                        stop the server and start it again"
-                .into());
-        }
-        match NAMES.iter().map(|name| find(global, name)).find(|address| !address.is_null()) {
-            Some(address) => Err(another(address)),
-            None => Ok(()),
-        }
-    }
-
+    /// What is said of the other Lua.
     fn another(address: *const c_void) -> String {
-        format!(
-            "another Lua ({}) is already in this process and they would call that one; \
-             take out the module that brings it, such as mod_lua, and start the server again",
-            object(address).1
-        )
+        let file = object(address).1;
+        let by = repointing::brought_by(&file);
+        let by = if by.is_empty() { "an httpd module".to_owned() } else { by.join(", ") };
+        format!("another Lua ({file}) is in this process, brought by {by}")
+    }
+
+    fn ours() -> BTreeMap<&'static CStr, usize> {
+        NAMES.iter().zip(ADDRESSES).map(|(name, address)| (*name, address as *const c_void as usize)).collect()
+    }
+
+    /// Loads a library beside another Lua, its calls pointed at ours.
+    pub fn load_beside(file: &Path, another: &str) -> Result<(), String> {
+        repointing::load(file, &ours(), another).map(drop)
+    }
+
+    /// A function of such a library, which is loaded if it is not; none if it does not have it.
+    pub fn function_beside(file: &Path, name: &CStr, another: &str) -> Result<Option<lua_CFunction>, String> {
+        let found = repointing::function(file, name, &ours(), another)?;
+        // SAFETY: whoever asks for a function by its name says that Lua may call it.
+        Ok(found.map(|found| unsafe { mem::transmute::<*mut c_void, lua_CFunction>(found) }))
     }
 
     /// Loads the forwarding library for good.
