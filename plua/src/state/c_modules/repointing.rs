@@ -136,7 +136,7 @@ fn open_copy(file: &Path, number: usize) -> Result<*mut c_void, String> {
     let text = |error: io::Error| format!("{}: {error}", file.display());
     let mut bytes = fs::read(file).map_err(text)?;
     // The other Lua may lack what ours has.
-    library_file::do_without(&mut bytes, |name| is_of_lua(name));
+    library_file::do_without(&mut bytes, is_of_lua);
     let in_memory = || -> io::Result<*mut c_void> {
         let mut copy = File::from(memfd_create(c"plua-module", MFdFlags::MFD_CLOEXEC)?);
         copy.write_all(&bytes)?;
