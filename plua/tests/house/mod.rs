@@ -155,7 +155,7 @@ pub fn room(module: &str) -> &str {
 /// The same between rooms.
 pub fn between_rooms(imports: &BTreeSet<Import>) -> BTreeSet<Import> {
     let rooms = imports.iter().map(|(from, to)| (room(from).to_owned(), room(to).to_owned()));
-    rooms.filter(|(from, to)| from != to && !to.is_empty()).collect()
+    rooms.filter(|(from, to)| from != to && !from.is_empty()).collect()
 }
 
 /// The floor of each, counted from 0: above all that it imports. Those in a circle, or above one, are left over.
