@@ -1,15 +1,21 @@
-//! README's tables of directives and page functions say what the code says.
+//! The manual's tables of directives and page functions say what the code says, and README is a page.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
+use std::fs;
+use std::path::Path;
 
 use plua::language::functions::FUNCTIONS;
 use plua::settings::{DIRECTIVES, Scope};
 
 const README: &str = include_str!("../README.md");
+const DIRECTIVES_CHAPTER: &str = include_str!("../docs/directives.md");
+const FUNCTIONS_CHAPTER: &str = include_str!("../docs/functions.md");
 
-/// The rows of the table below a heading, without the two that open it. Backticks are taken off: they are README's own.
-fn rows(heading: &str) -> Vec<String> {
-    let (_, section) = README.split_once(&format!("\n## {heading}\n")).unwrap();
+/// The rows of the table below a chapter's heading, without the two that open it. Backticks are taken off: they are the
+/// manual's own.
+fn rows(chapter: &str, heading: &str) -> Vec<String> {
+    let (_, section) = chapter.split_once(&format!("# {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap_or_default();
     let table = section.lines().filter(|line| line.starts_with('|'));
     table.skip(2).map(|row| row.replace('`', "")).collect()
@@ -31,16 +37,16 @@ fn the_table_of_directives_has_each_with_its_default_place_and_meaning_and_no_ot
             format!("| {name} | {} | {place} | {help} |", directive.default)
         })
         .collect();
-    let found = rows("Directives");
-    assert_eq!(found, expected, "README should say\n{}", expected.join("\n"));
+    let found = rows(DIRECTIVES_CHAPTER, "Directives");
+    assert_eq!(found, expected, "the manual should say\n{}", expected.join("\n"));
 }
 
 #[test]
 fn the_table_of_page_functions_has_each_with_its_signature_and_meaning_and_no_other() {
     let expected: Vec<String> =
         FUNCTIONS.iter().map(|function| format!("| {} | {} |", function.signature, function.help)).collect();
-    let found = rows("Page functions");
-    assert_eq!(found, expected, "README should say\n{}", expected.join("\n"));
+    let found = rows(FUNCTIONS_CHAPTER, "All functions");
+    assert_eq!(found, expected, "the manual should say\n{}", expected.join("\n"));
 }
 
 #[test]
@@ -48,5 +54,20 @@ fn every_page_function_has_a_signature_that_names_it() {
     for function in FUNCTIONS {
         let opening = format!("{}(", function.name);
         assert!(function.signature.starts_with(&opening), "{}", function.signature);
+    }
+}
+
+#[test]
+fn readme_is_a_front_page_of_200_lines_at_most_whose_links_lead_somewhere() {
+    assert!(README.lines().count() <= 200, "{} lines", README.lines().count());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).unwrap().chain(fs::read_dir(root.join("docs/design")).unwrap());
+    let pages = pages.map(|page| page.unwrap().path()).filter(|page| page.extension().is_some_and(|end| end == "md"));
+    for page in pages.chain([root.join("README.md")]) {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap_or_default()) {
+            let is_file = !link.is_empty() && !link.contains("://");
+            assert!(!is_file || page.with_file_name(link).exists(), "{}: {link}", page.display());
+        }
     }
 }
