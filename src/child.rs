@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use plua::engine::{Engine, Host};
 use plua::error::injection;
+use plua::error::report::printable;
 use plua::settings::Settings;
 use plua::state::own_code::OwnCode;
 
@@ -228,6 +229,7 @@ impl Drop for Serving {
 /// # Safety
 /// `server` is a live record of httpd's.
 pub(crate) unsafe fn log(server: *const ffi::server_rec, level: u32, line: &str) {
+    let line = printable(line);
     // SAFETY: the caller vouches for the server; the length is that of the line.
     unsafe { ffi::plua_log_server(level as c_int, server, line.as_ptr().cast(), line.len() as ffi::apr_size_t) }
 }

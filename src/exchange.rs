@@ -13,6 +13,7 @@ use std::slice;
 
 use apr_dbd::Connection;
 use plua::error::injection;
+use plua::error::report::printable;
 use plua::exchange::{Charset, Exchange, HTML, Head, HeaderChange, Level, Request};
 
 use crate::child::{Server, Serving};
@@ -354,6 +355,7 @@ unsafe fn apply(r: *mut ffi::request_rec, table: *mut ffi::apr_table_t, change: 
 /// # Safety
 /// `r` is a live request.
 pub(crate) unsafe fn log(r: *const ffi::request_rec, level: u32, line: &str) {
+    let line = printable(line);
     // SAFETY: the caller vouches for the request; the length is that of the line.
     unsafe { ffi::plua_log_request(level as c_int, r, line.as_ptr().cast(), line.len() as ffi::apr_size_t) }
 }

@@ -8,10 +8,20 @@ use std::sync::LazyLock;
 
 use fuzz::{Sent, fields};
 use libfuzzer_sys::fuzz_target;
+use mlua::Lua;
 use plua::error::ErrorKind;
-use plua::fuzzing::{Body, Form, Value};
+use plua::fuzzing::{Body, Form, Room, Value};
 use plua::settings::{DIRECTIVES, Settings};
+use plua::time_limit::{TimeLimitHandle, Watchdog};
 use tempfile::TempDir;
+
+thread_local! {
+    static LUA: (Lua, TimeLimitHandle) = {
+        let lua = Lua::new();
+        let limit = Watchdog::start().unwrap().limit(&lua).handle();
+        (lua, limit)
+    };
+}
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -32,7 +42,9 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
 fn post(content_type: &[u8], body: &[u8]) -> Result<Fields, ErrorKind> {
     let mut exchange = Sent { method: "POST", body: body.to_vec(), ..Sent::default() }.into_exchange();
     let mut body = Body::read(&mut *exchange, Path::new("/"), None).unwrap();
-    let read = Form::read(content_type, &SETTINGS.limits(), FOLDER.path(), || Ok(&mut body));
+    let read = LUA.with(|(lua, limit)| {
+        Form::read(content_type, &SETTINGS.limits(), FOLDER.path(), Room::new(lua, limit), || Ok(&mut body))
+    });
     let mut form = match read {
         Ok(form) => form,
         Err(error) => {

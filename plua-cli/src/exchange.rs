@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use plua::error::report::Report;
+use plua::error::report::{Report, printable};
 use plua::exchange::{Charset, Exchange, Head, HeaderChange, Level, Request};
 
 /// What the command line says of the request.
@@ -182,12 +182,12 @@ impl Exchange for TerminalExchange {
     fn log(&mut self, level: Level, line: &str) {
         self.ended.lock().failed |= level == Level::Error;
         // Whoever closed the standard error output does not want to know.
-        let _ = writeln!(stderr(), "plua: {line}");
+        let _ = writeln!(stderr(), "plua: {}", printable(line));
     }
 
     fn report(&mut self, report: Report<'_>) {
         self.ended.lock().failed = true;
-        let _ = stderr().write_all(report.text().as_bytes());
+        let _ = stderr().write_all(printable(&report.text()).as_bytes());
     }
 }
 

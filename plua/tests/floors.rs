@@ -35,6 +35,7 @@ const UNSAFE: &[&str] = &[
     "plua/src/api/fields.rs",
     "plua/src/state/c_modules.rs",
     "plua/src/state/c_modules/",
+    "plua/src/cache/compiler.rs",
     "plua/src/limits/c_stack.rs",
     "plua/src/sandbox/forks.rs",
     "plua/src/output/page_call.rs",

@@ -179,8 +179,14 @@ fn status_and_headers_can_be_set_after_output() {
 #[test]
 fn what_cannot_be_a_header_or_a_status_is_a_lua_error_at_its_line() {
     for (call, message) in [
-        ("header('X', 'a\\nb')", "bad argument #2 to 'header' (a header's value holds no line break and no NUL)"),
-        ("header('X', 'a\\0b')", "bad argument #2 to 'header' (a header's value holds no line break and no NUL)"),
+        (
+            "header('X', 'a\\nb')",
+            "bad argument #2 to 'header' (a header's value holds no line break and no other control character)",
+        ),
+        (
+            "header('X', 'a\\0b')",
+            "bad argument #2 to 'header' (a header's value holds no line break and no other control character)",
+        ),
         ("header('X\\r\\nY', 'a')", "bad argument #1 to 'header' (a header's name is letters, digits and hyphens)"),
         ("header()", "bad argument #1 to 'header' (string expected, got no value)"),
         ("header('X', {})", "bad argument #2 to 'header' (string expected, got table)"),
@@ -190,7 +196,23 @@ fn what_cannot_be_a_header_or_a_status_is_a_lua_error_at_its_line() {
         ),
         (
             "setContentType('a\\rb')",
-            "bad argument #1 to 'setContentType' (a header's value holds no line break and no NUL)",
+            "bad argument #1 to 'setContentType' (a header's value holds no line break and no other control character)",
+        ),
+        (
+            "header('X', 'a\\1b')",
+            "bad argument #2 to 'header' (a header's value holds no line break and no other control character)",
+        ),
+        ("header('connection', 'close')", "bad argument #1 to 'header' (Connection belongs to the server)"),
+        ("header('Trailer', 'X')", "bad argument #1 to 'header' (Trailer belongs to the server)"),
+        ("header('Upgrade', nil)", "bad argument #1 to 'header' (Upgrade belongs to the server)"),
+        ("header('X', ('x'):rep(64001))", "bad argument #2 to 'header' (no more than 64000 bytes expected)"),
+        (
+            "for i = 1, 9 do header('X' .. i, ('x'):rep(8000)) end",
+            "the headers of a response take no more than 64000 bytes together",
+        ),
+        (
+            "for i = 1, 9 do setCookie('c' .. i, ('x'):rep(8000)) end",
+            "the headers of a response take no more than 64000 bytes together",
         ),
         (
             "setReturnCode(100)",
@@ -208,6 +230,12 @@ fn what_cannot_be_a_header_or_a_status_is_a_lua_error_at_its_line() {
         assert!(text.ends_with(&format!("page.plua:3: {message}")), "{call}: {text}");
     }
     assert_eq!(page("<? setReturnCode('503') ?>x").status, 503);
+}
+
+#[test]
+fn a_header_that_is_set_again_takes_no_more_room_and_has_no_blanks_around_its_value() {
+    let seen = page("<? for i = 1, 9 do header('X', i .. ('x'):rep(8000)) end header('x', ' \\t a b ') ?>");
+    assert_eq!(seen.headers, [("x".to_string(), "a b".to_string())], "{:?}", seen.log);
 }
 
 #[test]

@@ -554,6 +554,12 @@ fn files_are_those_in_the_folders(globals: &str) {
             "not within pLuaBaseDir",
         ),
         ("local u = uploads()[1] u:save('inner/saved') echo(u:save('inner/again'), u:read())", "trueup"),
+        (
+            "local u = uploads()[1] file.rename(u.path, 'inner/gone') echo(select(2, io.open(u.path, 'w')))",
+            "not within pLuaBaseDir",
+        ),
+        ("echo(select(2, pcall(file.rename, '.', 'inner/x')))", "not within pLuaBaseDir"),
+        ("echo(select(2, os.remove('.')))", "not within pLuaBaseDir"),
         ("uploads() echo(pcall(file.stat, 'UPLOADS') or 'not within pLuaBaseDir')", "not within pLuaBaseDir"),
         ("getRequestBody('OUT/body')", "not within pLuaBaseDir"),
         ("getRequestBody('inner/body') echo(file.stat('inner/body').size > 9)", "true"),

@@ -85,6 +85,18 @@ impl Arguments {
         }
     }
 
+    /// The same, no longer than `most` bytes.
+    ///
+    /// # Errors
+    /// What Lua says of a bad argument, and that it is longer.
+    pub fn short_text(&self, position: usize, most: usize) -> Result<Vec<u8>, String> {
+        let text = self.bytes(position)?;
+        match text.len() <= most {
+            true => Ok(text.to_vec()),
+            false => Err(self.bad(position, &format!("no more than {most} bytes expected"))),
+        }
+    }
+
     /// A number, or a string that is one.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use percent_encoding::{percent_decode, percent_encode};
 use super::response::is_token;
 use super::{Arguments, Native, text};
 use crate::exchange::HeaderChange;
-use crate::request::visit::Visit;
+use crate::request::visit::{MOST_HEADERS, Visit};
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("getCookie", |lua, visit, arguments| {
@@ -33,8 +33,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Value::Table(_) => described(&arguments)?,
             _ => listed(&arguments)?,
         };
-        visit.response.head.headers.push(HeaderChange::Add(b"Set-Cookie".to_vec(), cookie));
-        Ok(())
+        visit.response.change(HeaderChange::Add(b"Set-Cookie".to_vec(), cookie))
     })
 }
 
@@ -58,9 +57,10 @@ pub fn received(visit: &Visit) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 /// `setCookie(name, value [, expires [, path]])`.
 fn listed(arguments: &Arguments) -> Result<Vec<u8>, String> {
-    let name = arguments.string(1)?.as_bytes().to_vec();
+    arguments.string(1)?;
+    let name = arguments.short_text(1, MOST_HEADERS)?;
     check_name(&name).map_err(|problem| arguments.bad(1, &problem))?;
-    let value = arguments.text(2)?;
+    let value = arguments.short_text(2, MOST_HEADERS)?;
     check("a cookie's value", &value).map_err(|problem| arguments.bad(2, &problem))?;
     let seconds = match arguments.value(3) {
         Value::Nil => 0.0,
@@ -68,6 +68,7 @@ fn listed(arguments: &Arguments) -> Result<Vec<u8>, String> {
     };
     let path = match arguments.value(4) {
         Value::Nil => b"/".to_vec(),
+        Value::String(_) => arguments.short_text(4, MOST_HEADERS)?,
         _ => arguments.string(4)?.as_bytes().to_vec(),
     };
     check("a cookie's path", &path).map_err(|problem| arguments.bad(4, &problem))?;
@@ -105,6 +106,9 @@ struct Description {
 impl Description {
     fn take(&mut self, option: &str, value: &Value) -> Result<(), String> {
         let bytes = || match value {
+            Value::String(text) if text.as_bytes().len() > MOST_HEADERS => {
+                Err(format!("{option} is longer than {MOST_HEADERS} bytes"))
+            }
             Value::String(text) => Ok(text.as_bytes().to_vec()),
             Value::Integer(_) | Value::Number(_) => {
                 value.to_string().map(String::into_bytes).map_err(|error| error.to_string())

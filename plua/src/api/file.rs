@@ -173,10 +173,12 @@ fn temporary_file(settings: &Settings, is_named: bool) -> Result<PathBuf, String
 
 fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
     let name = arguments.string(position)?.as_bytes();
+    // The system refuses the beginning of one that is too long as well as all of it.
+    let name = &name[..name.len().min(LONGEST_PATH + 1)];
     if name.contains(&0) {
         return Err(arguments.bad(position, "a path holds no NUL"));
     }
-    Ok(OsStr::from_bytes(&name).to_os_string())
+    Ok(OsStr::from_bytes(name).to_os_string())
 }
 
 fn path(visit: &Visit, arguments: &Arguments, position: usize) -> Result<PathBuf, String> {

@@ -15,7 +15,9 @@ use crate::request::nested::{DEEPEST, Key, Node, Refusal, Tree};
 use crate::request::visit::Visit;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    native.add("getRequestBody", |lua, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("getRequestBody", move |lua, visit, arguments| {
+        let room = Room::new(lua, &limit);
         let file = match arguments.value(1) {
             Value::Nil => None,
             _ => Some(visit.reach(name(&arguments, 1)?)?),
@@ -30,9 +32,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             return Ok((Value::Nil, Value::Nil));
         }
         let Some(file) = file else {
-            return Ok((string(lua, &whole_body(visit)?)?, Value::Integer(size as i64)));
+            return Ok((string(lua, &whole_body(visit, room)?)?, Value::Integer(size as i64)));
         };
-        let copied = form::open_target(&file, true).and_then(|mut target| body.copy_to(&mut target));
+        let copied = form::open_target(&file, true).and_then(|mut target| body.copy_to(&mut target, room));
+        room.look()?;
         Ok((copied.map_or(Value::Boolean(false), |()| Value::Integer(size as i64)), Value::Nil))
     })?;
     // body_piece(offset, most) -> so much of the body from there on, or nil behind its end
@@ -50,7 +53,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         }
     })?;
     let limit = native.limit.clone();
-    native.add("getJson", move |lua, visit, _| match whole_body(visit)?.as_slice() {
+    native.add("getJson", move |lua, visit, _| match whole_body(visit, Room::new(lua, &limit))?.as_slice() {
         [] => Ok((Value::Nil, Some("the request has no body".to_string()))),
         body => json::value_or_problem(lua, Room::new(lua, &limit), body),
     })?;
@@ -84,16 +87,17 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Err(error) => Err(visit.refuse(error)),
         }
     })?;
-    let tables = native.tables.clone();
+    let (tables, limit) = (native.tables.clone(), native.limit.clone());
     native.add("parsePost", move |lua, visit, arguments| {
+        let room = Room::new(lua, &limit);
         let is_nested = is_nested(&arguments)?;
         let most = visit.limits.fields;
-        let form = match visit.form() {
+        let form = match visit.form(Room::new(lua, &limit)) {
             Ok(form) => form,
             Err(error) => return Err(visit.refuse(error)),
         };
         if !is_nested {
-            return form_table(lua, &tables, form);
+            return form_table(lua, room, &tables, form);
         }
         let Form { fields, parts, uploads } = form;
         let typed = fields.iter().map(|(name, text)| (name, Ok(text)));
@@ -109,28 +113,31 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Ok(text) => string(lua, text),
             Err(number) => {
                 let Some(upload) = uploads.get_mut(number) else { return Ok(Value::Nil) };
-                let file = [string(lua, &upload.file_name)?, string(lua, &content(upload)?)?];
+                let file = [string(lua, upload.base_name())?, string(lua, &content(room, upload)?)?];
                 lua.create_sequence_from(file).map(Value::Table).map_err(|error| error.to_string())
             }
         })
     })?;
-    native.add("plua.post", |lua, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("plua.post", move |lua, visit, arguments| {
         let name = arguments.text(1)?;
-        match visit.form() {
+        match visit.form(Room::new(lua, &limit)) {
             Ok(form) => text_or(lua, form.texts_of(&name).last(), arguments.value(2)),
             Err(error) => Err(visit.refuse(error)),
         }
     })?;
-    native.add("plua.postAll", |lua, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("plua.postAll", move |lua, visit, arguments| {
         let name = arguments.text(1)?;
-        match visit.form() {
+        match visit.form(Room::new(lua, &limit)) {
             Ok(form) => array(lua, form.texts_of(&name)),
             Err(error) => Err(visit.refuse(error)),
         }
     })?;
     // uploads() -> array of { field=, name=, type=, size=, path= }
-    native.add("uploads", |lua, visit, _| {
-        let form = match visit.form() {
+    let limit = native.limit.clone();
+    native.add("uploads", move |lua, visit, _| {
+        let form = match visit.form(Room::new(lua, &limit)) {
             Ok(form) => form,
             Err(error) => return Err(visit.refuse(error)),
         };
@@ -138,10 +145,12 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         uploads.and_then(|uploads| lua.create_sequence_from(uploads)).map_err(|error| error.to_string())
     })?;
     // upload:save(file, path of the upload) -> true, nil | nil, message
-    native.add("upload:save", |lua, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("upload:save", move |lua, visit, arguments| {
+        let room = Room::new(lua, &limit);
         let name = name(&arguments, 1)?;
         let saved = visit.reach(name).and_then(|target| match upload(visit, arguments.value(2)) {
-            Some(upload) => upload.save(&target).map_err(|error| format!("{}: {error}", target.display())),
+            Some(upload) => upload.save(&target, room).map_err(|error| format!("{}: {error}", target.display())),
             None => Err(GONE.to_string()),
         });
         match saved {
@@ -150,9 +159,14 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         }
     })?;
     // upload:read(path of the upload) -> contents, nil | nil, message
-    native.add("upload:read", |lua, visit, arguments| {
+    let limit = native.limit.clone();
+    native.add("upload:read", move |lua, visit, arguments| {
+        let room = Room::new(lua, &limit);
         let read = match upload(visit, arguments.value(1)) {
-            Some(upload) => upload.read().map_err(|error| error.to_string()),
+            Some(upload) => {
+                ask_for(room, upload.size)?;
+                upload.read().map_err(|error| error.to_string())
+            }
             None => Err(GONE.to_string()),
         };
         match read {
@@ -168,7 +182,13 @@ fn string(lua: &Lua, bytes: &[u8]) -> Result<Value, String> {
     lua.create_string(bytes).map(Value::String).map_err(|error| error.to_string())
 }
 
-fn content(upload: &mut Upload) -> Result<Vec<u8>, String> {
+/// Asks for the room of so many bytes in Rust and in Lua.
+fn ask_for(room: Room<'_>, size: u64) -> Result<(), &'static str> {
+    room.ask(usize::try_from(size).unwrap_or(usize::MAX).saturating_mul(2))
+}
+
+fn content(room: Room<'_>, upload: &mut Upload) -> Result<Vec<u8>, String> {
+    ask_for(room, upload.size)?;
     upload.read().map_err(|error| format!("an uploaded file cannot be read: {error}"))
 }
 
@@ -238,15 +258,15 @@ fn refused(refusal: Refusal, what: &str, most: usize) -> Error {
 }
 
 /// The fields of a form: text, and files as name and contents.
-fn form_table(lua: &Lua, tables: &Tables, form: &mut Form) -> Result<Table, String> {
+fn form_table(lua: &Lua, room: Room<'_>, tables: &Tables, form: &mut Form) -> Result<Table, String> {
     let table = tables.table(&form.fields).map_err(|error| error.to_string())?;
     for (name, value) in &form.parts {
         match value {
             form::Value::Text(text) => add(lua, &table, name, &[text]),
             form::Value::File(number) => {
                 let Some(upload) = form.uploads.get_mut(*number) else { continue };
-                let content = content(upload)?;
-                add(lua, &table, name, &[&upload.file_name, &content])
+                let content = content(room, upload)?;
+                add(lua, &table, name, &[upload.base_name(), &content])
             }
         }
         .map_err(|error| error.to_string())?;
@@ -303,7 +323,7 @@ fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
 }
 
 /// The body in memory, as far as `pLuaUploadSize` allows it.
-fn whole_body(visit: &mut Visit) -> Result<Vec<u8>, String> {
+fn whole_body(visit: &mut Visit, room: Room<'_>) -> Result<Vec<u8>, String> {
     let limits = visit.limits;
     let body = match visit.body() {
         Ok(body) => body,
@@ -312,5 +332,6 @@ fn whole_body(visit: &mut Visit) -> Result<Vec<u8>, String> {
     if let Err(error) = form::check_size(body.size(), "a body taken whole is", &limits) {
         return Err(visit.refuse(error));
     }
+    ask_for(room, body.size())?;
     body.bytes().map(Cow::into_owned).map_err(|error| error.to_string())
 }

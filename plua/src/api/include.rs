@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use mlua::{LightUserData, Lua, LuaString, Value};
+use mlua::{LightUserData, Lua, LuaString, Table, Value};
 use parking_lot::Mutex;
 
 use super::{IN_FINALIZER, NO_REQUEST, Native};
 use crate::cache::chunk::{Language, Stamp};
+use crate::cache::compiler::Compiler;
 use crate::cache::loader::{LoadError, Loader, identity};
 use crate::error::report::Report;
 use crate::error::{self, Error};
+use crate::limits::memory_limit::Room;
 use crate::request::fault;
 use crate::request::visit::{Visit, is_too_deep};
 use crate::sandbox::working_directory;
@@ -52,10 +54,27 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         }
     })?;
 
+    // compile_lua(text, name, environment or nil) -> function | nil, message: what `load` does, within the page's time
+    let compiler = Compiler::new(native.lua, Some(native.limit.clone()))?;
+    native.add_plain("compile_lua", move |_, (text, name, environment): (LuaString, LuaString, Option<Table>)| {
+        match compiler.compile(&name.to_string_lossy(), &text.as_bytes()) {
+            Ok(function) => {
+                if let Some(environment) = environment {
+                    function.set_environment(environment)?;
+                }
+                Ok((Some(function), None))
+            }
+            Err(mlua::Error::SyntaxError { message, .. }) => Ok((None, Some(message))),
+            Err(error) => Ok((None, Some(error.to_string()))),
+        }
+    })?;
+
     // compile(text, name) -> true, function, texts | true, nil, what is wrong with the text
-    let loading = loader.clone();
+    let (loading, limit) = (loader.clone(), native.limit.clone());
     native.add("compile", move |lua, visit, arguments| {
-        let (text, name) = (arguments.text(1)?, arguments.text(2)?);
+        let (text, name) = (arguments.bytes(1)?, arguments.bytes(2)?);
+        // What the page becomes in Lua.
+        Room::new(lua, &limit).ask(text.len().saturating_mul(2))?;
         let path = Path::new(OsStr::from_bytes(&name));
         let loader = loading.lock();
         let loader = loader.as_ref().ok_or("the state has no loader")?;

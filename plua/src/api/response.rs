@@ -9,16 +9,18 @@ use super::{Arguments, Native};
 use crate::exchange::HeaderChange;
 use crate::limits::time_limit::Reason;
 use crate::output;
+use crate::request::visit::MOST_HEADERS;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("header", |_, visit, arguments| {
-        let name = arguments.string(1)?.as_bytes().to_vec();
+        arguments.string(1)?;
+        let name = arguments.short_text(1, MOST_HEADERS)?;
         if name.is_empty() || !name.iter().copied().all(is_token) {
             return Err(arguments.bad(1, "a header's name is letters, digits and hyphens"));
         }
         let name_is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-        if name_is("Transfer-Encoding") {
-            return Err(arguments.bad(1, "Transfer-Encoding belongs to the server"));
+        if let Some(name) = OF_THE_CONNECTION.iter().find(|name| name_is(name)) {
+            return Err(arguments.bad(1, &format!("{name} belongs to the server")));
         }
         let value = match arguments.value(2) {
             Value::Nil => None,
@@ -28,14 +30,15 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             visit.response.length = value.map(|value| length(&arguments, &value)).transpose()?;
             return Ok(());
         }
-        let head = &mut visit.response.head;
-        match value {
-            Some(value) if name_is("Content-Type") => head.content_type = Cow::Owned(value),
-            Some(value) if arguments.is_true(3) => head.headers.push(HeaderChange::Add(name, value)),
-            Some(value) => head.headers.push(HeaderChange::Set(name, value)),
-            None => head.headers.push(HeaderChange::Remove(name)),
-        }
-        Ok(())
+        visit.response.change(match value {
+            Some(value) if name_is("Content-Type") => {
+                visit.response.head.content_type = Cow::Owned(value);
+                return Ok(());
+            }
+            Some(value) if arguments.is_true(3) => HeaderChange::Add(name, value),
+            Some(value) => HeaderChange::Set(name, value),
+            None => HeaderChange::Remove(name),
+        })
     })?;
     native.add("setContentType", |_, visit, arguments| {
         arguments.string(1)?;
@@ -60,7 +63,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(())
     })?;
     native.add("redirect", |_, visit, arguments| {
-        let address = arguments.string(1)?.as_bytes().to_vec();
+        arguments.string(1)?;
+        let address = arguments.short_text(1, MOST_HEADERS)?;
         if address.iter().any(u8::is_ascii_control) {
             return Err(arguments.bad(1, "an address holds no line break and no other control character"));
         }
@@ -75,10 +79,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         if response.head_sent {
             return Err("redirect comes too late: the response is being sent".into());
         }
+        response.change(HeaderChange::Set(b"Location".to_vec(), address))?;
         response.head.status = status;
         response.head.status_chosen = true;
         response.server_page = None;
-        response.head.headers.push(HeaderChange::Set(b"Location".to_vec(), address));
         Ok(())
     })?;
     let limit = native.limit.clone();
@@ -102,6 +106,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     Ok(())
 }
 
+/// Headers that tell of a connection and its messages (RFC 9110, sections 6.5 and 7.6.1): a server makes them, and HTTP/2 has none.
+const OF_THE_CONNECTION: [&str; 7] =
+    ["Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"];
+
 /// The number of bytes that the page gives as its `Content-Length`.
 fn length(arguments: &Arguments, value: &[u8]) -> Result<u64, String> {
     let digits = std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
@@ -116,11 +124,12 @@ pub fn is_token(byte: u8) -> bool {
 }
 
 fn field_value(arguments: &Arguments, position: usize) -> Result<Vec<u8>, String> {
-    let value = arguments.text(position)?;
-    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Err(arguments.bad(position, "a header's value holds no line break and no NUL"));
+    let value = arguments.short_text(position, MOST_HEADERS)?;
+    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(arguments.bad(position, "a header's value holds no line break and no other control character"));
     }
-    Ok(value)
+    // HTTP/2 has none around a value (RFC 9113, section 8.2.1).
+    Ok(value.trim_ascii().to_vec())
 }
 
 fn status_between(status: f64, least: u16) -> Option<u16> {

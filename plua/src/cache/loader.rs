@@ -13,6 +13,7 @@ use mlua::chunk::{AsChunk, ChunkMode};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::cache::chunk::{self, Chunk, Language, Stamp};
+use crate::cache::compiler::Compiler;
 use crate::cache::modules::Modules;
 use crate::cache::refused::Refused;
 use crate::cache::{self, ChunkCache};
@@ -20,6 +21,7 @@ use crate::error::injection;
 use crate::error::{Error, ErrorKind};
 use crate::language::emit;
 use crate::language::kept_functions::KeptFunctions;
+use crate::limits::memory_limit::OVER_TIME;
 use crate::settings::Settings;
 
 /// Why a file could not be loaded.
@@ -83,6 +85,7 @@ pub struct Loader {
     /// Which file each page was read from that another has included, by number: two of one identity are one file under
     /// two names.
     identities: Table,
+    compiler: Compiler,
     /// The modules that `require` has loaded.
     pub modules: Modules,
 }
@@ -98,6 +101,7 @@ impl Loader {
         pages: Table,
         texts: Table,
         identities: Table,
+        compiler: Compiler,
     ) -> Loader {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         let keeps_functions = settings.keeps_functions();
@@ -114,6 +118,7 @@ impl Loader {
             pages,
             texts,
             identities,
+            compiler,
             modules,
         }
     }
@@ -182,7 +187,8 @@ impl Loader {
                 (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
             }
             None => {
-                let (chunk, function) = compile(lua, &self.globals, path, language, self.memory, self.keeps_functions)?;
+                let (chunk, function) =
+                    compile(&self.compiler, &self.globals, path, language, self.memory, self.keeps_functions)?;
                 let chunk = Arc::new(chunk);
                 self.cache.put(path, chunk.clone());
                 (chunk, function)
@@ -202,7 +208,7 @@ impl Loader {
         name: &Path,
         language: Language,
     ) -> Result<(Function, Option<Table>), LoadError> {
-        let (function, texts, _) = compile_source(lua, &self.globals, name, text, language, false)?;
+        let (function, texts, _) = compile_source(&self.compiler, &self.globals, name, text, language, false)?;
         let texts = (!texts.is_empty()).then(|| groups(lua, text, &texts)).transpose();
         Ok((function, texts.map_err(|error| LoadError::Page(engine_error(error)))?))
     }
@@ -308,17 +314,18 @@ impl AsChunk for Bytecode<'_> {
     }
 }
 
-fn load(lua: &Lua, globals: &Table, path: &Path, code: &[u8]) -> mlua::Result<Function> {
-    let chunk = lua.load(code).set_name(format!("@{}", path.display())).set_mode(ChunkMode::Text);
-    chunk.set_environment(globals.clone()).into_function()
+fn load(compiler: &Compiler, globals: &Table, path: &Path, code: &[u8]) -> mlua::Result<Function> {
+    let function = compiler.compile(&format!("@{}", path.display()), code)?;
+    function.set_environment(globals.clone())?;
+    Ok(function)
 }
 
 /// Reads and compiles a file of no more than `memory` kilobytes, if that is not 0, without any lock.
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn compile(
-    lua: &Lua,
+fn compile(
+    compiler: &Compiler,
     globals: &Table,
     path: &Path,
     language: Language,
@@ -327,14 +334,14 @@ pub fn compile(
 ) -> Result<(Chunk, Function), LoadError> {
     let (source, stamp) = read(path, memory)?;
     let (function, translated_texts, keeps_functions) =
-        compile_source(lua, globals, path, &source, language, keeps_functions)?;
+        compile_source(compiler, globals, path, &source, language, keeps_functions)?;
     let bytecode = function.dump(false);
     Ok((Chunk { stamp, language, source, bytecode, texts: translated_texts, keeps_functions }, function))
 }
 
 /// Compiles a source: its function, the texts outside it, and whether it keeps functions beside them.
 fn compile_source(
-    lua: &Lua,
+    compiler: &Compiler,
     globals: &Table,
     path: &Path,
     source: &[u8],
@@ -346,8 +353,8 @@ fn compile_source(
     let load = |code: &[u8]| {
         let whole =
             if cfg!(feature = "luajit") && translated.is_fit_for_function() { emit::as_function(code) } else { None };
-        let whole = whole.map(|code| load(lua, globals, path, &code)?.call(()));
-        whole.filter(is_compiled).unwrap_or_else(|| load(lua, globals, path, code))
+        let whole = whole.map(|code| load(compiler, globals, path, &code)?.call(()));
+        whole.filter(is_compiled).unwrap_or_else(|| load(compiler, globals, path, code))
     };
     let functions = if keeps_functions { translated.functions_to_keep() } else { None };
     let keeping = functions.and_then(|functions| load_keeping(functions, load));
@@ -356,7 +363,7 @@ fn compile_source(
         LoadError::Page(match error {
             mlua::Error::SyntaxError { message, .. } => {
                 let syntax = if let Language::Page(syntax) = language { Some(syntax) } else { None };
-                Refused { lua, path, source, code: &translated.source }.error(syntax, message)
+                Refused { compiler, path, source, code: &translated.source }.error(syntax, message)
             }
             error => engine_error(error),
         })
@@ -394,7 +401,8 @@ fn is_compiled(function: &mlua::Result<Function>) -> bool {
 /// [`LoadError`].
 pub fn check(path: &Path, language: Language) -> Result<(), LoadError> {
     let lua = Lua::new_with(StdLib::NONE, LuaOptions::new()).map_err(|error| LoadError::Page(engine_error(error)))?;
-    compile(&lua, &lua.globals(), path, language, 0, false).map(|_| ())
+    let compiler = Compiler::new(&lua, None).map_err(|error| LoadError::Page(engine_error(error)))?;
+    compile(&compiler, &lua.globals(), path, language, 0, false).map(|_| ())
 }
 
 /// Reads a file and gives the Lua it becomes.
@@ -425,6 +433,7 @@ fn read(path: &Path, memory: u32) -> Result<(Vec<u8>, Stamp), LoadError> {
 fn engine_error(error: mlua::Error) -> Error {
     match error {
         mlua::Error::MemoryError(_) => Error::new(ErrorKind::MemoryLimit, "Memory limit reached!"),
+        error if error.to_string().contains(OVER_TIME) => Error::new(ErrorKind::TimeLimit, OVER_TIME),
         error => Error::new(ErrorKind::Internal, error.to_string()),
     }
 }

@@ -1,8 +1,9 @@
 //! Files as Lua: read and compiled once a host, and which of them a state has loaded. The least recently used leave.
 //!
-//! Stands on `error`, `language` and `settings`. Knows no request: what is kept is the same for each.
+//! Stands on `error`, `language`, `limits` and `settings`. Knows no request: what is kept is the same for each.
 
 pub mod chunk;
+pub(crate) mod compiler;
 pub(crate) mod loader;
 pub(crate) mod modules;
 pub(crate) mod refused;

@@ -3,9 +3,7 @@
 
 use std::path::Path;
 
-use mlua::Lua;
-use mlua::chunk::ChunkMode;
-
+use crate::cache::compiler::Compiler;
 use crate::error::{Error, ErrorKind, Place};
 use crate::language::emit::{self, Tag};
 use crate::language::page::{Kind, Segments, Syntax, is_php};
@@ -13,7 +11,7 @@ use crate::language::page::{Kind, Segments, Syntax, is_php};
 /// A file that Lua has refused.
 pub struct Refused<'f> {
     /// To compile with.
-    pub lua: &'f Lua,
+    pub compiler: &'f Compiler,
     /// The file.
     pub path: &'f Path,
     /// What is in it.
@@ -63,7 +61,7 @@ impl Refused<'_> {
     /// What Lua says of this code, if it does not compile; or its message, where that names no line. Lua shortens long names
     /// in its messages, so this one is short.
     fn complaint(&self, code: &[u8]) -> Result<Option<Complaint>, String> {
-        let compiled = self.lua.load(code).set_name("=page").set_mode(ChunkMode::Text).into_function();
+        let compiled = self.compiler.compile("=page", code);
         let Err(mlua::Error::SyntaxError { message, .. }) = compiled else { return Ok(None) };
         let located = message.strip_prefix("page:").and_then(|rest| rest.split_once(": "));
         match located.map(|(line, message)| (line.parse(), message)) {

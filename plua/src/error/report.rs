@@ -1,5 +1,6 @@
 //! One error laid out for its readers: the browser, the error log, the terminal.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use html_escape::encode_text;
@@ -40,7 +41,7 @@ impl Report<'_> {
         for frame in &self.0.frames {
             line += &format!(" | in {}", frame_text(frame));
         }
-        line
+        printable(&line).into_owned()
     }
 
     /// A block of HTML for a page that goes on, as for a failed include.
@@ -89,6 +90,28 @@ impl Report<'_> {
     }
 }
 
+/// A line without control characters, which end an entry in C or do things to a terminal: each as terminals show it, NUL as `^@`.
+/// Line breaks and tabs stay, for a log has its own way of writing these.
+#[must_use]
+pub fn printable(line: &str) -> Cow<'_, str> {
+    let is_shown = |character: char| !character.is_control() || matches!(character, '\n' | '\r' | '\t');
+    if line.chars().all(is_shown) {
+        return line.into();
+    }
+    let mut shown = String::with_capacity(line.len() + line.len() / 4);
+    for character in line.chars() {
+        match character {
+            '\0'..='\x1f' | '\x7f' if !is_shown(character) => {
+                shown.extend(['^', char::from(character as u8 ^ 0x40)]);
+            }
+            character if is_shown(character) => shown.push(character),
+            // Those of two bytes, which some terminals heed.
+            character => _ = write!(shown, "<{:02X}>", u32::from(character)),
+        }
+    }
+    shown.into()
+}
+
 fn frame_text(frame: &Frame) -> String {
     match &frame.at {
         Some((file, line)) => format!("{} at {file}:{line}", frame.what),
@@ -135,6 +158,14 @@ mod tests {
             "Run-time error: attempt to index local 'user' (a nil value) & <b> at /shop/cart.plua:2 | <?= user.name ?> \
              | in function 'item' at /shop/cart.plua:2 | in main page at /shop/index.plua:9"
         );
+    }
+
+    #[test]
+    fn the_log_shows_control_characters_and_loses_nothing_behind_them() {
+        let error = Error { message: "a\0b \x1b[31m \u{9b}31m \x7f \n\tü".into(), ..sample() };
+        let line = Report(&error).line();
+        assert!(line.starts_with("Run-time error: a^@b ^[[31m <9B>31m ^? \n\tü at /shop/cart.plua:2 | "), "{line:?}");
+        assert_eq!(printable("as it is\n"), "as it is\n");
     }
 
     #[test]

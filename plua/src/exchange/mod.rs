@@ -53,6 +53,24 @@ pub enum HeaderChange {
     Remove(Vec<u8>),
 }
 
+impl HeaderChange {
+    /// The header's name.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        let (HeaderChange::Set(name, _) | HeaderChange::Add(name, _) | HeaderChange::Remove(name)) = self;
+        name
+    }
+
+    /// Its value; empty for one that is removed.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        match self {
+            HeaderChange::Set(_, value) | HeaderChange::Add(_, value) => value,
+            HeaderChange::Remove(_) => &[],
+        }
+    }
+}
+
 /// Status and headers of a response. Names and values hold no CR, LF or NUL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
+use crate::limits::memory_limit::Room;
 
 /// Largest body kept in memory, in bytes: forms and most JSON fit, and a thousand requests at once take 256 MB.
 pub const IN_MEMORY: usize = 256 * 1024;
@@ -129,16 +130,30 @@ impl Body {
     /// Copies it to a file; only a piece at a time is in memory, or none where the system copies from file to file.
     ///
     /// # Errors
-    /// The file system's.
-    pub fn copy_to(&mut self, into: &mut File) -> io::Result<()> {
+    /// As [`copy`].
+    pub fn copy_to(&mut self, into: &mut File, room: Room<'_>) -> io::Result<()> {
         match &mut self.kept {
             Kept::Memory(bytes) => into.write_all(bytes),
             Kept::File(file) => {
                 file.rewind()?;
-                io::copy(file, into).map(drop)
+                copy(file, into, room)
             }
         }
     }
+}
+
+/// Bytes of a file that are copied between two looks at the page's time.
+const COPIED: u64 = 8 << 20;
+
+/// Copies what is left of a file to another one.
+///
+/// # Errors
+/// The file system's, and [`io::ErrorKind::TimedOut`] when the page's time is over before it is done.
+pub fn copy(from: &mut File, into: &mut File, room: Room<'_>) -> io::Result<()> {
+    while io::copy(&mut from.take(COPIED), into)? == COPIED {
+        room.look().map_err(|reason| io::Error::new(io::ErrorKind::TimedOut, reason))?;
+    }
+    Ok(())
 }
 
 /// Moves bytes to the end of a file, which is made for the first.

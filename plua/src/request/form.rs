@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, ErrorKind};
-use crate::request::body::{Body, unwritable};
+use crate::limits::memory_limit::{OVER_TIME, Room};
+use crate::request::body::{Body, copy, unwritable};
 use crate::request::multipart::{self, Multipart};
 use crate::request::query::Fields;
 use crate::settings::Limits;
@@ -59,15 +60,16 @@ impl Form {
         content_type: &[u8],
         limits: &Limits,
         folder: &Path,
+        room: Room<'_>,
         body: impl FnOnce() -> Result<&'b mut Body, Error>,
     ) -> Result<Form, Error> {
         match multipart::media_type(content_type).as_slice() {
-            b"application/x-www-form-urlencoded" => urlencoded(body()?, limits),
+            b"application/x-www-form-urlencoded" => urlencoded(body()?, limits, room),
             b"multipart/form-data" => {
                 let boundary = multipart::parameter(content_type, "boundary").unwrap_or_default();
                 match std::str::from_utf8(boundary) {
                     Err(_) | Ok("") => Ok(Form::default()),
-                    Ok(boundary) => Form::of_parts(body()?, boundary, limits, folder),
+                    Ok(boundary) => Form::of_parts(body()?, boundary, limits, folder, room),
                 }
             }
             _ => Ok(Form::default()),
@@ -83,7 +85,13 @@ impl Form {
         self.fields.values_of(wanted).chain(parts)
     }
 
-    fn of_parts(body: &mut Body, boundary: &str, limits: &Limits, folder: &Path) -> Result<Form, Error> {
+    fn of_parts(
+        body: &mut Body,
+        boundary: &str,
+        limits: &Limits,
+        folder: &Path,
+        room: Room<'_>,
+    ) -> Result<Form, Error> {
         let mut form = Form::default();
         let reader = body.reader().map_err(|error| broken(&error))?;
         let parts = Multipart::new(reader, boundary, limits.fields.saturating_add(1));
@@ -94,16 +102,17 @@ impl Form {
                 return Err(too_many_fields("form", limits));
             }
             let value = match part.file_name {
-                None => Value::Text(text(&mut parts, &mut text_size, limits)?),
+                None => Value::Text(text(&mut parts, &mut text_size, limits, room)?),
                 // What a browser sends when no file was chosen.
-                Some(name) if name.is_empty() => Value::Text(text(&mut parts, &mut text_size, limits)?),
+                Some(name) if name.is_empty() => Value::Text(text(&mut parts, &mut text_size, limits, room)?),
                 Some(name) => {
                     if form.uploads.len() == limits.uploads {
                         let limit = limits.uploads;
                         let message = format!("the form has more than {limit} files (pLuaUploads)");
                         return Err(Error::new(ErrorKind::TooLarge, message));
                     }
-                    form.uploads.push(upload(&mut parts, part.name.clone(), name, part.content_type, limits, folder)?);
+                    let named = (part.name.clone(), name, part.content_type);
+                    form.uploads.push(upload(&mut parts, named, limits, folder, room)?);
                     Value::File(form.uploads.len() - 1)
                 }
             };
@@ -118,6 +127,12 @@ impl Form {
 pub fn too_many_fields(what: &str, limits: &Limits) -> Error {
     let limit = limits.fields;
     Error::new(ErrorKind::TooLarge, format!("the {what} has more than {limit} fields (pLuaFields)"))
+}
+
+/// What a page is told whose limits end the work.
+fn refused(reason: &'static str) -> Error {
+    let kind = if reason == OVER_TIME { ErrorKind::TimeLimit } else { ErrorKind::MemoryLimit };
+    Error::new(kind, reason)
 }
 
 fn broken(error: &io::Error) -> Error {
@@ -149,31 +164,35 @@ pub fn check_size(size: u64, what: &str, limits: &Limits) -> Result<(), Error> {
 
 const TEXT: &str = "the form's fields without its files are";
 
-fn urlencoded(body: &mut Body, limits: &Limits) -> Result<Form, Error> {
+fn urlencoded(body: &mut Body, limits: &Limits, room: Room<'_>) -> Result<Form, Error> {
     check_size(body.size(), TEXT, limits)?;
+    // As it came and decoded.
+    room.ask(usize::try_from(body.size()).unwrap_or(usize::MAX).saturating_mul(2)).map_err(refused)?;
     let bytes = body.bytes().map_err(|error| broken(&error))?;
     let fields = Fields::decode(&bytes, limits.fields).ok_or_else(|| too_many_fields("form", limits))?;
     Ok(Form { fields, ..Form::default() })
 }
 
 /// The content of a part that is no file; `total` counts that of all of them.
-fn text<R: Read>(parts: &mut Multipart<R>, total: &mut u64, limits: &Limits) -> Result<Vec<u8>, Error> {
+fn text<R: Read>(parts: &mut Multipart<R>, total: &mut u64, limits: &Limits, room: Room<'_>) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
         *total += piece.len() as u64;
         check_size(*total, TEXT, limits)?;
+        // A vector doubles as it grows.
+        room.ask(usize::try_from(*total).unwrap_or(usize::MAX).saturating_mul(2)).map_err(refused)?;
         text.extend_from_slice(&piece);
     }
     Ok(text)
 }
 
+/// Puts a part that is a file, with the names of its field, of itself and of its type, into the folder.
 fn upload<R: Read>(
     parts: &mut Multipart<R>,
-    field: Vec<u8>,
-    file_name: Vec<u8>,
-    content_type: Vec<u8>,
+    (field, file_name, content_type): (Vec<u8>, Vec<u8>, Vec<u8>),
     limits: &Limits,
     folder: &Path,
+    room: Room<'_>,
 ) -> Result<Upload, Error> {
     let failed = |error| unwritable(folder, &error);
     let mut file = NamedTempFile::with_prefix_in("plua-upload-", folder).map_err(failed)?;
@@ -181,6 +200,7 @@ fn upload<R: Read>(
     while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
         size += piece.len() as u64;
         check_size(size, "an uploaded file is", limits)?;
+        room.look().map_err(refused)?;
         file.write_all(&piece).map_err(failed)?;
     }
     let (file, path) = file.into_parts();
@@ -197,10 +217,15 @@ impl Upload {
         }
     }
 
-    /// Whether it is still under its temporary path, and this is it. What is there after it was saved is another's.
+    /// Whether it is still under its temporary path, and this is it. What is there after it was saved, or after a page has put
+    /// it elsewhere, is another's.
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {
-        self.temporary.is_some() && self.path == path
+        let is_it = || {
+            let (found, own) = (path.symlink_metadata().ok()?, self.file.metadata().ok()?);
+            Some((found.dev(), found.ino()) == (own.dev(), own.ino()))
+        };
+        self.temporary.is_some() && self.path == path && is_it() == Some(true)
     }
 
     /// What it holds.
@@ -217,8 +242,8 @@ impl Upload {
     /// Puts it in the place of `target`: by moving it where that can be done, else as a copy. It can be saved again.
     ///
     /// # Errors
-    /// The file system's; then it is where it was.
-    pub fn save(&mut self, target: &Path) -> io::Result<()> {
+    /// The file system's, and that of [`copy`]; then it is where it was.
+    pub fn save(&mut self, target: &Path, room: Room<'_>) -> io::Result<()> {
         // Uploads are private. The saved file gets the permissions any new file of the page gets, or those of the one
         // it replaces.
         let mut place = open_target(target, false)?;
@@ -234,7 +259,7 @@ impl Upload {
         }
         self.file.rewind()?;
         place.set_len(0)?;
-        io::copy(&mut self.file, &mut place).map(drop)
+        copy(&mut self.file, &mut place, room)
     }
 }
 

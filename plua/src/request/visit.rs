@@ -16,6 +16,7 @@ use crate::error::report::Report;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::held_file::{self, HeldFile};
 use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
+use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::End;
 use crate::request::body::Body;
 use crate::request::database::Databases;
@@ -184,14 +185,14 @@ impl Visit {
     ///
     /// # Errors
     /// What [`Form::read`] says.
-    pub fn form(&mut self) -> Result<&mut Form, Error> {
+    pub fn form(&mut self, room: Room<'_>) -> Result<&mut Form, Error> {
         let form = match self.form.take() {
             Some(form) => form,
             None => {
                 let content_type = self.content_type();
                 let Visit { exchange, host, body, limits, deadline, .. } = self;
                 let (exchange, host, deadline) = (&mut **exchange, &**host, *deadline);
-                Form::read(&content_type, limits, host.upload_folder(), move || {
+                Form::read(&content_type, limits, host.upload_folder(), room, move || {
                     read_body(body, exchange, host, deadline)
                 })?
                 .into()
@@ -455,6 +456,11 @@ pub fn length_mismatch(length: u64, total: u64) -> String {
     format!("the page gives a Content-Length of {length}, but puts out {total} bytes")
 }
 
+/// Bytes that all headers of a page's response take at most, counted as HTTP/2 does, with 32 more for each (RFC 9113, section
+/// 6.5.2). httpd's mod_http2 sends no more than 65,536 with its own.
+pub const MOST_HEADERS: usize = 64_000;
+const BESIDE_A_HEADER: usize = 32;
+
 /// Headers by which clients know a version again.
 pub const VERSIONS: [&str; 2] = ["ETag", "Last-Modified"];
 
@@ -491,6 +497,23 @@ impl Response {
             head_sent: false,
             failed_condition: None,
         }
+    }
+
+    /// Makes a change to the headers. One that leaves no other value of its name takes the place of what was said of that before.
+    ///
+    /// # Errors
+    /// A sentence when all together would be longer than [`MOST_HEADERS`].
+    pub fn change(&mut self, change: HeaderChange) -> Result<(), String> {
+        let headers = &mut self.head.headers;
+        if let HeaderChange::Set(name, _) | HeaderChange::Remove(name) = &change {
+            headers.retain(|before| !before.name().eq_ignore_ascii_case(name));
+        }
+        let size = |change: &HeaderChange| change.name().len() + change.value().len() + BESIDE_A_HEADER;
+        if headers.iter().map(size).sum::<usize>() + size(&change) > MOST_HEADERS {
+            return Err(format!("the headers of a response take no more than {MOST_HEADERS} bytes together"));
+        }
+        headers.push(change);
+        Ok(())
     }
 
     /// Puts the length the page gives into the head of a body that is sent in pieces or not at all; the server counts

@@ -26,10 +26,11 @@ pub fn within(settings: &Settings, path: &Path) -> Result<PathBuf, String> {
     if !holds(settings) {
         return Ok(path.to_path_buf());
     }
-    inside(settings, path, resolve(path))
+    inside(settings, path, resolve(path), false)
 }
 
-/// The same for the entry of a folder that is to be removed or renamed: a symbolic link is such an entry itself.
+/// The same for the entry of a folder that is to be removed or renamed: a symbolic link is such an entry itself, and a folder of
+/// `pLuaBaseDir` is one of a folder outside.
 ///
 /// # Errors
 /// As [`within`].
@@ -37,15 +38,22 @@ pub fn entry_within(settings: &Settings, path: &Path) -> Result<PathBuf, String>
     if !holds(settings) {
         return Ok(path.to_path_buf());
     }
-    inside(settings, path, resolve_entry(path))
+    inside(settings, path, resolve_entry(path), true)
 }
 
-fn inside(settings: &Settings, path: &Path, resolved: io::Result<PathBuf>) -> Result<PathBuf, String> {
+fn inside(settings: &Settings, path: &Path, resolved: io::Result<PathBuf>, is_entry: bool) -> Result<PathBuf, String> {
     let folders = settings.base_folders();
     // A folder may be a symbolic link that is switched while the server runs.
     let holds = |resolved: &PathBuf| {
-        folders.is_empty()
-            || folders.iter().any(|folder| folder.canonicalize().is_ok_and(|folder| resolved.starts_with(folder)))
+        let mut is_inside = folders.is_empty();
+        for folder in folders {
+            let Ok(real) = folder.canonicalize() else { continue };
+            is_inside |= resolved.starts_with(&real);
+            if is_entry && (*resolved == real || resolve_entry(folder).is_ok_and(|entry| entry == *resolved)) {
+                return false;
+            }
+        }
+        is_inside
     };
     let resolved = match resolved {
         Ok(resolved) if holds(&resolved) => resolved,
@@ -149,6 +157,9 @@ mod tests {
         assert_eq!(entry_within(&held, &root.join("base/out")), Ok(root.join("base/out")));
         assert!(entry_within(&held, &root.join("base/folder/file")).is_err());
         assert!(entry_within(&held, &root.join("base/..")).is_err());
+        assert!(entry_within(&held, &root.join("base")).is_err() && within(&held, &root.join("base")).is_ok());
+        assert!(entry_within(&held, &root.join("outside/back/../base")).is_err());
+        assert_eq!(entry_within(&held, &root.join("base/sub")), Ok(root.join("base/sub")));
         assert_eq!(within(&Settings::default(), Path::new("/any/../where")), Ok(PathBuf::from("/any/../where")));
         let passwd = Path::new("/etc/passwd");
         assert_eq!(within(&settings("pLuaBaseDir", "/"), passwd), Ok(passwd.to_path_buf()));

@@ -3,7 +3,7 @@
 -- The chunk takes what it needs of the state's own code; `leave` and `level` end a protected call.
 local native, ignored, leave, level = ...
 
-local error, next, pcall, type = error, next, pcall, type
+local error, next, pcall, select, type = error, next, pcall, select, type
 local find, gmatch, gsub, match = string.find, string.gmatch, string.gsub, string.match
 local concat = table.concat
 local load, loadstring = load, loadstring
@@ -113,6 +113,18 @@ local function whole(reader)
   end
 end
 
+-- A text so long is compiled in pieces, for the parser takes no step of Lua in which a limit could strike.
+local LONG = 65536
+local load_plain, has_limit, compile = loadstring or load, native.has_limit, native.compile_lua
+local function load_text(chunk, name, mode, ...)
+  if type(chunk) == "string" and #chunk > LONG and not find(chunk, "^\27") and (mode == nil or mode == "t" or mode == "bt")
+    and (select("#", ...) == 0 or type((...)) == "table") and has_limit()
+  then
+    return compile(chunk, type(name) == "string" and name or chunk, (...))
+  end
+  return load_plain(chunk, name, mode, ...)
+end
+
 local function loads_readers(load_text)
   return function(chunk, name, ...)
     if type(chunk) ~= "function" then return load_text(chunk, name, ...) end
@@ -124,7 +136,6 @@ end
 
 -- Sources of load and friends are text where pages are kept from something: crafted bytecode could bring it back.
 if sandboxed or confined or next(ignored) then
-  local load_text = loadstring or load
   local function as_text(chunk, name, _, ...)
     if type(chunk) == "string" and find(chunk, "^\27") then return nil, "bytecode is not loaded here" end
     return load_text(chunk, name, "t", ...)
@@ -161,7 +172,6 @@ if sandboxed or confined or next(ignored) then
   end
 else
   -- In Lua 5.1 `load` takes no text, which is for `loadstring`; to LuaJIT they are the same.
-  local load_text = loadstring or load
   local only_readers = loadstring and not jit
   local load_reader = loads_readers(load_text)
   _G.load = function(chunk, ...)

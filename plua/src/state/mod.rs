@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use crate::api;
 use crate::cache::ChunkCache;
 use crate::cache::chunk::{Language, Stamp};
+use crate::cache::compiler::Compiler;
 use crate::cache::loader::{LoadError, Loader};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
@@ -180,7 +181,8 @@ impl State {
         let calls = Calls::of(&parts)?;
         let (pages, texts, identities) =
             (parts.raw_get("pages")?, parts.raw_get("texts")?, parts.raw_get("identities")?);
-        *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities));
+        let compiler = Compiler::new(&lua, Some(limit.handle()))?;
+        *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities, compiler));
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
         if told != (0, 0) {
@@ -216,16 +218,17 @@ impl State {
     pub fn initialise(&mut self, settings: &Settings, fresh: &OnceLock<usize>) -> Result<(), Error> {
         if let Some(file) = settings.init() {
             let path = Path::new(file);
-            let page = self
-                .load(path, None, Language::Raw, settings.limits().memory)
-                .map_err(|error| error.into_error(path))?;
-            // A page that waits for the answer of the one this state is for goes on in its own folder.
-            let before = env::current_dir();
-            working_directory::enter(path.parent().unwrap_or(Path::new("/")));
             match settings.limits().timeout {
                 Duration::ZERO => self.limit.start_unlimited(),
                 timeout => _ = self.limit.start(timeout),
             }
+            let page = self.load(path, None, Language::Raw, settings.limits().memory).map_err(|error| {
+                self.limit.stop();
+                error.into_error(path)
+            })?;
+            // A page that waits for the answer of the one this state is for goes on in its own folder.
+            let before = env::current_dir();
+            working_directory::enter(path.parent().unwrap_or(Path::new("/")));
             let ran = self.calls.run.call::<(bool, Value, Value)>(page);
             let stopped = self.limit.stop();
             if let Ok(before) = before {
@@ -403,23 +406,28 @@ impl State {
         answer
     }
 
-    /// Loads a visit's page, sets its limits and starts its time; the page's number. When it cannot run: why, and whether the
+    /// Starts a visit's time, loads its page and sets its limits; the page's number. When it cannot run: why, and whether the
     /// state is spoiled.
     fn prepare(&mut self, visit: &mut Visit, stamp: Option<Stamp>) -> Result<u32, Box<(Outcome<'static>, bool)>> {
         let limits = visit.limits;
-        let page =
-            self.load(&visit.path, stamp, visit.language(&visit.path), limits.memory).map_err(|error| match error {
-                LoadError::Io(error) => (Outcome::Unreadable(error), false),
-                LoadError::Page(error) => {
-                    let spoiled = error.kind.spoils_state();
-                    (Outcome::Failed(error.into()), spoiled)
-                }
-            })?;
-        self.set_limits(&limits).map_err(|error| (Outcome::Failed(error.into()), true))?;
         match limits.timeout.is_zero() {
             true => self.limit.start_unlimited(),
             false => visit.deadline = Some(self.limit.start(limits.timeout)),
         }
+        let page = self.load(&visit.path, stamp, visit.language(&visit.path), limits.memory).map_err(|error| {
+            let was_stopped = self.limit.stop().is_some();
+            match error {
+                LoadError::Io(error) => (Outcome::Unreadable(error), was_stopped),
+                LoadError::Page(error) => {
+                    let spoiled = was_stopped || error.kind.spoils_state();
+                    (Outcome::Failed(error.into()), spoiled)
+                }
+            }
+        })?;
+        self.set_limits(&limits).map_err(|error| {
+            self.limit.stop();
+            (Outcome::Failed(error.into()), true)
+        })?;
         Ok(page)
     }
 
