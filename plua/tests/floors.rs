@@ -39,11 +39,8 @@ const UNSAFE: &[&str] = &[
     "plua/src/limits/c_stack.rs",
     "plua/src/sandbox/forks.rs",
     "plua/src/output/page_call.rs",
-    "plua/src/output/put.rs",
-    "plua/src/limits/sort.rs",
+    "plua/src/output/ffi_functions.rs",
     "plua/src/limits/memory_limit.rs",
-    "plua/src/output/mod.rs",
-    "plua/src/state/mod.rs",
     "plua/src/limits/time_limit.rs",
 ];
 

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::held_file::HeldFile;
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::Reason;
-use crate::output;
+use crate::output::ffi_functions;
 use crate::request::visit::Visit;
 use crate::sandbox::confinement;
 use crate::settings::Settings;
@@ -103,7 +103,7 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
         }
         if !captured && size > 0 && !visit.response.head_sent && visit.held.is_none() {
             let before = [arguments.value(3).clone(), arguments.value(4).clone()];
-            if output::with_contents(&before, <[u8]>::is_empty)? {
+            if ffi_functions::with_contents(&before, <[u8]>::is_empty)? {
                 if visit.is_too_much(usize::try_from(size).unwrap_or(usize::MAX / 2)) {
                     limit.go_over(Reason::Output);
                     return Ok(Value::Integer(0));
@@ -130,7 +130,7 @@ pub fn install(native: &Native<'_>, settings: &Settings) -> mlua::Result<()> {
         let Ok((file, facts)) = open(&path(visit, &arguments, 1)?) else { return Ok(Value::Boolean(false)) };
         let size = if facts.is_file() { facts.len() } else { 0 };
         let before = [arguments.value(2).clone(), arguments.value(3).clone()];
-        let sent = output::with_contents(&before, |bytes| {
+        let sent = ffi_functions::with_contents(&before, |bytes| {
             if visit.is_too_much(bytes.len() + usize::try_from(size).unwrap_or(usize::MAX / 2)) {
                 limit.go_over(Reason::Output);
                 return Ok(Ok(0));

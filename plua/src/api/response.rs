@@ -8,7 +8,7 @@ use super::file::unless_gone;
 use super::{Arguments, Native};
 use crate::exchange::HeaderChange;
 use crate::limits::time_limit::Reason;
-use crate::output;
+use crate::output::ffi_functions;
 use crate::request::visit::MOST_HEADERS;
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
@@ -92,7 +92,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
     let limit = native.limit.clone();
     native.add("flush", move |_, visit, arguments| {
-        let sent = output::with_contents(&[arguments.value(1).clone(), arguments.value(2).clone()], |bytes| {
+        let sent = ffi_functions::with_contents(&[arguments.value(1).clone(), arguments.value(2).clone()], |bytes| {
             if visit.is_too_much(bytes.len()) {
                 limit.go_over(Reason::Output);
                 return Ok(Ok(()));

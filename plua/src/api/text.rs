@@ -9,9 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 
 use super::{Arguments, Native};
 use crate::limits::memory_limit::{PIECE, Room};
-use crate::limits::sort::sort_doubles;
 use crate::output::escape::{LONGEST_ENTITY, escaped_length, write_escaped};
-use crate::output::put::{write_escaped_html, write_number, write_texts};
+use crate::output::ffi_functions::{sort_doubles, write_escaped_html, write_number, write_texts};
 
 /// All but the characters that mean the same everywhere in a URL (RFC 3986, section 2.3).
 pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

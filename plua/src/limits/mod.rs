@@ -6,5 +6,4 @@ pub(crate) mod c_stack;
 pub(crate) mod cutoff;
 pub(crate) mod memory_limit;
 pub mod pattern;
-pub(crate) mod sort;
 pub mod time_limit;

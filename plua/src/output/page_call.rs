@@ -7,9 +7,9 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-use mlua::{Lua, Table, ffi};
+use mlua::{Lua, Table, Value, ffi};
 
-use crate::output::put::Area;
+use crate::output::ffi_functions::{Area, with_contents};
 
 /// What prelude.lua hands over for this, in its order; each stays at its place on the stack.
 const HANDLER: c_int = 1;
@@ -110,5 +110,23 @@ impl PageCall {
     pub unsafe fn written(&self) -> &[u8] {
         // SAFETY: the area is there as long as the state, and the caller's promise.
         unsafe { self.area.as_ref().written() }
+    }
+}
+
+/// Calls `use_bytes` with what a page has left that runs no more: what prelude.lua returned, or if that is nothing, what is in
+/// the area.
+///
+/// # Errors
+/// As [`with_contents`].
+pub fn with_output<R>(
+    returned: Option<&[Value; 2]>,
+    page_call: Option<&PageCall>,
+    use_bytes: impl FnOnce(&[u8]) -> R,
+) -> Result<R, String> {
+    match (returned, page_call) {
+        // SAFETY: `use_bytes` cannot reach the state, and no other thread runs it.
+        (None | Some([Value::Nil, _]), Some(page_call)) => Ok(use_bytes(unsafe { page_call.written() })),
+        (Some(returned), _) => with_contents(returned, use_bytes),
+        (None, None) => Err("there is no output".into()),
     }
 }

@@ -12,7 +12,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use mlua::{Function, Lua, Value};
+use mlua::{Function, Lua, LuaOptions, StdLib, Value};
 use parking_lot::Mutex;
 
 use crate::limits::memory_limit;
@@ -35,6 +35,14 @@ enum Way {
     /// Beside another Lua, of which this is said: their calls are pointed at ours.
     #[cfg_attr(not(c_forwarding), expect(dead_code, reason = "where C modules are not supported"))]
     Repointing(String),
+}
+
+/// A Lua with every library of its own, and able to open C modules, as pages expect.
+#[must_use]
+pub fn new_lua() -> Lua {
+    // SAFETY: page code is as free as its host's pLuaIgnoreLibrary leaves it: `debug` and `ffi` can break the process by
+    // design, and prelude.lua removes what is left out before a page runs.
+    unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new()) }
 }
 
 /// Puts Lua's C API where C modules find it, if that can be. To be called before a C module is opened; cheap after the

@@ -1,9 +1,6 @@
 //! A Lua state, which runs one page at a time, and the pools that lend states to requests.
 //!
 //! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `output`, `request`, `sandbox` and `settings`. Knows no other host.
-//!
-//! `unsafe` here for one call: a state with every library of Lua, `debug` and `ffi` among them, as pages expect.
-#![allow(unsafe_code)]
 
 pub mod c_modules;
 pub mod own_code;
@@ -15,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mlua::{Function, Lua, LuaOptions, LuaString, StdLib, Table, Value};
+use mlua::{Function, Lua, LuaString, Table, Value};
 use parking_lot::Mutex;
 
 use crate::api;
@@ -28,9 +25,8 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
 use crate::limits::memory_limit::MemoryLimit;
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
-use crate::output;
-use crate::output::page_call::{Ended, PageCall};
-use crate::output::put::Area;
+use crate::output::ffi_functions::Area;
+use crate::output::page_call::{self, Ended, PageCall};
 use crate::request::fault;
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
@@ -153,9 +149,7 @@ impl State {
         watchdog: &Watchdog,
         own_code: &OwnCode,
     ) -> mlua::Result<State> {
-        // SAFETY: page code is as free as its host's pLuaIgnoreLibrary leaves it: `debug` and `ffi` can break
-        // the process by design, and prelude.lua removes what is left out before a page runs.
-        let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new()) };
+        let lua = c_modules::new_lua();
         let limit = watchdog.limit(&lua);
         forks::watch();
         c_modules::install(&lua, &limit.handle(), own_code)?;
@@ -386,7 +380,7 @@ impl State {
             return answer;
         }
         let returned = ran.as_deref().and_then(|ran| ran.as_ref().ok()).map(|(_, returned)| returned);
-        let (answer, length) = match output::with_output(returned, self.page_call.as_ref(), |bytes| {
+        let (answer, length) = match page_call::with_output(returned, self.page_call.as_ref(), |bytes| {
             let outcome = match visit.is_too_much(bytes.len()) {
                 true => Outcome::Failed(over_output_limit()),
                 false => Outcome::Done(bytes),

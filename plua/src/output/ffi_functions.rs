@@ -1,4 +1,5 @@
-//! What compiled Lua code writes into the output by C functions, called through LuaJIT's `ffi`.
+//! Functions in C's way that compiled Lua code calls through LuaJIT's `ffi`: what it writes into the output with, and sorts
+//! numbers with. And the memory that such code hands over.
 //!
 //! `unsafe` here because such a call hands over addresses and lengths. It costs no string, and does not end a trace.
 //! Thousands of these calls make a page, so what is short is copied here by a few moves, and what is long by a function
@@ -10,6 +11,7 @@ use std::ptr::NonNull;
 use std::slice;
 
 use lexical_core::FormattedSize;
+use mlua::Value;
 
 use crate::output::escape::{LONGEST_ENTITY, write_escaped};
 
@@ -249,6 +251,45 @@ impl Write for Place {
     }
 }
 
+/// Sorts numbers, the least first: -0 before 0, NaN at either end. Its time is never quadratic.
+///
+/// # Safety
+/// `length` numbers are at `numbers`, which is not null, and nothing else reads or writes them meanwhile.
+pub unsafe extern "C" fn sort_doubles(numbers: *mut f64, length: usize) {
+    // SAFETY: the caller's promise.
+    let numbers = unsafe { slice::from_raw_parts_mut(numbers, length) };
+    numbers.sort_unstable_by(f64::total_cmp);
+}
+
+/// Calls `use_bytes` with the contents a state's `contents(buffer)` returned: address and length, or a string.
+///
+/// # Errors
+/// A message when the values are neither.
+pub fn with_contents<R>(contents: &[Value; 2], use_bytes: impl FnOnce(&[u8]) -> R) -> Result<R, String> {
+    match contents {
+        [Value::String(string), _] => Ok(use_bytes(&string.as_bytes())),
+        [address, length] => {
+            let (Some(address), Some(length)) = (whole(address), whole(length)) else {
+                return Err("the output is neither a buffer nor a string".into());
+            };
+            if length == 0 {
+                return Ok(use_bytes(&[]));
+            }
+            // SAFETY: prelude.lua passes what buffer:ref() gave, and that memory stays until the buffer is next
+            // used: `use_bytes` cannot reach the state, and no other thread runs it.
+            Ok(use_bytes(unsafe { slice::from_raw_parts(address as *const u8, length) }))
+        }
+    }
+}
+
+fn whole(number: &Value) -> Option<usize> {
+    match number {
+        Value::Integer(integer) => usize::try_from(*integer).ok(),
+        Value::Number(number) => Some(*number as usize),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,5 +402,13 @@ mod tests {
             let fits = unsafe { write_escaped_html(&mut memory.area, text.as_ptr(), text.len(), b"<i>".as_ptr(), 3) };
             assert_eq!((fits, memory.area.at), (0, 1));
         }
+    }
+
+    #[test]
+    fn numbers_are_sorted_the_least_first() {
+        let mut numbers = [3.0, f64::INFINITY, -1.5, 0.0, 5e-324, f64::NEG_INFINITY, -5e-324, 1e300, 3.0];
+        // SAFETY: the numbers are there with their length.
+        unsafe { sort_doubles(numbers.as_mut_ptr(), numbers.len()) };
+        assert_eq!(numbers, [f64::NEG_INFINITY, -1.5, -5e-324, 0.0, 5e-324, 3.0, 3.0, 1e300, f64::INFINITY]);
     }
 }
