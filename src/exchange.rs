@@ -1,7 +1,7 @@
 //! One request of httpd's, as the engine sees it.
 
 use std::borrow::Cow;
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -145,6 +145,17 @@ impl Exchange for ApExchange {
             }
             each((*r).subprocess_env, visit);
         }
+    }
+
+    fn has_body(&self) -> bool {
+        let r = self.record();
+        // SAFETY: promised to `new`; values are C strings of the table's own.
+        let header = |name: &CStr| unsafe { pool::bytes(ffi::apr_table_get(r.headers_in, name.as_ptr())) };
+        // A part of another request has none, GET and HEAD have the one number and mostly none.
+        r.main.is_null()
+            && (r.method_number != ffi::M_GET as c_int
+                || !matches!(header(c"Content-Length"), b"" | b"0")
+                || !header(c"Transfer-Encoding").is_empty())
     }
 
     fn read_body(&mut self, into: &mut [u8]) -> io::Result<usize> {

@@ -71,6 +71,37 @@ fn what_a_visitor_sends_never_splits_the_head_of_an_answer() {
 }
 
 #[test]
+fn visitors_who_send_no_body_hold_no_state() {
+    let body = "<?= #(getRequestBody() or '') ?>";
+    let lines = "pLuaStates 1\npLuaStateWait 20\npLuaTimeout 60\nTimeout 30";
+    let setup = httpd().children(1, 25).lines(lines).pages(&[PLAIN, ("body.plua", body)]);
+    setup.run(|server| {
+        server.tolerate("the client left before its end");
+        server.tolerate("the client stopped sending it");
+        server.get("/plain.plua");
+        let silent: Vec<_> = ["POST", "PUT", "GET", "DELETE", "POST", "GET"]
+            .into_iter()
+            .enumerate()
+            .map(|(number, method)| {
+                let mut connection = server.connect();
+                // Nothing at all, and the most of what is kept in memory and more.
+                let begun = if number < 4 { 0 } else { 400_000 };
+                let head = format!("{method} /body.plua HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+                connection.send(head.as_bytes());
+                connection.send(&vec![b'x'; begun]);
+                connection
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        let started = Instant::now();
+        assert!(server.get("/plain.plua").text().starts_with("plain "));
+        assert_eq!(server.request("POST", "/body.plua", &[], b"12345").text(), "5");
+        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+        drop(silent);
+    });
+}
+
+#[test]
 fn control_bytes_of_a_visitor_hide_nothing_of_an_entry_in_the_log() {
     let page = "<? error('seen ' .. parseGet().v) ?>";
     attacked("", &[("page.plua", page)], |server| {

@@ -21,6 +21,7 @@ use crate::exchange::held_file::HeldFile;
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::language::dialect::{self, Difference};
 use crate::limits::time_limit::{self, Watchdog};
+use crate::request::body::Body;
 use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::sandbox::working_directory;
 use crate::settings::Settings;
@@ -153,6 +154,8 @@ impl Host {
             exchange.report(Report(&named(Error::new(ErrorKind::Internal, sentence), file.path)));
             return Answer::Status(ErrorKind::Internal.status(), Vec::new());
         }
+        // Its client may take long to send it, and has no state meanwhile.
+        let body = exchange.has_body().then(|| Body::read(&mut *exchange, self.settings.upload_folder(), None));
         let inside = exchange.is_inside_another();
         let wait = (!inside).then(|| self.settings.state_wait());
         let mut state = match self.pool.lend(wait) {
@@ -172,7 +175,8 @@ impl Host {
             self.log_new_state(state.number(), &mut *exchange);
         }
         let settings = state.settings_in(file.settings, &self.settings);
-        let visit = Visit::new(exchange, file.path.to_path_buf(), settings);
+        let mut visit = Visit::new(exchange, file.path.to_path_buf(), settings);
+        visit.body = body.map(Box::new);
         // The page around this one goes on in its own folder.
         let folder = if inside { env::current_dir().ok() } else { None };
         let answer = state.run(visit, file.stamp, conclude);

@@ -194,6 +194,10 @@ pub trait Exchange: Send {
     fn headers(&self, visit: &mut dyn FnMut(&[u8], &[u8]));
     /// Calls `visit(name, value)` for each variable of the server's environment: `SetEnv`, CGI variables.
     fn variables(&mut self, visit: &mut dyn FnMut(&[u8], &[u8]));
+    /// Whether the request may come with a body, as far as its head tells: such a one is read before a page runs.
+    fn has_body(&self) -> bool {
+        false
+    }
     /// Reads the next bytes of the request's body, free of any transfer coding; 0 at its end and without one.
     ///
     /// # Errors
