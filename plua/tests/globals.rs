@@ -840,3 +840,51 @@ fn newproxy_makes_userdata_with_every_metamethod_but_finalizers() {
         assert!(text.contains("falsebad argument #1 to 'newproxy'"), "{text}");
     }
 }
+
+#[test]
+fn what_writes_into_metatables_writes_into_none_that_serves_the_next_request() {
+    if cfg!(feature = "lua54") {
+        return;
+    }
+    for configuration in ["pLuaSandbox On\npLuaStates 1", "pLuaGlobals request\npLuaStates 1"] {
+        let site = Site::new(
+            configuration,
+            &[
+                (
+                    "page.plua",
+                    "<? for _, own in ipairs({ _G, string, package.loaded, plua, math }) do \
+                        leaked = true \
+                        echo(pcall(package.seeall, own) and 'taken' or 'refused', ' ') \
+                     end \
+                     local own = {} package.seeall(own) echo(own.leaked, own.string == string) ?>",
+                ),
+                ("after.plua", "<?= leaked, string.leaked, math.leaked, package.loaded.leaked, ('').leaked ?>"),
+            ],
+        );
+        for _ in 0..2 {
+            assert_eq!(site.get("page.plua").text(), "refused refused refused refused refused truetrue");
+            assert_eq!(site.get("after.plua").text(), "nilnilnilnilnil", "{configuration}");
+        }
+    }
+}
+
+#[test]
+fn a_state_in_a_sandbox_that_is_not_what_it_was_is_given_up_and_the_log_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = folder.path().join("init.lua");
+    // What no page can do, the administrator's file does for one.
+    fs::write(&init, "local library = string function change() library.changed = true end").unwrap();
+    let site = Site::new(
+        &format!("pLuaSandbox On\npLuaStates 1\npLuaInit {}", init.display()),
+        &[("page.plua", "<?= getEnv()['Lua-State'] ?>"), ("change.plua", "<? change() ?>")],
+    );
+    let first = site.get("page.plua");
+    assert_eq!((site.get("page.plua").text(), first.log.as_slice()), (first.text(), &[][..]));
+    let mut log = site.get("change.plua").log;
+    // Some of what is looked at is looked at in turn.
+    for _ in 0..20 {
+        log.extend(site.get("page.plua").log);
+    }
+    assert!(log.len() == 1 && log[0].contains("is given up") && log[0].contains("the library string"), "{log:?}");
+    assert_ne!(site.get("page.plua").text(), first.text());
+}

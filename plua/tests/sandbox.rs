@@ -399,7 +399,8 @@ fn what_one_page_poisons_the_next_one_does_not_meet() {
         assert!(!clean.text().contains("evil "), "{}", clean.text());
         for poison in POISONS {
             site.write("poison.plua", format!("<? {poison} ?>"));
-            site.get("poison.plua");
+            let poisoned = site.get("poison.plua").log.concat();
+            assert!(!poisoned.contains("is given up"), "{configuration}: {poison}: {poisoned}");
             let seen = site.get("surroundings.plua");
             let (before, after): (BTreeSet<_>, BTreeSet<_>) =
                 (clean.text().lines().map(str::to_string).collect(), seen.text().lines().map(str::to_string).collect());

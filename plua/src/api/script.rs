@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mlua::{IntoLuaMulti, Lua, MultiValue, Table};
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table};
 
 use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
 use crate::limits::c_stack;
@@ -43,6 +43,14 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         let mut visit = slot.try_lock();
         let visit = visit.as_mut().and_then(|visit| visit.as_deref_mut()).filter(|visit| !visit.limits.stop_pages());
         Ok(visit.map(|visit| visit.sets_hook = true).is_some())
+    })?;
+    // give_up(what) after a page that has changed what all requests of the state have in common
+    let slot = native.slot.clone();
+    native.add_plain("give_up", move |_, what: LuaString| {
+        if let Some(visit) = slot.try_lock().as_mut().and_then(|visit| visit.as_deref_mut()) {
+            visit.changed.get_or_insert_with(|| what.to_string_lossy().into());
+        }
+        Ok(())
     })?;
     // ends_later() -> true, or false and why not: functions of the page's are to run when it has ended
     native.add("ends_later", |_, visit, _| {

@@ -5,8 +5,9 @@
 --
 -- The chunk takes the functions written in Rust, the files' functions with the request's globals, `own`, which gives
 -- the request's copy of a table, what gives the running request's globals and package.loaded, Lua's own `xpcall`, what lists the
--- calls that are active from a level on, and whether something raised is none of the page's business.
-local native, files, own, running, call_with_handler, frames, passes = ...
+-- calls that are active from a level on, whether something raised is none of the page's business, and what gives pages metatables
+-- and takes theirs.
+local native, files, own, running, call_with_handler, frames, passes, metatable_for_page, set_metatable_for_page = ...
 
 local error, next, pcall, rawequal, setmetatable, tostring, type =
   error, next, pcall, rawequal, setmetatable, tostring, type
@@ -21,13 +22,16 @@ local searchers = package[SEARCHERS]
 -- The loader of a module that lives in the state, under its own name and no other: a page may call it too.
 local function of_state(name, load, extra)
   return function()
-    local value = load(name, extra)
-    if value ~= nil then
-      LOADED[name] = value
-    elseif LOADED[name] == nil then
-      LOADED[name] = true
+    -- Once: LuaJIT's put functions into the state's libraries.
+    if LOADED[name] == nil then
+      local made = load(name, extra)
+      if made ~= nil then
+        LOADED[name] = made
+      elseif LOADED[name] == nil then
+        LOADED[name] = true
+      end
     end
-    value = LOADED[name]
+    local value = LOADED[name]
     return type(value) == "table" and own(value) or value
   end
 end
@@ -169,10 +173,13 @@ end
 
 local function seeall(made)
   local globals = running()
-  local metatable = metatable_of(made)
+  if type(made) ~= "table" then error("bad argument #1 to 'seeall' (table expected, got " .. type(made) .. ")", 2) end
+  -- Lua's own writes into any metatable, those among them that serve the next request too.
+  local metatable = metatable_for_page(made)
+  if metatable_of(made) and type(metatable) ~= "table" then error("cannot change a protected metatable", 2) end
   if not metatable then
     metatable = {}
-    setmetatable(made, metatable)
+    set_metatable_for_page(made, metatable)
   end
   metatable.__index = globals
 end

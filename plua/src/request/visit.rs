@@ -104,6 +104,8 @@ pub struct Visit {
     pub form: Option<Box<Form>>,
     /// A file that the page has sent before anything else, which may stay all of it.
     pub held: Option<Box<HeldFile>>,
+    /// What the page has changed that the next request would find so, for the state to be given up.
+    pub changed: Option<Box<str>>,
     /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
     pub refusal: Option<Box<Error>>,
 }
@@ -139,6 +141,7 @@ impl Visit {
             query: None,
             form: None,
             held: None,
+            changed: None,
             refusal: None,
         })
     }

@@ -280,6 +280,57 @@ local function clean_globals()
   end
 end
 
+-- In a sandbox, what requests have in common and no page can reach: tables with what is in them, looked at after each request.
+-- Those of the first list each time, some of the second in turn.
+local guarded, guarded_in_turn, turn = {}, {}, 0
+local IN_TURN = 4
+
+local function guard(list, table, name)
+  local fields, count = {}, 0
+  for field, value in next, table do
+    fields[field] = value
+    count = count + 1
+  end
+  list[#list + 1] = { table, fields, count, name }
+end
+
+local function is_changed(entry)
+  local fields, count = entry[2], 0
+  for field, value in next, entry[1] do
+    if not rawequal(fields[field], value) then return true end
+    count = count + 1
+  end
+  return count ~= entry[3]
+end
+
+-- The name of a table that is not what it was.
+local function changed()
+  for i = 1, #guarded do
+    if is_changed(guarded[i]) then return guarded[i][4] end
+  end
+  local many = #guarded_in_turn
+  for _ = 1, many < IN_TURN and many or IN_TURN do
+    turn = turn % many + 1
+    if is_changed(guarded_in_turn[turn]) then return guarded_in_turn[turn][4] end
+  end
+end
+
+local function guard_all()
+  guarded, guarded_in_turn, turn = {}, {}, 0
+  for name, metatable in next, {
+    globals = GLOBALS, ["package.loaded"] = MODULES, strings = STRINGS, files = FILES, arrays = native.json_array,
+  } do
+    guard(guarded, metatable, "the metatable of " .. name)
+  end
+  for metatable in next, listers do guard(guarded_in_turn, metatable, "the metatable of a library") end
+  for _, names in next, { STATE, STATE.plua } do
+    for name, library in next, names do
+      if view_metatables[library] then guard(guarded_in_turn, library, "the library " .. name) end
+    end
+  end
+  guard(guarded_in_turn, STATE, "the state's globals")
+end
+
 local function finish()
   if not current then return end
   current, chunk_globals, loaded, handed_modules, copies = nil, nil, nil, nil, nil
@@ -293,6 +344,10 @@ local function finish()
     undo[i] = nil
   end
   clean_globals()
+  if native.is_sandboxed then
+    local name = changed()
+    if name then native.give_up(name) end
+  end
 end
 
 local function begin()
@@ -541,6 +596,7 @@ local function isolate()
   isolate_debug()
   isolate_settings()
   modules.isolate(replace)
+  if native.is_sandboxed then guard_all() end
 end
 
 local around = { isolate = isolate }
@@ -585,7 +641,8 @@ around.texts = setmetatable({}, {
 })
 
 modules = native.modules(
-  native, around.files, own, function() return current, loaded_modules() end, call_with_handler, frames, passes)
+  native, around.files, own, function() return current, loaded_modules() end, call_with_handler, frames, passes,
+  metatable_for_page, set_metatable_for_page)
 -- The calls that were active when a module raised what its `require` raises again, if that is what it is.
 around.calls_of = modules.calls_of
 
@@ -619,6 +676,7 @@ function around.after(change)
   return function(...)
     change(...)
     if not isolated then return end
+    if native.is_sandboxed then guard_all() end
     for name in next, kept do globals[name] = nil end
     rawset(globals, "_G", globals)
     kept, kept_count = { _G = globals }, 1

@@ -373,8 +373,9 @@ impl State {
         if !visit.databases.is_empty() {
             self.end_databases(&mut visit);
         }
+        let is_changed = visit.changed.is_some() && self.log_change(&mut visit);
         if let Some(error) = visit.failure(failed) {
-            let spoiled = was_stopped || error.kind.spoils_state();
+            let spoiled = is_changed || was_stopped || error.kind.spoils_state();
             let answer = conclude(&mut visit, Outcome::Failed(error));
             self.spoiled = spoiled || self.look_at_loader().is_err();
             return answer;
@@ -390,7 +391,7 @@ impl State {
             Ok(answer) => answer,
             Err(_) => unreachable!("prelude.lua returns the contents of its buffer, or has them in the area"),
         };
-        self.spoiled = was_stopped;
+        self.spoiled = is_changed || was_stopped;
         if length > LARGE_OUTPUT {
             self.spoiled |= self.calls.tidy.call::<()>(()).is_err();
         }
@@ -534,6 +535,18 @@ impl State {
             let line = format!("{}: {overrun} (pLuaTimeout)", visit.path.display());
             visit.exchange.log(Level::Warning, &line);
         }
+    }
+
+    /// Tells of a page that has changed what the next request would find so.
+    #[inline(never)]
+    fn log_change(&self, visit: &mut Visit) -> bool {
+        let what = visit.changed.take().unwrap_or_default();
+        let (page, number) = (visit.path.display(), self.number);
+        let line = format!(
+            "{page}: changed {what}, which a sandbox keeps from pages (pLuaSandbox): state {number} is given up"
+        );
+        visit.exchange.log(Level::Error, &line);
+        true
     }
 
     /// What a request leaves in the loader.
