@@ -1,5 +1,7 @@
 //! Some rows of a result, their values side by side in one piece of memory.
 
+use crate::memory_use;
+
 /// After this many rows a batch is full.
 const ROWS: usize = 256;
 
@@ -100,6 +102,13 @@ impl Batch {
     /// How many bytes it takes in memory.
     pub(crate) fn memory(&self) -> usize {
         self.bytes.capacity() + self.values.capacity() * size_of::<Kept>()
+    }
+
+    /// Whether there is room for a value of that many bytes, where that is worth a question: what is here becomes the page's
+    /// own, and a buffer that grows is twice as large.
+    pub(crate) fn has_room_for(&self, length: usize) -> bool {
+        let bytes = self.bytes.len() + length;
+        bytes <= 2 * BYTES || memory_use::has_room(bytes * 2)
     }
 
     /// Adds the next value of the last row.

@@ -24,6 +24,9 @@ use crate::statement::Dialect;
 
 const OK: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
 
+/// So many bytes may stay with a connection from one request to the next for the sake of speed.
+const LITTLE: usize = 4 << 20;
+
 /// The drivers of APR. It makes a file's name of what it is given and loads that, so no other name gets there.
 const DRIVERS: &[&str] = &["sqlite3", "pgsql", "mysql", "odbc", "oracle", "freetds", "sqlite2"];
 
@@ -390,6 +393,12 @@ impl Connection {
             let _ = self.rollback();
         }
         self.clear_leftovers();
+        // Statements hold on to the memory of their largest values.
+        if let (Some(sqlite), Some(memory)) = (&mut self.sqlite, &self.memory_use)
+            && memory.holds_more_than(LITTLE)
+        {
+            sqlite.forget_statements();
+        }
     }
 
     pub(crate) fn driver(&self) -> *const ffi::apr_dbd_driver_t {

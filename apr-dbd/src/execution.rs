@@ -1,7 +1,7 @@
 //! How a connection runs statements and hands out their rows.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 
 use crate::batch::Batch;
@@ -13,7 +13,7 @@ use crate::memory::Pool;
 use crate::memory_use::Held;
 use crate::rows::{Rows, text};
 use crate::sqlite::{Columns, Prepared, reads};
-use crate::statement::{Statement, Value, hex_literal, number_text};
+use crate::statement::{Statement, Value, add_hex_literal, number_text};
 use crate::{mysql, pgsql};
 
 /// Words that begin statements with rows in MySQL.
@@ -422,7 +422,8 @@ impl Connection {
     fn ask_mysql(&mut self, sql: &[u8], statement: &Statement, values: &[Value]) -> Result<mysql::Answer, String> {
         let Some(mysql) = self.mysql else { return Err("no connection to MySQL".into()) };
         let text = self.with_literals(sql, statement, values)?;
-        let answer = mysql.ask(&c_string(&text, "the statement holds")?)?;
+        let text = CString::new(text).map_err(|_| "the statement holds a NUL byte")?;
+        let answer = mysql.ask(&text)?;
         self.succeeded(statement);
         Ok(answer)
     }
@@ -445,7 +446,7 @@ impl Connection {
         }
     }
 
-    /// The text with the values in it.
+    /// The text with the values in it, in memory that is taken once.
     pub(crate) fn with_literals(
         &mut self,
         sql: &[u8],
@@ -455,27 +456,56 @@ impl Connection {
         if values.is_empty() {
             return Ok(sql.to_vec());
         }
-        let literals = values.iter().map(|value| self.literal(value)).collect::<Result<Vec<_>, String>>()?;
-        // Spaces keep apart what would else grow together: 5-? and -3 make a comment.
-        Ok(statement.with(|place| [b" ", &literals[place][..], b" "].concat()))
+        let room = |value: &Value| value.size() * 2 + 40;
+        let mut text = Vec::with_capacity(sql.len() + values.iter().map(room).sum::<usize>() + 1);
+        for (number, piece) in statement.pieces.iter().enumerate() {
+            if number > 0 {
+                // Spaces keep apart what would else grow together: 5-? and -3 make a comment.
+                text.push(b' ');
+                self.add_literal(&values[number - 1], &mut text)?;
+                text.push(b' ');
+            }
+            text.extend_from_slice(piece);
+        }
+        Ok(text)
     }
 
-    fn literal(&mut self, value: &Value) -> Result<Vec<u8>, String> {
+    fn add_literal(&mut self, value: &Value, text: &mut Vec<u8>) -> Result<(), String> {
         if let Some(bytes) = value.binary() {
-            return Ok(hex_literal(bytes).into_bytes());
+            add_hex_literal(bytes, text);
+            return Ok(());
         }
-        Ok(match value {
-            Value::Null => b"NULL".to_vec(),
-            Value::Number(number) if number.is_nan() => b"NULL".to_vec(),
+        match value {
+            Value::Null => text.extend_from_slice(b"NULL"),
+            Value::Number(number) if number.is_nan() => text.extend_from_slice(b"NULL"),
             Value::Number(number) if number.is_infinite() => match self.kind {
-                Kind::Sqlite if *number > 0.0 => b"9e999".to_vec(),
-                Kind::Sqlite => b"-9e999".to_vec(),
+                Kind::Sqlite if *number > 0.0 => text.extend_from_slice(b"9e999"),
+                Kind::Sqlite => text.extend_from_slice(b"-9e999"),
                 _ => return Err("the database has no infinite numbers".into()),
             },
-            Value::Number(number) => number_text(*number).into_bytes(),
-            Value::Integer(integer) => integer.to_string().into_bytes(),
-            Value::Text(text) | Value::Blob(text) => self.quote(text)?,
-        })
+            Value::Number(number) => text.extend_from_slice(number_text(*number).as_bytes()),
+            Value::Integer(integer) => text.extend_from_slice(integer.to_string().as_bytes()),
+            Value::Text(value) | Value::Blob(value) => match self.mysql {
+                Some(mysql) => mysql.quote(value, text)?,
+                None => text.extend(self.quote(value)?),
+            },
+        }
+        Ok(())
+    }
+
+    /// How many copies of a value are made beside the page's own on its way to the database, at most. SQLite's own copy is
+    /// counted by itself.
+    #[must_use]
+    pub fn copies(&self, sql: &[u8]) -> usize {
+        match self.kind {
+            Kind::Sqlite => 1,
+            // The value; twice its length as a literal.
+            Kind::Mysql => 3,
+            // The value, it as a C string, and the library's buffer, which doubles.
+            Kind::Pgsql | Kind::Other if !self.served.contains_key(sql) => 4,
+            // Beside the value: escaped, quoted, in the text and in the library's buffer.
+            Kind::Pgsql | Kind::Other => 8,
+        }
     }
 
     /// A text as a string of SQL.

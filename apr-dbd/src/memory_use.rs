@@ -41,6 +41,12 @@ impl MemoryUse {
         self.most.store(most.unwrap_or(isize::MAX), Ordering::Relaxed);
     }
 
+    /// Whether more than this many bytes are held.
+    #[must_use]
+    pub fn holds_more_than(&self, bytes: usize) -> bool {
+        self.held.load(Ordering::Relaxed) > isize::try_from(bytes).unwrap_or(isize::MAX)
+    }
+
     fn has_room(&self, bytes: isize) -> bool {
         bytes <= 0 || self.held.load(Ordering::Relaxed).saturating_add(bytes) <= self.most.load(Ordering::Relaxed)
     }

@@ -40,6 +40,7 @@ interface! {
     next_result(*mut c_void) -> c_int;
     num_fields(*mut c_void) -> c_uint;
     options(*mut c_void, c_int, *const c_void) -> c_int;
+    real_escape_string(*mut c_void, *mut c_char, *const c_char, c_ulong) -> c_ulong;
     real_query(*mut c_void, *const c_char, c_ulong) -> c_int;
     set_local_infile_default(*mut c_void);
     set_local_infile_handler(*mut c_void, Begin, Read, End, Fail, *mut c_void);
@@ -102,6 +103,28 @@ impl Mysql {
     pub(crate) fn send_files(&self) {
         // SAFETY: the connection is open.
         unsafe { (self.interface.set_local_infile_default)(self.connection.as_ptr()) };
+    }
+
+    /// Adds a text as a string of SQL.
+    ///
+    /// # Errors
+    /// That the library cannot escape it.
+    pub(crate) fn quote(&self, value: &[u8], text: &mut Vec<u8>) -> Result<(), String> {
+        text.push(b'\'');
+        text.reserve(value.len() * 2 + 2);
+        // SAFETY: the connection is open; the library writes at most twice the length and a NUL, for which there is room.
+        unsafe {
+            let length = value.len().try_into().map_err(|_| "a value is too long")?;
+            let place = text.spare_capacity_mut().as_mut_ptr().cast();
+            let escape = self.interface.real_escape_string;
+            let written = escape(self.connection.as_ptr(), place, value.as_ptr().cast(), length);
+            match usize::try_from(written) {
+                Ok(written) if written <= value.len() * 2 => text.set_len(text.len() + written),
+                _ => return Err("the text cannot be escaped".into()),
+            }
+        }
+        text.push(b'\'');
+        Ok(())
     }
 
     /// Runs a text and reads its answers up to the first that has rows, or all if there is none.
@@ -251,6 +274,10 @@ impl Answer {
                     }
                     let length = (*lengths.add(column)).try_into().unwrap_or(0);
                     let bytes = std::slice::from_raw_parts(value.cast::<u8>(), length);
+                    if !batch.has_room_for(length) {
+                        batch.drop_partial_row();
+                        return Err("out of memory".into());
+                    }
                     batch.push(if types { typed(bytes, *kind) } else { Cell::Text(bytes) });
                 }
             }

@@ -232,7 +232,10 @@ impl Answer {
     pub(crate) fn fill(&mut self, types: bool, batch: &mut Batch) -> Result<bool, String> {
         let number = self.number;
         while let Some(row) = self.row.take() {
-            self.read(&row, types, batch);
+            if !self.read(&row, types, batch) {
+                batch.drop_partial_row();
+                return Err("out of memory".into());
+            }
             drop(row);
             self.go_on()?;
             if batch.is_full() || self.number != number {
@@ -311,7 +314,8 @@ impl Answer {
         }
     }
 
-    fn read(&self, raw: &Raw, types: bool, batch: &mut Batch) {
+    /// Adds a row to a batch. False when memory runs out.
+    fn read(&self, raw: &Raw, types: bool, batch: &mut Batch) -> bool {
         let (functions, result) = (self.of.interface, raw.result.as_ptr());
         for (column, kind) in self.types.iter().enumerate() {
             let column = column as c_int;
@@ -324,8 +328,12 @@ impl Answer {
                 let length = (functions.getlength)(result, 0, column).try_into().unwrap_or(0);
                 std::slice::from_raw_parts((functions.getvalue)(result, 0, column).cast::<u8>(), length)
             };
+            if !batch.has_room_for(bytes.len()) {
+                return false;
+            }
             batch.push(if types { typed(bytes, *kind) } else { Cell::Text(bytes) });
         }
+        true
     }
 }
 

@@ -154,6 +154,11 @@ impl Sqlite {
         }
     }
 
+    /// Lets go of all statements that are kept.
+    pub(crate) fn forget_statements(&mut self) {
+        self.kept.clear();
+    }
+
     /// A statement kept since its last use.
     pub(crate) fn kept(&mut self, sql: &[u8], is_valued: bool) -> Option<Prepared> {
         let wanted = |kept: &Prepared| kept.text.is_valued == is_valued && kept.text.sql == sql;

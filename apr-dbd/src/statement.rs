@@ -1,7 +1,5 @@
 //! SQL text as far as it must be understood here: where its placeholders are and what its statements begin with.
 
-use std::fmt::Write;
-
 /// A value for a placeholder.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -18,6 +16,14 @@ pub enum Value {
 }
 
 impl Value {
+    /// How many bytes it has.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Value::Text(bytes) | Value::Blob(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
     /// Its bytes if they must go as binary data.
     pub(crate) fn binary(&self) -> Option<&[u8]> {
         match self {
@@ -49,15 +55,14 @@ pub(crate) fn number_text(number: f64) -> String {
     }
 }
 
-/// Binary data as a literal that SQLite and MySQL share.
-pub(crate) fn hex_literal(bytes: &[u8]) -> String {
-    let mut literal = String::with_capacity(bytes.len() * 2 + 3);
-    literal.push_str("X'");
+/// Adds binary data as a literal that SQLite and MySQL share.
+pub(crate) fn add_hex_literal(bytes: &[u8], text: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    text.extend_from_slice(b"X'");
     for byte in bytes {
-        let _ = write!(literal, "{byte:02X}");
+        text.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
-    literal.push('\'');
-    literal
+    text.push(b'\'');
 }
 
 /// What differs between databases in where strings and comments end.

@@ -6,7 +6,6 @@ use std::ptr::NonNull;
 use super::interface::Interface;
 use super::real;
 use crate::batch::{Batch, Cell};
-use crate::memory_use;
 use crate::rows::text;
 use crate::statement::Statement;
 
@@ -15,9 +14,6 @@ const INTEGER: c_int = 1;
 const FLOAT: c_int = 2;
 const BLOB: c_int = 4;
 const NULL: c_int = 5;
-
-/// Bytes of a value before which is asked whether there is room for it.
-const LONG: usize = 64 * 1024;
 
 /// Words that begin statements SQLite counts rows for; after others it still tells the last count.
 const COUNTED: &[&str] = &["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
@@ -186,7 +182,7 @@ impl Prepared {
                 true => &[],
                 false => std::slice::from_raw_parts(start.cast::<u8>(), length),
             };
-            if length > LONG && !memory_use::has_room(length * 2) {
+            if !batch.has_room_for(length) {
                 return false;
             }
             match number {

@@ -19,6 +19,10 @@ use crate::sandbox::connection_string;
 
 const CLOSED: &str = "the database handle is closed";
 
+/// How many copies of a statement's text are made on its way to the database, at most: it, its pieces, and what the
+/// library makes of them.
+const COPIES_OF_TEXT: usize = 4;
+
 /// Why a value of Lua's is none for a database.
 const VALUES: &str = "pass strings, numbers, booleans, nil, json.null or db:blob(bytes)";
 
@@ -33,6 +37,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             _ => {
                 let parameters = reach(visit, &driver, arguments.text(2)?);
                 allow(&memory, visit.limits.memory);
+                if visit.limits.memory > 0 && memory.holds_more_than(visit.limits.memory as usize * 512) {
+                    // Half of it is taken, perhaps by handles that nobody has any more.
+                    lua.gc_collect().map_err(|error| error.to_string())?;
+                }
                 let (until, host) = (limit.until(), visit.exchange.request().server_name.to_vec());
                 parameters
                     .and_then(|parameters| database::open(&driver, parameters, &memory, until, &host, bounds(visit)))
@@ -49,7 +57,10 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("db.active", |_, visit, arguments| {
         Ok(handle(visit, &arguments)?.with(|connection| Ok(connection.is_alive())).unwrap_or(false))
     })?;
-    native.add("db.escape", |lua, visit, arguments| {
+    let of_escape = native.limit.clone();
+    native.add("db.escape", move |lua, visit, arguments| {
+        // The text, it as a C string, what the library writes, which may be twice as long, and that again.
+        Room::new(lua, &of_escape).ask(size(arguments.value(2)) * 6)?;
         let (handle, text) = (handle(visit, &arguments)?, arguments.text(2)?);
         bytes(lua, handle.with(|connection| connection.escape(&text)).map(Some))
     })?;
@@ -63,8 +74,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         drop(prepared);
         Ok(())
     })?;
-    native.add("db.run", |lua, visit, arguments| {
-        let (handle, sql, values) = statement(lua, visit, &arguments, 3)?;
+    let limit = native.limit.clone();
+    native.add("db.run", move |lua, visit, arguments| {
+        let (handle, sql, values) = statement(lua, visit, &arguments, 3, &limit)?;
         answer(lua, handle.with(|connection| connection.run(&sql, &values)))
     })?;
     native.add("db.begin", |lua, visit, arguments| {
@@ -82,7 +94,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // all rows, names of the columns | false for a statement that has none | nil, message
     let limit = native.limit.clone();
     native.add("db.query", move |lua, visit, arguments| {
-        let (handle, sql, values) = statement(lua, visit, &arguments, 5)?;
+        let (handle, sql, values) = statement(lua, visit, &arguments, 5, &limit)?;
         let wanted = Wanted { types: arguments.is_true(3), in_pieces: false };
         let room = Room::new(lua, &limit);
         let found = match handle.with(|connection| connection.query(&sql, &values, wanted)) {
@@ -107,8 +119,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         (all, names).into_lua_multi(lua).map_err(|error| error.to_string())
     })?;
     // rows to fetch, names of the columns | false for a statement that has none | nil, message
-    native.add("db.rows", |lua, visit, arguments| {
-        let (handle, sql, values) = statement(lua, visit, &arguments, 5)?;
+    let limit = native.limit.clone();
+    native.add("db.rows", move |lua, visit, arguments| {
+        let (handle, sql, values) = statement(lua, visit, &arguments, 5, &limit)?;
         let wanted = Wanted { types: arguments.is_true(3), in_pieces: true };
         let found = match handle.with(|connection| connection.query(&sql, &values, wanted)) {
             Ok(Some(found)) => found,
@@ -203,8 +216,13 @@ fn statement(
     visit: &mut Visit,
     arguments: &Arguments,
     first: usize,
+    limit: &TimeLimitHandle,
 ) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
-    let (handle, sql) = (handle(visit, arguments)?, arguments.text(2)?);
+    let handle = handle(visit, arguments)?;
+    let sql = arguments.string(2)?.as_bytes().to_vec();
+    let copies = handle.with(|connection| Ok(connection.copies(&sql))).unwrap_or(1);
+    let sizes = (first..=arguments.count()).map(|position| size(arguments.value(position)));
+    Room::new(lua, limit).ask(sql.len() * COPIES_OF_TEXT + sizes.sum::<usize>() * copies)?;
     let mut values = Vec::new();
     for position in first..=arguments.count() {
         values.push(value(arguments.value(position)).ok_or_else(|| {
@@ -218,6 +236,15 @@ fn statement(
         lua.gc_collect().map_err(|error| error.to_string())?;
     }
     Ok((handle, sql, values))
+}
+
+/// How many bytes of a value are copied.
+fn size(value: &mlua::Value) -> usize {
+    match value {
+        mlua::Value::String(text) => text.as_bytes().len(),
+        mlua::Value::Table(table) => table.raw_get::<mlua::LuaString>("blob").map_or(0, |blob| blob.as_bytes().len()),
+        _ => 0,
+    }
 }
 
 fn value(value: &mlua::Value) -> Option<Value> {

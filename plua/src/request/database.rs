@@ -244,3 +244,38 @@ impl Drop for Databases {
         self.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn attempts_that_wait_for_ever_are_counted_by_host() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let memory = Arc::default();
+        let attempt = |host: &[u8]| {
+            let parameters = format!("host=127.0.0.1 port={port} sslmode=disable").into_bytes();
+            let until = Some(Instant::now() + Duration::from_millis(50));
+            open("pgsql", parameters, &memory, until, host, None).err().unwrap_or_default()
+        };
+        if attempt(b"one").contains("not installed") {
+            return;
+        }
+        for _ in 1..MOST_ABANDONED {
+            assert_eq!(attempt(b"one"), "the database took too long to answer");
+        }
+        assert!(attempt(b"one").starts_with("too many of this host's attempts"));
+        assert_eq!(attempt(b"other"), "the database took too long to answer");
+        drop(silent);
+        let end = Instant::now() + Duration::from_secs(60);
+        while abandoned(b"one") + abandoned(b"other") > 0 {
+            assert!(Instant::now() < end, "they have not ended");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(ABANDONED.lock().is_empty());
+    }
+}
