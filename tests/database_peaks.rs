@@ -48,7 +48,7 @@ fn stays_within_the_limit(driver: &str, parameters: &str, binary: &str) {
             format!("local s = mega(2) db:prepare('SELECT {places}'):query({many})"),
             "db:query('SELECT b FROM large')".into(),
             "for row in db:rows('SELECT b FROM large') do end".into(),
-            "db:run('SELECT 1 -- ' .. mega(30))".into(),
+            "db:run('SELECT 1 -- ' .. mega(24))".into(),
             "db:escape(mega(30))".into(),
         ] {
             // The peak of what was before does not count.

@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 
 use crate::batch::Batch;
 use crate::connection::{Connection, Kind, Transaction};
-use crate::execution::Names;
+use crate::execution::{Names, Open};
 use crate::memory_use::Held;
+use crate::pgsql;
 use crate::statement::{Statement, Value};
 
 /// Words that begin queries a cursor can be opened for.
@@ -28,8 +29,11 @@ pub(crate) struct Cursor {
     number: u64,
     /// Whether they are read with their types.
     types: bool,
-    /// What was fetched and not yet taken, and the memory of that.
+    /// What is coming of the rows that were asked for last.
+    answer: Option<pgsql::Answer>,
+    /// What had to be fetched before its time, how that ended, and its memory.
     rows: VecDeque<Batch>,
+    error: Option<String>,
     held: Held,
     /// How many rows were asked for, and how many of them were taken.
     asked: usize,
@@ -37,6 +41,24 @@ pub(crate) struct Cursor {
     /// How many bytes all rows so far had, and how many they were.
     bytes: usize,
     count: usize,
+}
+
+impl Cursor {
+    /// Whether the connection takes no other statement before more was read.
+    pub(crate) fn is_coming(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Drops what is coming.
+    pub(crate) fn read_away(&mut self) {
+        self.answer = None;
+    }
+
+    fn count(&mut self, batch: &Batch) {
+        self.taken += batch.len();
+        self.count += batch.len();
+        self.bytes += batch.size();
+    }
 }
 
 /// A statement that pages hold prepared.
@@ -76,7 +98,7 @@ impl Connection {
         let number = self.next_number();
         let mut first = declare(number).into_bytes();
         let fetch = fetch(number, FIRST).into_bytes();
-        let mut answer = if values.is_empty() {
+        let answer = if values.is_empty() {
             // Both at once; a comment may be open at the end.
             first.extend_from_slice(sql);
             first.extend_from_slice(b"\n;");
@@ -90,22 +112,24 @@ impl Connection {
             self.execute(&[], &declared, values)?;
             self.ask_pgsql(&fetch, &Statement::default(), &[])?
         };
-        let held = Held::new(self.memory_use.as_ref());
-        let rows = VecDeque::new();
-        let mut cursor = Cursor { number, types, rows, held, asked: FIRST, taken: 0, bytes: 0, count: 0 };
         let names = answer.names.clone();
-        match answer.collect(types, &mut cursor.held) {
-            Ok(rows) if !names.is_empty() => {
-                cursor.rows = rows;
-                Ok(Some((cursor, names)))
-            }
-            failed => {
-                drop(answer);
-                let failed = failed.map_err(|error| self.failed(error));
-                self.close_cursor(&cursor);
-                failed.map(|_| None)
-            }
+        let cursor = Cursor {
+            number,
+            types,
+            answer: Some(answer),
+            rows: VecDeque::new(),
+            error: None,
+            held: Held::default(),
+            asked: FIRST,
+            taken: 0,
+            bytes: 0,
+            count: 0,
+        };
+        if names.is_empty() {
+            self.end(Open::Cursor(cursor));
+            return Ok(None);
         }
+        Ok(Some((cursor, names)))
     }
 
     /// Adds rows of a cursor to an empty batch; false after the last.
@@ -113,21 +137,46 @@ impl Connection {
     /// # Errors
     /// What the database says.
     pub(crate) fn fill_from_cursor(&mut self, cursor: &mut Cursor, batch: &mut Batch) -> Result<bool, String> {
-        if cursor.rows.is_empty() {
+        loop {
+            if let Some(rows) = cursor.rows.pop_front() {
+                *batch = rows;
+                cursor.count(batch);
+                return Ok(true);
+            }
+            if let Some(error) = cursor.error.take() {
+                return Err(error);
+            }
+            if let Some(answer) = &mut cursor.answer {
+                *batch = answer.batch();
+                let more = answer.fill(cursor.types, batch).map_err(|error| self.failed(error))?;
+                if !more {
+                    cursor.answer = None;
+                }
+                cursor.count(batch);
+                if more || !batch.is_empty() {
+                    return Ok(more || cursor.taken >= cursor.asked);
+                }
+            }
+            if cursor.taken < cursor.asked {
+                return Ok(false);
+            }
+            self.take_rows();
             let size = cursor.bytes.checked_div(cursor.count).unwrap_or(0);
             cursor.asked = BYTES.checked_div(size).unwrap_or(MOST).clamp(1, MOST);
             cursor.taken = 0;
-            cursor.held = Held::new(self.memory_use.as_ref());
             let fetch = fetch(cursor.number, cursor.asked);
-            let mut answer = self.ask_pgsql(fetch.as_bytes(), &Statement::default(), &[])?;
-            cursor.rows = answer.collect(cursor.types, &mut cursor.held).map_err(|error| self.failed(error))?;
+            cursor.answer = Some(self.ask_pgsql(fetch.as_bytes(), &Statement::default(), &[])?);
         }
-        let Some(rows) = cursor.rows.pop_front() else { return Ok(false) };
-        *batch = rows;
-        cursor.taken += batch.len();
-        cursor.count += batch.len();
-        cursor.bytes += batch.size();
-        Ok(!cursor.rows.is_empty() || cursor.taken >= cursor.asked)
+    }
+
+    /// Reads what is coming of a cursor's rows, so that the connection takes another statement.
+    pub(crate) fn take_from_cursor(&mut self, cursor: &mut Cursor) {
+        let Some(mut answer) = cursor.answer.take() else { return };
+        cursor.held = Held::new(self.memory_use.as_ref());
+        match answer.collect(cursor.types, &mut cursor.held) {
+            Ok(rows) => cursor.rows = rows,
+            Err(error) => cursor.error = Some(self.failed(error)),
+        }
     }
 
     /// Closes a cursor.

@@ -177,6 +177,7 @@ impl Connection {
     pub fn would_take_rows(&self, sql: &[u8]) -> bool {
         self.open.values().any(|open| match open {
             Open::Driver(_) | Open::Pgsql(..) | Open::Mysql(..) => true,
+            Open::Cursor(cursor) => cursor.is_coming(),
             Open::Sqlite(..) => !reads(&Statement::new(sql, self.dialect)),
             _ => false,
         })
@@ -238,18 +239,30 @@ impl Connection {
                     sqlite.keep(prepared);
                 }
             }
-            Open::Cursor(cursor) => self.close_cursor(&cursor),
+            Open::Cursor(mut cursor) => {
+                cursor.read_away();
+                self.close_cursor(&cursor);
+            }
             Open::Driver(_) | Open::Pgsql(..) | Open::Mysql(..) | Open::Taken { .. } => {}
         }
     }
 
     /// Fetches all rows that are in the way of the next statement.
     pub(crate) fn take_rows(&mut self) {
-        let in_the_way = |open: &Open| !matches!(open, Open::Cursor(_) | Open::Taken { .. });
+        let in_the_way = |open: &Open| match open {
+            Open::Taken { .. } => false,
+            Open::Cursor(cursor) => cursor.is_coming(),
+            _ => true,
+        };
         let numbers: Vec<u64> =
             self.open.iter().filter(|(_, open)| in_the_way(open)).map(|(number, _)| *number).collect();
         for number in numbers {
             let Some(mut open) = self.open.remove(&number) else { continue };
+            if let Open::Cursor(cursor) = &mut open {
+                self.take_from_cursor(cursor);
+                self.open.insert(number, open);
+                continue;
+            }
             let mut batches = VecDeque::new();
             let mut held = Held::new(self.memory_use.as_ref());
             let error = loop {
