@@ -3,11 +3,14 @@
 use std::fs;
 use std::mem;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
+    waitid,
+};
 
 /// What is to be cut off of one page.
 #[derive(Default)]
@@ -23,12 +26,25 @@ struct Command {
 }
 
 impl Command {
-    fn kill(&self) {
-        // Fails for one that somebody has waited for: its number may be another's by now, and what it has left behind is on
-        // its own. One that has ended and is not waited for keeps its number, and its group may still hold the page.
-        if pidfd_send_signal(&self.process, Signal::KILL).is_ok() {
-            // Where it leads no group there is none of that number.
-            let _ = kill_process_group(self.number, Signal::KILL);
+    /// Whether nobody has waited for it. Its number is its own until then, also when it has ended and only what it has left
+    /// behind in its group still holds the page.
+    fn is_unclaimed(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(self.process.as_fd()), options).is_ok()
+    }
+}
+
+/// Processes that are to be killed before their numbers can be others'.
+#[must_use]
+pub struct Doomed(Vec<Command>);
+
+impl Doomed {
+    /// Kills them, with all that they have started in their groups.
+    pub fn kill(self) {
+        for Command { process, number } in self.0 {
+            // One that has ended already needs no more; where it leads no group there is none of that number.
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+            let _ = kill_process_group(number, Signal::KILL);
         }
     }
 }
@@ -54,9 +70,14 @@ impl Cutoff {
 
     /// Kills the processes, with all that they have started in their groups.
     pub fn kill_commands(&self) {
-        for command in self.commands.lock().drain(..) {
-            command.kill();
-        }
+        self.take_commands().kill();
+    }
+
+    /// Takes the processes, to be killed at once.
+    pub fn take_commands(&self) -> Doomed {
+        let mut commands = mem::take(&mut *self.commands.lock());
+        commands.retain(Command::is_unclaimed);
+        Doomed(commands)
     }
 
     /// Lets the processes go on.

@@ -119,9 +119,11 @@ fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
     let _running = deadline.state.lock();
     if deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
         deadline.cutoff.shut_socket();
+        // Taken before the signal, which may make the page wait for a shell that has left others behind, and killed after it, so
+        // that the page is stopped when the command it waits for is gone.
+        let commands = deadline.cutoff.take_commands();
         deadline.send_signal();
-        // After it, so that the page is stopped when the command it waits for is gone.
-        deadline.cutoff.kill_commands();
+        commands.kill();
         if is_ending {
             cutoff::kill_children(deadline.number.load(Ordering::Relaxed));
         }
