@@ -146,6 +146,19 @@ end echo(u[1]:read(), plua.post('text')) ?>";
 }
 
 #[test]
+fn names_of_a_form_in_parts_count_as_its_text_does() {
+    let name = "n".repeat(60_000);
+    for part in [format!("; name={name}"), format!("; name=f; filename={name}")] {
+        let body = multipart(&vec![(part.as_str(), &b"x"[..]); 20]);
+        let site = Site::new("pLuaUploadSize 1000", &[("page.plua", "<? parsePost() ?>read")]);
+        let sent = Sent { content_type: Some(MULTIPART), body: Box::new(io::Cursor::new(body)), ..Sent::default() };
+        let seen = site.send("page.plua", sent);
+        assert_eq!(seen.status, 413, "{:?}", seen.log);
+        assert!(seen.log[0].contains("pLuaUploadSize"), "{:?}", seen.log);
+    }
+}
+
+#[test]
 fn query_and_form_of_one_request_are_two_tables_and_work_in_coroutines() {
     let page = "<? coroutine.wrap(function() echo(parseGet().a, parsePost().a, parseGet().a) end)() ?>";
     assert_eq!(Site::new("", &[("page.plua", page)]).post("page.plua?a=1", URLENCODED, "a=2").text(), "121");

@@ -353,6 +353,46 @@ fn a_file_larger_than_the_memory_of_a_page_is_not_read() {
 }
 
 #[test]
+fn coroutines_nest_a_thousand_deep_at_most_and_again_in_the_next_request() {
+    let page = "<? local deepest, said = 0
+        local function go(depth)
+            deepest = depth
+            local ok, problem = coroutine.resume(coroutine.create(go), depth + 1)
+            said = said or not ok and problem
+        end
+        go(0) ?><?= deepest >= 100 and deepest <= 1000, ' ', said ?>";
+    let site = Site::new("pLuaStates 1\npLuaTimeout 30", &[("page.plua", page)]);
+    for _ in 0..2 {
+        let text = site.get("page.plua").text();
+        // PUC Lua has a bound of its own.
+        assert!(text.starts_with("true ") && text.contains("stack overflow"), "{text}");
+    }
+}
+
+/// PUC Lua runs no hook in a coroutine that a hook's error has left.
+#[cfg(feature = "lua54")]
+#[test]
+fn a_coroutine_that_a_limit_has_stopped_is_not_closed() {
+    let closing = "local x <close> = setmetatable({}, { __close = function() while true do end end })";
+    for code in [
+        format!("local run = coroutine.wrap(function() {closing} while true do end end) pcall(run)"),
+        format!(
+            "local one = coroutine.create(function() {closing} while true do end end) \
+             coroutine.resume(one) coroutine.close(one)"
+        ),
+    ] {
+        let site = Site::new(
+            "pLuaStates 1\npLuaTimeout 0.5",
+            &[("page.plua", &format!("<? {code} ?>")), ("next.plua", "fine")],
+        );
+        let started = Instant::now();
+        assert_eq!(site.get("page.plua").status, 500, "{code}");
+        assert_eq!(site.get("next.plua").text(), "fine", "{code}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{code}");
+    }
+}
+
+#[test]
 fn over_each_limit_the_log_names_it_with_page_and_line_and_the_next_request_is_served() {
     let deep = "Depth limit: ";
     // Limit, code, what the log says, whether the state is gone.

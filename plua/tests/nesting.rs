@@ -94,7 +94,9 @@ fn every_function_that_calls_back_with_much_of_the_stack_is_counted() {
         )
         .eval()
         .unwrap();
-    lua.load(include_str!("../src/limits/nesting.lua")).call::<()>((native, stubs.0, stubs.1, stubs.2)).unwrap();
+    lua.load(include_str!("../src/limits/nesting.lua"))
+        .call::<()>((native, stubs.0, stubs.1, stubs.2, lua.create_table().unwrap()))
+        .unwrap();
     let address = lua
         .create_function(|_, ()| {
             let here = 0u8;

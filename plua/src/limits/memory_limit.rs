@@ -34,6 +34,10 @@ use crate::limits::time_limit::{Reason, TimeLimitHandle};
 #[cfg(feature = "luajit")]
 const REFUSED: usize = 1 << 20;
 
+/// Bytes beyond its limit that a page may hold for the moment in which it is stopped: as many as its limit, at most these.
+#[cfg(feature = "luajit")]
+const MOST_BEYOND: usize = 16 << 20;
+
 /// The memory limit of one state. Must be dropped before the state it was made for.
 pub struct MemoryLimit {
     /// Bytes the state held at first.
@@ -132,7 +136,7 @@ impl MemoryLimit {
             let bytes = |count: usize| if kilobytes == 0 { isize::MAX } else { (self.fresh + count) as isize };
             let counter = self.counter();
             counter.limit.set_enough((self.fresh + allowed / 16 * 15) / 1024);
-            counter.ceiling.set(bytes(allowed * 2));
+            counter.ceiling.set(bytes(allowed + allowed.min(MOST_BEYOND)));
             counter.most.set(bytes(allowed));
             if counter.used.get() > counter.most.get() {
                 counter.limit.go_over(Reason::Memory);

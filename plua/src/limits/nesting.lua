@@ -6,13 +6,13 @@
 --
 -- What is called back may be written in C itself, and then no limit strikes between one call and the next: a function of
 -- Lua's stands between.
-local native, leave, level, debug = ...
+local native, leave, level, debug, stops = ...
 
-local error, next, rawget, select, tostring, type = error, next, rawget, select, tostring, type
+local error, next, rawget, select, setmetatable, tostring, type = error, next, rawget, select, setmetatable, tostring, type
 local unpack = unpack or table.unpack
 local format, gsub, sort, require = string.format, string.gsub, table.sort, require
-local co_create, co_resume, co_wrap, co_close =
-  coroutine.create, coroutine.resume, coroutine.wrap, coroutine.close
+local co_create, co_resume, co_wrap, co_close, co_running =
+  coroutine.create, coroutine.resume, coroutine.wrap, coroutine.close, coroutine.running
 local getinfo, getlocal, metatable_of = debug.getinfo, debug.getlocal, debug.getmetatable
 local is_stack_half_used = native.is_stack_half_used
 
@@ -107,15 +107,46 @@ if require then
   end
 end
 
+-- Coroutines that run inside each other, at most: an error leaves them one by one.
+local MOST_NESTED = 1000
+local nested = 0
+
+local function is_nested_too_deep()
+  if nested < MOST_NESTED then return false end
+  local thread, is_main = co_running()
+  if thread and not is_main then return true end
+  -- A limit has ended those that are counted.
+  nested = 0
+  return false
+end
+
+-- Coroutines that a limit has stopped: PUC Lua runs no hook in them any more, so that nothing would stop what their
+-- to-be-closed variables run.
+local stopped = setmetatable({}, { __mode = "k" })
+
+local function resumed(before, thread, ok, ...)
+  nested = before
+  if not ok and stops[(...)] then stopped[thread] = true end
+  return ok, ...
+end
+
+local function resume(thread, ...)
+  -- Raises what is wrong with it.
+  if type(thread) ~= "thread" then return co_resume(thread, ...) end
+  local before = nested
+  nested = before + 1
+  return resumed(before, thread, co_resume(thread, ...))
+end
+
 function coroutine.resume(...)
-  if is_too_deep(COROUTINE) then return false, TOO_DEEP end
-  return leave(level(), co_resume(...))
+  if is_too_deep(COROUTINE) or is_nested_too_deep() then return false, TOO_DEEP end
+  return leave(level(), resume(...))
 end
 
 -- Lua's own puts a place before the message at each level, without a step of Lua in which a limit could strike.
 local function results(thread, ok, ...)
   if not ok then
-    if co_close then co_close(thread) end
+    if co_close and not stopped[thread] then co_close(thread) end
     error((...), 0)
   end
   return ...
@@ -125,8 +156,15 @@ function coroutine.wrap(run)
   if type(run) ~= "function" then return co_wrap(run) end
   local thread = co_create(run)
   return function(...)
-    if is_too_deep(COROUTINE) then error(TOO_DEEP, 2) end
-    return results(thread, co_resume(thread, ...))
+    if is_too_deep(COROUTINE) or is_nested_too_deep() then error(TOO_DEEP, 2) end
+    return results(thread, resume(thread, ...))
+  end
+end
+
+if co_close then
+  function coroutine.close(thread)
+    if stopped[thread] then return false, "the coroutine was stopped by a limit" end
+    return co_close(thread)
   end
 end
 

@@ -96,11 +96,16 @@ impl Form {
         let reader = body.reader().map_err(|error| broken(&error))?;
         let parts = Multipart::new(reader, boundary, limits.fields.saturating_add(1));
         let mut parts = parts.map_err(|error| broken(&error))?;
-        let mut text_size = 0;
+        let (mut text_size, mut name_size) = (0, 0);
         while let Some(part) = parts.next_part().map_err(|error| broken(&error))? {
             if form.parts.len() == limits.fields {
                 return Err(too_many_fields("form", limits));
             }
+            // Names may hold as much as the fields do: a visitor chooses how long they are.
+            let names = [Some(&part.name), part.file_name.as_ref(), Some(&part.content_type)];
+            name_size += names.into_iter().flatten().map(|name| name.len() as u64).sum::<u64>();
+            check_size(name_size, "the names in the form are", limits)?;
+            ask_for(text_size + name_size, room)?;
             let value = match part.file_name {
                 None => Value::Text(text(&mut parts, &mut text_size, limits, room)?),
                 // What a browser sends when no file was chosen.
@@ -173,14 +178,18 @@ fn urlencoded(body: &mut Body, limits: &Limits, room: Room<'_>) -> Result<Form, 
     Ok(Form { fields, ..Form::default() })
 }
 
+/// Asks for the room that so many bytes of parts take: a vector doubles as it grows.
+fn ask_for(bytes: u64, room: Room<'_>) -> Result<(), Error> {
+    room.ask(usize::try_from(bytes).unwrap_or(usize::MAX).saturating_mul(2)).map_err(refused)
+}
+
 /// The content of a part that is no file; `total` counts that of all of them.
 fn text<R: Read>(parts: &mut Multipart<R>, total: &mut u64, limits: &Limits, room: Room<'_>) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     while let Some(piece) = parts.piece().map_err(|error| broken(&error))? {
         *total += piece.len() as u64;
         check_size(*total, TEXT, limits)?;
-        // A vector doubles as it grows.
-        room.ask(usize::try_from(*total).unwrap_or(usize::MAX).saturating_mul(2)).map_err(refused)?;
+        ask_for(*total, room)?;
         text.extend_from_slice(&piece);
     }
     Ok(text)

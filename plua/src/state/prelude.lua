@@ -87,7 +87,7 @@ end
 
 local begin_in_folder, watch_ffi = native.working_directory(native, marks)
 native.long_calls(native)
-native.nesting(native, leave, level, debug)
+native.nesting(native, leave, level, debug, stops)
 
 local function end_page(why)
   ending, marks.needs_reset = why, 1
