@@ -119,8 +119,11 @@ fn each_call(
         for (content_type, body) in bodies(function, long) {
             site.write(
                 "page.plua",
-                format!("<? local S = {long} for _ = 1, {times} do pcall({function}, {arguments}) end ?>")
-                    .replace(", )", ")"),
+                format!(
+                    "<? local S = {long} local function pack(...) return {{ n = select('#', ...), ... }} end \
+                     local given = pack({arguments}) \
+                     for _ = 1, {times} do pcall({function}, (unpack or table.unpack)(given, 1, given.n)) end ?>"
+                ),
             );
             let sent = Sent {
                 method: "POST",

@@ -482,12 +482,14 @@ fn a_result_of_a_page_function_far_over_the_memory_limit_ends_its_page_alone() {
 fn a_page_over_its_time_while_it_is_compiled_is_no_page() {
     // Chains of conditions, of which the parser walks each to its end for each of its members.
     let chain = format!("x = {}x ", "x and ".repeat(4000));
-    let page = format!("<? {}?>fine", chain.repeat(60));
+    // Lua 5.4 has less to walk.
+    let chains = if cfg!(feature = "luajit") { 60 } else { 600 };
+    let page = format!("<? {}?>fine", chain.repeat(chains));
     let site = Site::new("pLuaStates 1\npLuaTimeout 0.1", &[("page.plua", &page), ("next.plua", "fine")]);
     let seen = site.get("page.plua");
     assert_eq!(seen.status, 500);
     assert!(seen.log.concat().starts_with("Time limit: "), "{:?}", seen.log);
-    site.write("load.plua", format!("<? local part = [[{chain}]] load(part:rep(60)) ?>fine"));
+    site.write("load.plua", format!("<? local part = [[{chain}]] load(part:rep({chains})) ?>fine"));
     let seen = site.get("load.plua");
     assert!(seen.status == 500 && seen.log.concat().starts_with("Time limit: "), "{:?}", seen.log);
     assert_eq!(site.get("next.plua").text(), "fine");

@@ -65,7 +65,8 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
                 Ok((Some(function), None))
             }
             Err(mlua::Error::SyntaxError { message, .. }) => Ok((None, Some(message))),
-            Err(error) => Ok((None, Some(error.to_string()))),
+            // No fault of the text's: a limit strikes.
+            Err(error) => Err(error),
         }
     })?;
 

@@ -4,7 +4,7 @@
 local native, ignored, leave, level = ...
 
 local error, next, pcall, select, type = error, next, pcall, select, type
-local find, gmatch, gsub, match = string.find, string.gmatch, string.gsub, string.match
+local find, gmatch, gsub, match, sub = string.find, string.gmatch, string.gsub, string.match, string.sub
 local concat = table.concat
 local load, loadstring = load, loadstring
 local package, preload, loaded = package, package.preload, package.loaded
@@ -120,7 +120,7 @@ local function load_text(chunk, name, mode, ...)
   if type(chunk) == "string" and #chunk > LONG and not find(chunk, "^\27") and (mode == nil or mode == "t" or mode == "bt")
     and (select("#", ...) == 0 or type((...)) == "table") and has_limit()
   then
-    return compile(chunk, type(name) == "string" and name or chunk, (...))
+    return compile(chunk, sub(type(name) == "string" and name or chunk, 1, LONGEST_NAME), (...))
   end
   return load_plain(chunk, name, mode, ...)
 end
