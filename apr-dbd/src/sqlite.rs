@@ -40,6 +40,10 @@ const NOT_OPENED: &str = "a database with a write-ahead log is not for pages of 
 /// `ENABLE_LOAD_EXTENSION` off, `DEFENSIVE` on, `TRUSTED_SCHEMA` off.
 const CONFINED: &[(c_int, c_int)] = &[(1004, 0), (1005, 0), (1010, 1), (1017, 0)];
 
+/// What a connection of theirs may hold at most (`SQLITE_LIMIT_`): bytes of a value, `LENGTH`, and of a pattern,
+/// `LIKE_PATTERN_LENGTH`. SQLite looks at no clock within one function, and some take long over longer ones.
+const LIMITED: [(c_int, c_int); 2] = [(0, 16 << 20), (8, 1000)];
+
 /// Tells `prepare_v3` that the statement will be used again.
 const PERSISTENT: c_uint = 1;
 
@@ -131,6 +135,10 @@ impl Sqlite {
         self.kept.clear();
         self.watch.is_confined.set(confine);
         self.configure_as_before();
+        for (limit, most) in LIMITED {
+            // SAFETY: the database is open. A number above the library's own is taken as that.
+            unsafe { (self.interface.limit)(self.database.as_ptr(), limit, if confine { most } else { c_int::MAX }) };
+        }
         if confine {
             self.before = CONFINED.iter().filter_map(|(option, value)| self.configure(*option, *value)).collect();
         }

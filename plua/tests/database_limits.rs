@@ -27,13 +27,19 @@ fn timed(site: &Site, parameters: &str, code: &str) -> (Seen, Duration) {
 
 /// A page with this code ends at its time limit of a second.
 fn ends_in_time(code: &str) {
-    let site = Site::new("pLuaTimeout 1", &[]);
-    let (seen, took) = timed(&site, "x.db", code);
+    let took = ends_in_time_of(code);
     // Waiting for a lock alone takes 5 seconds.
     assert!(took < Duration::from_millis(4500), "{took:?}: {code}");
+}
+
+/// A page with this code ends because its time limit of a second is over; how long that takes.
+fn ends_in_time_of(code: &str) -> Duration {
+    let site = Site::new("pLuaTimeout 1", &[]);
+    let (seen, took) = timed(&site, "x.db", code);
     assert_eq!(seen.status, 500, "{code}: {}", seen.text());
     assert!(seen.log.concat().contains(TIMED_OUT), "{code}: {:?}", seen.log);
     assert_eq!(timed(&site, "x.db", "echo(db:query('select 7')[1][1])").0.text(), "7on", "{code}");
+    took
 }
 
 #[test]
@@ -52,6 +58,29 @@ fn a_statement_that_never_ends_ends_with_its_page() {
         ends_in_time(&format!(
             "db:run('create table if not exists t (a)') while true do pcall(function() {call} end) end"
         ));
+    }
+}
+
+#[test]
+fn a_statement_of_long_functions_ends_with_its_page() {
+    // Each takes a moment, all of them half a minute.
+    let numbers = ENDLESS.replace("from c)", "from c where x < 80)");
+    let took =
+        ends_in_time_of(&format!("db:query([[{numbers} select sum(length(printf('%.*c', 15000000, x))) from c]])"));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn where_pages_are_confined_a_value_of_sqlite_has_16_mb_at_most() {
+    let base = tempfile::tempdir().unwrap();
+    let confined = format!("pLuaBaseDir {}", base.path().display());
+    for (configuration, expected) in [(confined.as_str(), "string or blob too big"), ("", "20000000")] {
+        let site = Site::new(configuration, &[]);
+        let parameters = format!("{}/x.db", base.path().display());
+        let code =
+            "local rows, problem = db:query('select length(zeroblob(20000000))') echo(rows and rows[1][1] or problem)";
+        let (seen, _) = timed(&site, &parameters, code);
+        assert!(seen.text().contains(expected), "{configuration}: {} {:?}", seen.text(), seen.log);
     }
 }
 
@@ -124,7 +153,7 @@ fn connecting_to_a_server_that_never_answers_ends_with_its_page() {
 
 /// What a page under a memory limit of 8 MB puts out.
 fn within_memory(parameters: &str, code: &str) -> String {
-    let site = Site::new("pLuaMemoryLimit 8192\npLuaTimeout 20", &[]);
+    let site = Site::new("pLuaMemoryLimit 8192\npLuaTimeout 100", &[]);
     let (seen, _) = timed(&site, parameters, code);
     assert_eq!(seen.status, 200, "{code}: {:?}", seen.log);
     seen.text()

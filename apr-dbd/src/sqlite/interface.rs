@@ -38,6 +38,7 @@ interface! {
     errmsg(*mut c_void) -> *const c_char;
     finalize(*mut c_void) -> c_int;
     get_autocommit(*mut c_void) -> c_int;
+    limit(*mut c_void, c_int, c_int) -> c_int;
     last_insert_rowid(*mut c_void) -> i64;
     prepare_v3(*mut c_void, *const c_char, c_int, c_uint, *mut *mut c_void, *mut *const c_char) -> c_int;
     progress_handler(*mut c_void, c_int, Option<Progress>, *mut c_void);
