@@ -146,3 +146,18 @@ fn c_modules_work_beside_mod_security2() {
     c_modules_work_beside(pages().module("unique_id").module("security2"), false);
     c_modules_work_beside(pages().module("unique_id").module("security2").module("lua"), true);
 }
+
+#[test]
+fn a_library_for_yet_another_lua_names_the_module_that_brought_one() {
+    let other = if cfg!(feature = "lua54") { "5.1" } else { "5.4" };
+    let file = format!("/usr/lib/{}-linux-gnu/lua/{other}/lfs.so", std::env::consts::ARCH);
+    if !is_installed() || !Path::new(&file).exists() {
+        return;
+    }
+    let page = format!("<?= select(2, package.loadlib('{file}', 'luaopen_lfs')) ?>");
+    httpd().module("lua").pages(&[("other.plua", &page)]).run(|server| {
+        let said = server.get("/other.plua").text();
+        assert!(said.contains("which this Lua does not have; another Lua ("), "{said}");
+        assert!(said.contains(") is in this process, brought by mod_lua"), "{said}");
+    });
+}

@@ -220,7 +220,8 @@ fn statement(
 ) -> Result<(Handle, Vec<u8>, Vec<Value>), String> {
     let handle = handle(visit, arguments)?;
     let sql = arguments.string(2)?.as_bytes().to_vec();
-    let copies = handle.with(|connection| Ok(connection.copies(&sql))).unwrap_or(1);
+    let asked = handle.with(|connection| Ok((connection.copies(&sql), connection.would_take_rows(&sql))));
+    let (copies, takes_rows) = asked.unwrap_or((1, false));
     let sizes = (first..=arguments.count()).map(|position| size(arguments.value(position)));
     Room::new(lua, limit).ask(sql.len() * COPIES_OF_TEXT + sizes.sum::<usize>() * copies)?;
     let mut values = Vec::new();
@@ -231,7 +232,7 @@ fn statement(
         })?);
     }
     visit.databases.note(&handle);
-    if handle.with(|connection| Ok(connection.would_take_rows(&sql))).unwrap_or(false) {
+    if takes_rows {
         // Those of a loop that was left need not be fetched.
         lua.gc_collect().map_err(|error| error.to_string())?;
     }
