@@ -369,3 +369,18 @@ fn reports_of_endless_names_and_messages_are_short_and_soon_there() {
         );
     }
 }
+
+#[test]
+fn paths_longer_than_the_system_takes_are_refused_and_not_repeated_whole() {
+    let page = "<? local name = ('x'):rep(2e6) for _, run in ipairs{ include, render, layout, getRequestBody,
+        function(name) return assert(dbopen('sqlite3', name)) end } do
+        local ok, problem = pcall(run, name) echo(tostring(ok), ' ', #problem < 10000 and 'short' or #problem, ', ') end
+        startBlock(name) ?>";
+    let site = Site::new("pLuaSandbox On\npLuaBaseDir /srv", &[("page.plua", page)]);
+    let seen = site.post("page.plua", "text/plain", "some");
+    assert_eq!((seen.status, seen.log.len()), (500, 1));
+    assert!(seen.log[0].len() < 100_000, "{}", seen.log[0].len());
+    let site = Site::new("pLuaSandbox On\npLuaBaseDir /srv", &[("page.plua", &page.replace("startBlock(name)", ""))]);
+    let seen = site.post("page.plua", "text/plain", "some");
+    assert_eq!(seen.text(), "false short, ".repeat(5));
+}

@@ -10,6 +10,7 @@ use mlua::{AnyUserData, IntoLua, IntoLuaMulti, Lua, MultiValue};
 
 use super::rows::{self, append, names};
 use super::{Arguments, Native, int64};
+use crate::error::shortened;
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::TimeLimitHandle;
 use crate::request::database::{self, Handle, Prepared, Rows, allow};
@@ -195,7 +196,7 @@ fn reach(visit: &Visit, driver: &str, parameters: Vec<u8>) -> Result<Vec<u8>, St
         return Ok(parameters);
     }
     if !parameters.starts_with(b"file:") {
-        return Ok(visit.reach(OsStr::from_bytes(&parameters))?.into_os_string().into_vec());
+        return Ok(visit.reach(OsStr::from_bytes(shortened(&parameters)))?.into_os_string().into_vec());
     }
     match confinement::holds(&visit.host) {
         false => Ok(parameters),

@@ -8,7 +8,7 @@ use mlua::{Lua, LuaString, Table, Value};
 
 use super::fields::Tables;
 use super::{Arguments, Native, json};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, shortened};
 use crate::limits::memory_limit::Room;
 use crate::request::form::{self, Form, Upload};
 use crate::request::nested::{DEEPEST, Key, Node, Refusal, Tree};
@@ -319,7 +319,7 @@ fn name(arguments: &Arguments, position: usize) -> Result<OsString, String> {
     if text.is_empty() || text.contains(&0) {
         return Err(arguments.bad(position, "a path is not empty and holds no NUL"));
     }
-    Ok(OsStr::from_bytes(&text).to_os_string())
+    Ok(OsStr::from_bytes(shortened(&text)).to_os_string())
 }
 
 /// The body in memory, as far as `pLuaUploadSize` allows it.

@@ -19,7 +19,7 @@ use crate::cache::chunk::{Language, Stamp};
 use crate::cache::compiler::Compiler;
 use crate::cache::loader::{LoadError, Loader, identity};
 use crate::error::report::Report;
-use crate::error::{self, Error};
+use crate::error::{self, Error, shortened};
 use crate::limits::memory_limit::Room;
 use crate::request::fault;
 use crate::request::visit::{Visit, is_too_deep};
@@ -35,7 +35,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
         let Some(mut visit) = slot.try_lock() else { return refused(IN_FINALIZER) };
         let Some(visit) = visit.as_mut() else { return refused(NO_REQUEST) };
         let including = including.as_ref().map(LuaString::as_bytes);
-        let found = find(visit, Path::new(OsStr::from_bytes(&file.as_bytes())), including.as_deref());
+        let found = find(visit, Path::new(OsStr::from_bytes(shortened(&file.as_bytes()))), including.as_deref());
         let (path, stamp) = match found {
             Ok(Ok(found)) => found,
             Ok(Err((path, error))) => return failed(lua, visit, &path, None, LoadError::Io(error)),

@@ -91,7 +91,8 @@ impl ErrorKind {
     }
 }
 
-/// What is looked at and kept of the name of a chunk or function: pages give any names, and each of many calls has one.
+/// What is looked at and kept of the name of a chunk, a function or a file: pages give any names, and each of many calls has one.
+/// The system takes no path so long, neither its beginning nor all of it.
 #[must_use]
 pub fn shortened(name: &[u8]) -> &[u8] {
     // As long as a path.

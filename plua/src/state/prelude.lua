@@ -242,7 +242,7 @@ local function has_ended_blocks()
   local block = not ending and output.unended_block()
   if not block then return true end
   local message = "block '" .. block[1] .. "' is still open at the end of the page: endBlock() is missing"
-  failure = { message, { { block[2], block[3], "", "main" } } }
+  failure = { message_of(message), { { block[2], block[3], "", "main" } } }
   return false
 end
 
