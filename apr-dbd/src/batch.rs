@@ -2,6 +2,9 @@
 
 use crate::memory_use;
 
+/// The names of a result's columns.
+pub(crate) type Names = Vec<Vec<u8>>;
+
 /// After this many rows a batch is full.
 const ROWS: usize = 256;
 

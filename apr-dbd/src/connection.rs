@@ -11,8 +11,9 @@ use std::time::Instant;
 use crate::batch::Cell;
 use crate::bound::c_string;
 use crate::cursor::Served;
-use crate::execution::{Open, Wanted};
+use crate::driver::{DRIVERS, Kind};
 use crate::ffi;
+use crate::found::{Open, Wanted};
 use crate::memory::{Pool, initialize};
 use crate::memory_use::{Counting, MemoryUse};
 use crate::mysql::Mysql;
@@ -26,17 +27,6 @@ const OK: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
 
 /// So many bytes may stay with a connection from one request to the next for the sake of speed.
 const LITTLE: usize = 4 << 20;
-
-/// The drivers of APR. It makes a file's name of what it is given and loads that, so no other name gets there.
-const DRIVERS: &[&str] = &["sqlite3", "pgsql", "mysql", "odbc", "oracle", "freetds", "sqlite2"];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Sqlite,
-    Mysql,
-    Pgsql,
-    Other,
-}
 
 /// What is known of a transaction.
 #[derive(Debug, PartialEq, Eq)]

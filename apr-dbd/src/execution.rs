@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Names};
 use crate::bound::{Bound, c_string, format, parameters, pointers};
-use crate::connection::{Connection, Kind, Transaction};
-use crate::cursor::{Cursor, has_cursor};
+use crate::connection::{Connection, Transaction};
+use crate::cursor::has_cursor;
+use crate::driver::Kind;
 use crate::ffi;
+use crate::found::{Found, Open, Wanted};
 use crate::memory::Pool;
 use crate::memory_use::Held;
 use crate::rows::{Rows, text};
-use crate::sqlite::{Columns, Prepared, reads};
+use crate::sqlite::reads;
 use crate::statement::{Statement, Value, add_hex_literal, number_text};
 use crate::{mysql, pgsql};
 
@@ -20,53 +22,6 @@ use crate::{mysql, pgsql};
 const ROWS_IN_MYSQL: &[&str] = &["SELECT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "WITH", "TABLE", "VALUES"];
 
 const NO_END: &str = "a string or comment in the statement has no end";
-
-/// The names of a result's columns.
-pub(crate) type Names = Vec<Vec<u8>>;
-
-/// Rows waiting to be fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// What [`Connection::fetch`] knows them by.
-    pub rows: u64,
-    /// Names of the columns. Empty where the driver tells them only with a row and there is none.
-    pub columns: Vec<Vec<u8>>,
-}
-
-/// How rows are wanted.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
-    /// As they are fetched, also where the server would otherwise send all at once (PostgreSQL).
-    pub in_pieces: bool,
-    /// Numbers and truth values as such, where the database says what they are.
-    pub types: bool,
-}
-
-/// Rows of a statement that were not all fetched yet.
-pub(crate) enum Open {
-    /// Where APR's driver has them.
-    Driver(Rows),
-    /// Coming from PostgreSQL's or MySQL's server, and whether with their types.
-    Pgsql(pgsql::Answer, bool),
-    Mysql(mysql::Answer, bool),
-    /// SQLite's statement, standing at the next row, and how that is read.
-    Sqlite(Prepared, Columns),
-    /// On PostgreSQL's server.
-    Cursor(Cursor),
-    /// Fetched before their time, and how that ended.
-    Taken {
-        batches: VecDeque<Batch>,
-        error: Option<String>,
-        _held: Held,
-    },
-}
-
-impl Open {
-    /// No rows, and why.
-    pub(crate) fn none(error: Option<String>) -> Open {
-        Open::Taken { batches: VecDeque::new(), error, _held: Held::default() }
-    }
-}
 
 impl Connection {
     /// Looks at a statement that is to be run more than once. SQLite and PostgreSQL prepare it; [`Self::release`] lets

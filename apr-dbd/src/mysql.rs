@@ -7,8 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
-use crate::batch::{Batch, Cell};
-use crate::execution::Names;
+use crate::batch::{Batch, Cell, Names};
 use crate::library::{interface, library};
 use crate::rows::text;
 

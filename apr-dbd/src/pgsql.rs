@@ -7,9 +7,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
-use crate::batch::{Batch, Cell};
+use crate::batch::{Batch, Cell, Names};
 use crate::bound::Parameter;
-use crate::execution::Names;
 use crate::library::{interface, library};
 use crate::memory_use::Held;
 use crate::rows::text;

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-use crate::connection::Kind;
+use crate::driver::Kind;
 use crate::ffi;
 use crate::library::library;
 

@@ -3,7 +3,8 @@
 use super::NOT_AN_ERROR;
 use super::prepared::{Prepared, Text};
 use crate::connection::{Connection, Transaction};
-use crate::execution::{Found, Open, check, count_differs};
+use crate::execution::{check, count_differs};
+use crate::found::{Found, Open};
 use crate::statement::{Statement, Value};
 
 /// Words that begin statements in which SQLite takes no values beside the text.
