@@ -14,6 +14,7 @@ FUZZ_RUNS ?= 1000000
 FUZZ_TARGET ?=
 REQUESTS ?= 2000000
 TARGET = $(or $(CARGO_TARGET_DIR),target)
+TOOLS = $(TARGET)/tools
 
 # Each test program holds what it links: without lines for debuggers and what the next compilation could take over, all of
 # them, with every Lua, take 4 GB instead of 11. A panic tells its line all the same.
@@ -107,9 +108,12 @@ bench-engine: ## Measure the parts of the engine
 # Nothing is linked, so libFuzzer need not be there.
 check: ## Check formatting and lints, and that the fuzz targets compile
 	scripts/deps check
+	test -x $(TOOLS)/bin/stylua || $(CARGO) install stylua --version 2.6.0 --locked --no-default-features --root $(TOOLS)
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	luacheck --quiet plua/src
+	$(TOOLS)/bin/stylua --check plua/src
 	CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a RUSTFLAGS="--cfg fuzzing -D warnings" \
 	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir "$(abspath $(TARGET))/fuzzing"
 

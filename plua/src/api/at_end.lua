@@ -29,7 +29,11 @@ end
 local function run_all(has_failed)
   local why = change_ending(nil)
   is_withheld = has_failed
-  if has_failed then output.reset() else output.leave_captures() end
+  if has_failed then
+    output.reset()
+  else
+    output.leave_captures()
+  end
   local position = 0
   while functions[position + 1] do
     position = position + 1

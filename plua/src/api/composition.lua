@@ -38,11 +38,15 @@ end
 local function copy_with(vars, body, texts)
   local copy = copies[body] and remove(copies[body]) or load_bytecode(dump(body))
   local scope = {}
-  for name, value in next, vars do scope[name] = value end
+  for name, value in next, vars do
+    scope[name] = value
+  end
   set_globals(copy, setmetatable(scope, SCOPE))
   if not texts then return copy end
   local alone = {}
-  for i = 1, #texts do alone[i] = texts[i] end
+  for i = 1, #texts do
+    alone[i] = texts[i]
+  end
   return copy, alone
 end
 
@@ -50,12 +54,26 @@ local function give_back(body, copy)
   -- What the call was given is not kept until the next one.
   set_globals(copy, GLOBALS)
   local unused = copies[body]
-  if unused then unused[#unused + 1] = copy else copies[body] = { copy } end
+  if unused then
+    unused[#unused + 1] = copy
+  else
+    copies[body] = { copy }
+  end
 end
 
 local function expected(name, position, what, value)
-  error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
-    .. (value == nil and "no value" or type(value)) .. ")", 3)
+  error(
+    "bad argument #"
+      .. position
+      .. " to '"
+      .. name
+      .. "' ("
+      .. what
+      .. " expected, got "
+      .. (value == nil and "no value" or type(value))
+      .. ")",
+    3
+  )
 end
 
 -- A file that the page has sent before all other output is part of what a layout gets.
@@ -110,9 +128,13 @@ local function enter_place()
   known = places[place]
   if not known then
     known = {}
-    if remembered < MOST_REMEMBERED then places[place], remembered = known, remembered + 1 end
+    if remembered < MOST_REMEMBERED then
+      places[place], remembered = known, remembered + 1
+    end
   end
-  if remembered < MOST_REMEMBERED then known_of[marks.page], remembered = known, remembered + 1 end
+  if remembered < MOST_REMEMBERED then
+    known_of[marks.page], remembered = known, remembered + 1
+  end
 end
 
 local function remember(name, page, file)
@@ -177,7 +199,9 @@ local function open(name, file, vars, level, place)
   if marks.composes == 0 then begin() end
   local body, page, number = recall(file)
   local ok, problem = true, nil
-  if not body then ok, page, problem, number = find(file, level and level + 1) end
+  if not body then
+    ok, page, problem, number = find(file, level and level + 1)
+  end
   if number then included[number] = serial end
   if not ok then error(page, place) end
   if problem then error(problem, 0) end
@@ -248,7 +272,9 @@ local function including(name, once)
       included[number] = serial
     end
     local copy, texts = body, page_texts[page]
-    if vars then copy, texts = copy_with(vars, body, texts) end
+    if vars then
+      copy, texts = copy_with(vars, body, texts)
+    end
     local before = depth
     depth = before + 1
     return finish(body, copy, before, level(), call_with_handler(call, described, copy, for_pages(), texts))
@@ -287,7 +313,11 @@ end
 
 local function compile(text, name)
   if type(text) ~= "string" then expected("plua.compile", 1, "string", text) end
-  if name == nil then name = "text" elseif type(name) ~= "string" then expected("plua.compile", 2, "string", name) end
+  if name == nil then
+    name = "text"
+  elseif type(name) ~= "string" then
+    expected("plua.compile", 2, "string", name)
+  end
   if #name > LONGEST_NAME then
     error("bad argument #2 to 'plua.compile' (a name of " .. LONGEST_NAME .. " bytes at most expected)", 2)
   end
@@ -299,7 +329,9 @@ local function compile(text, name)
   if not body then return nil, texts end
   local function run(vars) return run_compiled(body, texts, vars) end
   compiled_bytes = compiled_bytes + #text + #name
-  if compiled_bytes > MOST_COMPILED then compiled, compiled_bytes = {}, #text + #name end
+  if compiled_bytes > MOST_COMPILED then
+    compiled, compiled_bytes = {}, #text + #name
+  end
   of_name = compiled[name] or {}
   compiled[name], of_name[text] = of_name, run
   return run
@@ -381,7 +413,9 @@ return {
     rebinds, compiled, compiled_bytes = true, {}, 0
   end,
   -- Files are not read as for the page before.
-  read_anew = function() known_of, compiled, compiled_bytes = {}, {}, 0 end,
+  read_anew = function()
+    known_of, compiled, compiled_bytes = {}, {}, 0
+  end,
   -- Reports what a part of the page raised, in its place; gives whether that ends the page, and then it does not.
   report = report,
   has_layout = function() return marks.composes ~= 0 and layout ~= nil end,

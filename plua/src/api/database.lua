@@ -33,7 +33,9 @@ native.shielded[OF_ROWS] = true
 -- column's name is that column's value from then on.
 local function shape(names)
   local positions = {}
-  for i = #names, 1, -1 do positions[names[i]] = i end
+  for i = #names, 1, -1 do
+    positions[names[i]] = i
+  end
   return setmetatable({
     columns = names,
     __index = function(row, name)
@@ -73,22 +75,26 @@ function Handle.run(handle, sql, ...)
 end
 
 function Handle.query(handle, sql, ...)
-  local ok, rows, names = native["db.query"](connection(handle, "query"), statement(sql, "query"),
-    handle[TYPES], handle[NULL], ...)
+  local ok, rows, names =
+    native["db.query"](connection(handle, "query"), statement(sql, "query"), handle[TYPES], handle[NULL], ...)
   if not ok then error(rows, 2) end
   if rows == nil then return nil, names end
   if not rows then return false end
   local of_row = shape(names)
-  for i = 1, #rows do setmetatable(rows[i], of_row) end
+  for i = 1, #rows do
+    setmetatable(rows[i], of_row)
+  end
   return setmetatable(rows, setmetatable({ columns = names }, OF_ROWS))
 end
 
 function Handle.rows(handle, sql, ...)
-  local ok, rows, names = native["db.rows"](connection(handle, "rows"), statement(sql, "rows"),
-    handle[TYPES], handle[NULL], ...)
+  local ok, rows, names =
+    native["db.rows"](connection(handle, "rows"), statement(sql, "rows"), handle[TYPES], handle[NULL], ...)
   if not ok then error(rows, 2) end
   if rows == nil then return nil, names end
-  if not rows then return function() end end
+  if not rows then
+    return function() end
+  end
   local of_row, null, some, position, is_last = shape(names), handle[NULL], {}, 0, false
   return function()
     position = position + 1
@@ -140,9 +146,7 @@ end
 
 -- Marks a string as binary data.
 function Handle.blob(_, bytes)
-  if type(bytes) ~= "string" then
-    error("bad argument #1 to 'blob' (string expected, got " .. type(bytes) .. ")", 2)
-  end
+  if type(bytes) ~= "string" then error("bad argument #1 to 'blob' (string expected, got " .. type(bytes) .. ")", 2) end
   return { blob = bytes }
 end
 
@@ -181,9 +185,7 @@ end
 -- What a page may choose for a handle, checked.
 local function chosen(options)
   if options == nil then return false, nil end
-  if type(options) ~= "table" then
-    error("bad argument #3 to 'dbopen' (table expected, got " .. type(options) .. ")", 3)
-  end
+  if type(options) ~= "table" then error("bad argument #3 to 'dbopen' (table expected, got " .. type(options) .. ")", 3) end
   for name in next, options do
     if name ~= "types" and name ~= "null" then
       error("bad argument #3 to 'dbopen' (no option '" .. tostring(name) .. "': there are types and null)", 3)
@@ -191,7 +193,10 @@ local function chosen(options)
   end
   local null = options.null
   if type(null) == "table" or type(null) == "function" then
-    error("bad argument #3 to 'dbopen' (null: json.null, text, a number or a boolean expected, got a " .. type(null) .. ")", 3)
+    error(
+      "bad argument #3 to 'dbopen' (null: json.null, text, a number or a boolean expected, got a " .. type(null) .. ")",
+      3
+    )
   end
   return not not options.types, null
 end

@@ -79,9 +79,13 @@ function os.time(fields)
   if type(fields) ~= "table" then expected(1, "time", "table", fields) end
   -- In the order in which Lua's own looks at them.
   local year, month, day
-  if is_strict then year, month, day = part(fields, "year"), part(fields, "month"), part(fields, "day") end
+  if is_strict then
+    year, month, day = part(fields, "year"), part(fields, "month"), part(fields, "day")
+  end
   local second, minute, hour = part(fields, "sec", 0), part(fields, "min", 0), part(fields, "hour", 12)
-  if not is_strict then day, month, year = part(fields, "day"), part(fields, "month"), part(fields, "year") end
+  if not is_strict then
+    day, month, year = part(fields, "day"), part(fields, "month"), part(fields, "year")
+  end
   local is_summer = fields.isdst
   if is_summer ~= nil then is_summer = not not is_summer end
   local seconds = time_of(year, month, day, hour * 3600 + minute * 60 + second, is_summer)

@@ -9,8 +9,7 @@
 -- and takes theirs.
 local native, files, own, running, call_with_handler, frames, passes, metatable_for_page, set_metatable_for_page = ...
 
-local error, next, pcall, rawequal, setmetatable, tostring, type =
-  error, next, pcall, rawequal, setmetatable, tostring, type
+local error, next, pcall, rawequal, setmetatable, tostring, type = error, next, pcall, rawequal, setmetatable, tostring, type
 local getfenv, setfenv = getfenv, setfenv
 local find, gmatch, match = string.find, string.gmatch, string.match
 local getinfo, metatable_of = debug.getinfo, debug.getmetatable
@@ -113,7 +112,8 @@ local function require(name)
   local on_their_way = loading[loaded] or {}
   loading[loaded] = on_their_way
   if on_their_way[name] then error("loop or previous error loading module '" .. name .. "'", 2) end
-  local list, tried, load, extra, position = own(package)[SEARCHERS], "", nil, nil, 0
+  local list, tried, position = own(package)[SEARCHERS], "", 0
+  local load, extra
   if type(list) ~= "table" then error("'package." .. SEARCHERS .. "' must be a table", 2) end
   repeat
     position = position + 1
@@ -168,7 +168,9 @@ local function module(name, ...)
     made._M, made._NAME, made._PACKAGE = made, name, match(name, "^(.*%.)[^.]*$") or ""
   end
   setfenv(2, made)
-  for _, option in next, { ... } do option(made) end
+  for _, option in next, { ... } do
+    option(made)
+  end
 end
 
 local function seeall(made)
@@ -191,7 +193,9 @@ return {
   -- Fits a copy of `package` to its request.
   fit = function(copy, loaded)
     local mine = {}
-    for position, search in next, list do mine[position] = search end
+    for position, search in next, list do
+      mine[position] = search
+    end
     copy[SEARCHERS], copy.loaded = mine, loaded
     copy.preload = preload_of_request()
     if setfenv then copy.seeall = seeall end
@@ -203,7 +207,9 @@ return {
       if package.preload[name] then pcall(require_of_state, name) end
     end
     list[1], list[2] = search_preload, search_lua
-    for position = 3, #searchers do list[position] = through(searchers[position]) end
+    for position = 3, #searchers do
+      list[position] = through(searchers[position])
+    end
     replace(STATE, "require", function() return require end)
     if setfenv then replace(STATE, "module", function() return module end) end
   end,

@@ -21,7 +21,8 @@ end
 
 -- What a wait has returned, unless the page's time is over: then the limit strikes here.
 local function after(...)
-  while seconds_left() == 0 do end
+  while seconds_left() == 0 do
+  end
   return ...
 end
 
@@ -150,7 +151,9 @@ local function fitting(position, fit_of)
 end
 
 local function keep_time(module)
-  if type(module) == "table" then times[module], is_new = module.TIMEOUT, is_new or not folder() end
+  if type(module) == "table" then
+    times[module], is_new = module.TIMEOUT, is_new or not folder()
+  end
 end
 
 local function install()
@@ -161,12 +164,17 @@ local function install()
 end
 
 -- Whether there is such a module, so that this is to be called again.
-return install, function()
-  -- What the file of pLuaInit has set holds for all requests.
-  if is_new and folder() then
-    is_new = false
-    for module in next, times do times[module] = module.TIMEOUT end
+return install,
+  function()
+    -- What the file of pLuaInit has set holds for all requests.
+    if is_new and folder() then
+      is_new = false
+      for module in next, times do
+        times[module] = module.TIMEOUT
+      end
+    end
+    for module, seconds in next, times do
+      module.TIMEOUT = seconds
+    end
+    return next(times) ~= nil
   end
-  for module, seconds in next, times do module.TIMEOUT = seconds end
-  return next(times) ~= nil
-end

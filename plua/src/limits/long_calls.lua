@@ -51,7 +51,9 @@ local function insert_at(list, position, value, ...)
     end
     return insert(list, position, value, ...)
   end
-  for i = length, at, -1 do set(list, i + 1, get(list, i)) end
+  for i = length, at, -1 do
+    set(list, i + 1, get(list, i))
+  end
   set(list, at, value)
 end
 
@@ -65,10 +67,14 @@ if not jit then
   function table.remove(list, ...)
     local position = ...
     local at, length
-    if position ~= nil then at, length = far(list, position) end
+    if position ~= nil then
+      at, length = far(list, position)
+    end
     if not at or at < 1 then return remove(list, ...) end
     local removed = get(list, at)
-    for i = at, length - 1 do set(list, i, get(list, i + 1)) end
+    for i = at, length - 1 do
+      set(list, i, get(list, i + 1))
+    end
     set(list, length, nil)
     return removed
   end
@@ -105,7 +111,11 @@ if not loadstring then
     if type(list) ~= "table" or not metatable_of(list) then return concat(list, ...) end
     local separator, first, last = ...
     first = first == nil and 1 or tonumber(first)
-    if last == nil then last = #list else last = tonumber(last) end
+    if last == nil then
+      last = #list
+    else
+      last = tonumber(last)
+    end
     if type(first) ~= "number" or type(last) ~= "number" or last + 0.0 - first < MANY then return concat(list, ...) end
     local pieces = {}
     while first <= last do
@@ -126,7 +136,9 @@ if not loadstring then
     end
     if to == nil then to = from end
     if t > e or t <= f or to ~= from then
-      for at = f, e, PIECE do move(from, at, min(at + PIECE - 1, e), t + (at - f), to) end
+      for at = f, e, PIECE do
+        move(from, at, min(at + PIECE - 1, e), t + (at - f), to)
+      end
     else
       local at = e
       while at >= f do
@@ -155,7 +167,9 @@ end
 -- Never quadratic, as quicksort is for lists that are made for it.
 local function merge_sort(list, length)
   local from, to = {}, {}
-  for i = 1, length do from[i] = get(list, i) end
+  for i = 1, length do
+    from[i] = get(list, i)
+  end
   local width = 1
   while width < length do
     local left = 1
@@ -177,7 +191,9 @@ local function merge_sort(list, length)
     from, to = to, from
     width = 2 * width
   end
-  for i = 1, length do set(list, i, from[i]) end
+  for i = 1, length do
+    set(list, i, from[i])
+  end
 end
 
 -- Sorts a list where that gives what Lua's own gives: all are numbers, none is NaN, which has no order, and none is -0,
@@ -194,7 +210,9 @@ if jit then
       numbers[i - 1] = number
     end
     sort_doubles(numbers, length)
-    for i = 1, length do set(list, i, numbers[i - 1]) end
+    for i = 1, length do
+      set(list, i, numbers[i - 1])
+    end
     return true
   end
 end

@@ -33,7 +33,9 @@ local TOO_DEEP = "stack overflow (callbacks or coroutines are nested too deep)"
 
 -- A function of Lua's has a parameter, mostly, and to ask for its name takes no memory. Lua 5.1 knows none.
 local has_parameter = getlocal
-if not jit and loadstring then function has_parameter() end end
+if not jit and loadstring then
+  function has_parameter() end
+end
 
 local function is_written_in_c(run)
   return type(run) == "function" and not has_parameter(run, 1) and getinfo(run, "S").what == "C"
@@ -91,7 +93,11 @@ end
 function string.format(...)
   local _, a, b, c, d = ...
   local count = select("#", ...)
-  if is_object(type(a)) or is_object(type(b)) or is_object(type(c)) or is_object(type(d))
+  if
+    is_object(type(a))
+    or is_object(type(b))
+    or is_object(type(c))
+    or is_object(type(d))
     or count > 5 and has_more_objects(count, ...)
   then
     if is_too_deep(1) then error(TOO_DEEP, 2) end
@@ -100,12 +106,10 @@ function string.format(...)
   return format(...)
 end
 
-if require then
-  _G.require = function(...)
-    if is_too_deep(1) then error(TOO_DEEP, 2) end
-    return require(...)
-  end
-end
+if require then _G.require = function(...)
+  if is_too_deep(1) then error(TOO_DEEP, 2) end
+  return require(...)
+end end
 
 -- Coroutines that run inside each other, at most: an error leaves them one by one.
 local MOST_NESTED = 1000

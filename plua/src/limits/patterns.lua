@@ -18,7 +18,9 @@ local MOST_KNOWN = 1000
 local MOST_PLAIN = 2 ^ 31
 
 local function look_at(pattern)
-  if known >= MOST_KNOWN then powers, factors, known = {}, {}, 0 end
+  if known >= MOST_KNOWN then
+    powers, factors, known = {}, {}, 0
+  end
   known = known + 1
   if not find(pattern, "[%^%$%*%+%?%.%(%[%%%-]") then
     powers[pattern], factors[pattern] = false, #pattern

@@ -22,7 +22,8 @@ end
 local function stop()
   go_over_output()
   -- It strikes here, or in a moment.
-  while true do end
+  while true do
+  end
 end
 
 -- The buffer in use.
@@ -32,7 +33,9 @@ local has_memory, string_buffer = pcall(require, "string.buffer")
 if not has_memory then
   local function size_of(self)
     local bytes = self.bytes
-    for i = self.counted + 1, self.n do bytes = bytes + #tostring(self[i]) end
+    for i = self.counted + 1, self.n do
+      bytes = bytes + #tostring(self[i])
+    end
     self.counted, self.bytes = self.n, bytes
     return bytes
   end
@@ -43,7 +46,9 @@ if not has_memory then
     if self.most < huge and size_of(self) > self.most then stop() end
   end
   local function reset(self)
-    for i = self.n, 1, -1 do self[i] = nil end
+    for i = self.n, 1, -1 do
+      self[i] = nil
+    end
     self.n, self.counted, self.bytes = 0, 0, 0
   end
   local function contents_of(self) return concat(self, "", 1, self.n) end
@@ -133,7 +138,9 @@ local function grow(more)
   local bytes, room = reserve(self.memory, more)
   if area.turn ~= turn then return grow(more) end
   area.bytes, area.room = bytes, min(room, max(left, more))
-  if self.before == 0 then self.start, self.whole = bytes, room end
+  if self.before == 0 then
+    self.start, self.whole = bytes, room
+  end
 end
 
 -- A short text that is known when the page is compiled becomes a few stores. What else is put is written by put.rs: the
@@ -175,9 +182,7 @@ return {
   kept = { ffi, area_memory },
   marks = area,
   address = tonumber(cast(address, area)),
-  new = function(most)
-    return { memory = new_memory(), start = area.bytes, whole = 0, before = 0, most = most }
-  end,
+  new = function(most) return { memory = new_memory(), start = area.bytes, whole = 0, before = 0, most = most } end,
   -- From here on all that is put goes there.
   use = function(self)
     settle()

@@ -58,19 +58,31 @@ local function put_value(value, following)
     value = describe(value)
     kind = type(value)
   end
-  if kind == "string" then put_texts(value, following) else put_number(value, following) end
+  if kind == "string" then
+    put_texts(value, following)
+  else
+    put_number(value, following)
+  end
 end
 
 local function put_escaped(value, following)
   value = describe(value)
-  if type(value) == "string" then put_html(value, following) else put_number(value, following) end
+  if type(value) == "string" then
+    put_html(value, following)
+  else
+    put_number(value, following)
+  end
 end
 
 -- Several values are described before the first of them is put out.
 local function put_each(put, following, ...)
   local count, values = select("#", ...), { ... }
-  for i = 1, count do values[i] = describe(values[i]) end
-  for i = 1, count do put(values[i], "") end
+  for i = 1, count do
+    values[i] = describe(values[i])
+  end
+  for i = 1, count do
+    put(values[i], "")
+  end
   put_text(following)
 end
 
@@ -93,7 +105,11 @@ local function escape(following, ...)
 end
 
 local function put(text)
-  if type(text) == "string" then put_text(text) else put_value(text, "") end
+  if type(text) == "string" then
+    put_text(text)
+  else
+    put_value(text, "")
+  end
 end
 
 local function open(opener)
@@ -106,7 +122,9 @@ end
 
 -- Drops the buffers above `to`.
 local function drop(to)
-  for i = level, to + 1, -1 do buffers[i], openers[i] = nil, nil end
+  for i = level, to + 1, -1 do
+    buffers[i], openers[i] = nil, nil
+  end
   level = to
   use(buffers[to])
 end
@@ -132,7 +150,9 @@ end
 -- The topmost buffer that ob_start did not open, or 0.
 local function innermost()
   local at = level
-  while at > 0 and openers[at] == OB do at = at - 1 end
+  while at > 0 and openers[at] == OB do
+    at = at - 1
+  end
   return at
 end
 
@@ -262,7 +282,11 @@ return {
   end,
   reset = function()
     prepended = 0
-    if level > 0 then drop(0) else use(buffers[0]) end
+    if level > 0 then
+      drop(0)
+    else
+      use(buffers[0])
+    end
     if buffers[0].most ~= limit then allow(buffers[0], limit) end
     reset(spare)
     clear()

@@ -65,7 +65,9 @@ os.rename = function(from, to, ...)
   if not named(from) or not named(to) then return rename(from, to, ...) end
   local source, refusal = within("" .. from, true)
   local target
-  if source then target, refusal = within("" .. to, true) end
+  if source then
+    target, refusal = within("" .. to, true)
+  end
   if not target then return nil, refusal, DENIED end
   return rename(source, target)
 end

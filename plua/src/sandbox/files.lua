@@ -43,7 +43,11 @@ end
 local function recount()
   count = 0
   for file in next, opened do
-    if file_type(file) == "file" then count = count + 1 else opened[file] = nil end
+    if file_type(file) == "file" then
+      count = count + 1
+    else
+      opened[file] = nil
+    end
   end
   return count < MOST
 end
@@ -114,7 +118,8 @@ os.execute = function(command)
   if is_name(command) then
     local done, status, what, code, is_over = native.execute("" .. command)
     -- The time limit strikes here, or will within a moment.
-    while is_over do end
+    while is_over do
+    end
     if done then
       -- Lua 5.1 gives the system's own number.
       if loadstring then return status end
@@ -184,9 +189,7 @@ io.lines = function(...)
   if name ~= nil and not is_room() then error(too_many(name), 2) end
   local ok, iterate, state, control, closing = pcall(lines, ...)
   if not ok then error(misuse(iterate, "lines"), 2) end
-  if name ~= nil then
-    note(file_of(iterate))
-  end
+  if name ~= nil then note(file_of(iterate)) end
   return iterate, state, control, closing
 end
 

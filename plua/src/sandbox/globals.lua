@@ -13,7 +13,7 @@ local native, is_engine_by, files, file_texts, call_with_handler, frames, passes
 local error, next, pcall, rawequal, rawget, rawset, select, setmetatable, type =
   error, next, pcall, rawequal, rawget, rawset, select, setmetatable, type
 local getfenv, getmetatable, pairs, setfenv = getfenv, getmetatable, pairs, setfenv
-local debug, io, jit, package, string, table = debug, io, jit, package, string, table
+local debug, io, jit, package, string = debug, io, jit, package, string
 local getinfo, metatable_of, set_metatable = debug.getinfo, debug.getmetatable, debug.setmetatable
 local STATE, LOADED, STRINGS = _G, package.loaded, debug.getmetatable("")
 local FILES = metatable_of(io.stdout)
@@ -59,7 +59,9 @@ local function copy_of(original)
   if metatable and rawget(metatable, "__gc") ~= nil then return original end
   copy = {}
   copies[original], copies[copy] = copy, copy
-  for name, value in next, original do copy[name] = value end
+  for name, value in next, original do
+    copy[name] = value
+  end
   if metatable then set_metatable(copy, metatable) end
   return copy
 end
@@ -67,7 +69,9 @@ end
 -- What the request has found in its package.loaded, by name.
 local handed_modules
 local function loaded_modules()
-  if current and not loaded then loaded, handed_modules = setmetatable({}, MODULES), {} end
+  if current and not loaded then
+    loaded, handed_modules = setmetatable({}, MODULES), {}
+  end
   return loaded
 end
 
@@ -158,7 +162,9 @@ listers[GLOBALS], listers[MODULES] = GLOBALS.__pairs, MODULES.__pairs
 -- or taken away. Under the name `of_request`, if one is given, the library has something of the running request's.
 local function stand_before(library, of_request)
   local nested = false
-  for _, value in next, library do nested = nested or type(value) == "table" end
+  for _, value in next, library do
+    nested = nested or type(value) == "table"
+  end
   local metatable = { __metatable = false, __index = library }
   if nested then
     metatable.__index = function(_, name)
@@ -170,9 +176,15 @@ local function stand_before(library, of_request)
   local of_opened = { __metatable = false }
   listers[of_opened] = function(view) return next, view, nil end
   if of_request then
-    of_opened.__index = function(_, name) if name == of_request then return library[name] end end
+    of_opened.__index = function(_, name)
+      if name == of_request then return library[name] end
+    end
     of_opened.__newindex = function(view, name, value)
-      if name == of_request then library[name] = value else rawset(view, name, value) end
+      if name == of_request then
+        library[name] = value
+      else
+        rawset(view, name, value)
+      end
     end
   end
   local function open(view)
@@ -210,7 +222,9 @@ local SHARED = {}
 local function share(metatable)
   if type(metatable) ~= "table" or SHARED[metatable] or metatable == string then return end
   local fields = {}
-  for name, value in next, metatable do fields[name] = value end
+  for name, value in next, metatable do
+    fields[name] = value
+  end
   SHARED[metatable] = fields
   share(fields.__index)
 end
@@ -231,7 +245,9 @@ local function restore(metatable)
   local fields = SHARED[metatable]
   -- First of all, or what the page has put there would be called with what is put back.
   set_metatable(metatable, nil)
-  for name, value in next, fields do metatable[name] = value end
+  for name, value in next, fields do
+    metatable[name] = value
+  end
   for name in next, metatable do
     if fields[name] == nil then metatable[name] = nil end
   end
@@ -239,7 +255,9 @@ end
 
 -- Takes out of a table what pages put in.
 local function clear(mine)
-  for name in next, mine do mine[name] = nil end
+  for name in next, mine do
+    mine[name] = nil
+  end
 end
 
 -- A table that held more is made anew, for it stays as large as it was.
@@ -262,7 +280,9 @@ local function clean_globals()
     if not rawequal(value, before) then globals[name] = before end
   end
   if still_there < kept_count then
-    for name, value in next, kept do rawset(globals, name, value) end
+    for name, value in next, kept do
+      rawset(globals, name, value)
+    end
   end
   if metatable_of(globals) ~= GLOBALS then set_metatable(globals, GLOBALS) end
   if next(handed) then handed = {} end
@@ -270,7 +290,9 @@ local function clean_globals()
     if next(view) ~= nil then clear(view) end
   end
   if next(opened) then
-    for view, metatable in next, opened do set_metatable(view, metatable) end
+    for view, metatable in next, opened do
+      set_metatable(view, metatable)
+    end
     opened = {}
   end
   if count > MOST_KEPT then
@@ -317,12 +339,21 @@ end
 
 local function guard_all()
   guarded, guarded_in_turn, turn = {}, {}, 0
-  for name, metatable in next, {
-    globals = GLOBALS, ["package.loaded"] = MODULES, strings = STRINGS, files = FILES, arrays = native.json_array,
-  } do
+  for name, metatable in
+    next,
+    {
+      globals = GLOBALS,
+      ["package.loaded"] = MODULES,
+      strings = STRINGS,
+      files = FILES,
+      arrays = native.json_array,
+    }
+  do
     guard(guarded, metatable, "the metatable of " .. name)
   end
-  for metatable in next, listers do guard(guarded_in_turn, metatable, "the metatable of a library") end
+  for metatable in next, listers do
+    guard(guarded_in_turn, metatable, "the metatable of a library")
+  end
   for _, names in next, { STATE, STATE.plua } do
     for name, library in next, names do
       if view_metatables[library] then guard(guarded_in_turn, library, "the library " .. name) end
@@ -335,7 +366,9 @@ local function finish()
   if not current then return end
   current, chunk_globals, loaded, handed_modules, copies = nil, nil, nil, nil, nil
   if next(lent) then
-    for metatable in next, lent do restore(metatable) end
+    for metatable in next, lent do
+      restore(metatable)
+    end
     lent = {}
   end
   if not rawequal(STRINGS.__index, string) then STRINGS.__index = string end
@@ -377,9 +410,7 @@ local function part_from_library(value)
   set_metatable(value, nil)
   opened[value] = nil
   for library, view in next, views do
-    if view == value then
-      views[library] = nil
-    end
+    if view == value then views[library] = nil end
   end
   for name, view in next, kept do
     if view == value and view ~= globals then
@@ -436,11 +467,12 @@ local function isolate_loading()
   replace(STATE, "loadfile", function(load) return with_globals(load, 3) end)
   local loadfile = STATE.loadfile
   replace(STATE, "dofile", function()
-    return loadfile and function(...)
-      local chunk, problem = loadfile((...))
-      if not chunk then error(problem, 0) end
-      return chunk()
-    end
+    return loadfile
+      and function(...)
+        local chunk, problem = loadfile((...))
+        if not chunk then error(problem, 0) end
+        return chunk()
+      end
   end)
 end
 
@@ -631,7 +663,7 @@ around.texts = setmetatable({}, {
     local groups = file_texts[number]
     if not groups then return nil end
     local mine = {}
-      for i = 1, #groups do
+    for i = 1, #groups do
       local of_group = { __index = groups[i], __metatable = false }
       shielded[of_group] = true
       mine[i] = setmetatable({}, of_group)
@@ -641,8 +673,16 @@ around.texts = setmetatable({}, {
 })
 
 modules = native.modules(
-  native, around.files, own, function() return current, loaded_modules() end, call_with_handler, frames, passes,
-  metatable_for_page, set_metatable_for_page)
+  native,
+  around.files,
+  own,
+  function() return current, loaded_modules() end,
+  call_with_handler,
+  frames,
+  passes,
+  metatable_for_page,
+  set_metatable_for_page
+)
 -- The calls that were active when a module raised what its `require` raises again, if that is what it is.
 around.calls_of = modules.calls_of
 
@@ -664,11 +704,12 @@ function around.around(run, finish_later, of_composition, ends_later)
     if not ends_later() then finish() end
     return fine, contents, length
   end
-  return run_apart, function(has_failed)
-    local fine, contents, length = finish_later(has_failed)
-    finish()
-    return fine, contents, length
-  end
+  return run_apart,
+    function(has_failed)
+      local fine, contents, length = finish_later(has_failed)
+      finish()
+      return fine, contents, length
+    end
 end
 
 -- A function that may change the state's globals between requests: what pages know of them is looked up again.
@@ -677,7 +718,9 @@ function around.after(change)
     change(...)
     if not isolated then return end
     if native.is_sandboxed then guard_all() end
-    for name in next, kept do globals[name] = nil end
+    for name in next, kept do
+      globals[name] = nil
+    end
     rawset(globals, "_G", globals)
     kept, kept_count = { _G = globals }, 1
   end

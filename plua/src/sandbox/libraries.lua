@@ -27,10 +27,12 @@ for _, field in next, { "path", "cpath" } do
 end
 
 local function absolute(templates, folder)
-  return (gsub(templates, "[^;]+", function(template)
-    if find(template, "^/") then return nil end
-    return folder .. "/" .. gsub(template, "^%./", "")
-  end))
+  return (
+    gsub(templates, "[^;]+", function(template)
+      if find(template, "^/") then return nil end
+      return folder .. "/" .. gsub(template, "^%./", "")
+    end)
+  )
 end
 
 -- A search opens a file for each template, without a step of Lua between them.
@@ -83,14 +85,14 @@ local function search_path(name, templates, separator, replacement)
   end
   check_lengths(name, templates, 3)
   separator = separator or "."
-  if separator ~= "" then
-    name = gsub(name, (gsub(separator, "%p", "%%%0")), function() return replacement or "/" end)
-  end
+  if separator ~= "" then name = gsub(name, (gsub(separator, "%p", "%%%0")), function() return replacement or "/" end) end
   local tried = {}
   for template in gmatch(templates, "[^;]+") do
     local file = gsub(template, "%?", function() return name end)
     local handle, problem
-    if not native.is_pipe(file) then handle, problem = open(file, "rb") end
+    if not native.is_pipe(file) then
+      handle, problem = open(file, "rb")
+    end
     if handle then
       close(handle)
       return file
@@ -117,8 +119,13 @@ end
 local LONG = 65536
 local load_plain, has_limit, compile = loadstring or load, native.has_limit, native.compile_lua
 local function load_text(chunk, name, mode, ...)
-  if type(chunk) == "string" and #chunk > LONG and not find(chunk, "^\27") and (mode == nil or mode == "t" or mode == "bt")
-    and (select("#", ...) == 0 or type((...)) == "table") and has_limit()
+  if
+    type(chunk) == "string"
+    and #chunk > LONG
+    and not find(chunk, "^\27")
+    and (mode == nil or mode == "t" or mode == "bt")
+    and (select("#", ...) == 0 or type((...)) == "table")
+    and has_limit()
   then
     return compile(chunk, sub(type(name) == "string" and name or chunk, 1, LONGEST_NAME), (...))
   end
@@ -164,9 +171,7 @@ if sandboxed or confined or next(ignored) then
     local file, tried = search_path(name, folder and absolute(templates, folder) or templates)
     if not file then return tried end
     local chunk, problem = file_as_text(file)
-    if not chunk then
-      error("error loading module '" .. name .. "' from file '" .. file .. "':\n\t" .. problem, 2)
-    end
+    if not chunk then error("error loading module '" .. name .. "' from file '" .. file .. "':\n\t" .. problem, 2) end
     native.note_module(file)
     return chunk, file
   end
@@ -226,7 +231,9 @@ for name in next, ignored do
     if type(functions) == "table" then functions[field] = nil end
     loaded[name], preload[name] = nil, nil
   elseif name == "string" then
-    for field in next, string do string[field] = nil end
+    for field in next, string do
+      string[field] = nil
+    end
   else
     _G[name], loaded[name], preload[name] = nil, nil, nil
   end
@@ -236,4 +243,6 @@ for name in next, ignored do
     end
   end
 end
-if ignored.package then _G.require, _G.module = nil, nil end
+if ignored.package then
+  _G.require, _G.module = nil, nil
+end

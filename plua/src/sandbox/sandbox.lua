@@ -6,10 +6,26 @@ local native, ignored = ...
 local error, next = error, next
 local metatable_of = debug.getmetatable
 
-for _, name in next, {
-  "ffi", "jit.attach", "jit.opt", "jit.profile", "jit.util", "string.dump", "io.popen", "io.stderr", "io.stdin",
-  "io.stdout", "os.execute", "os.getenv", "package.loadlib", "newproxy", "warn",
-} do
+for _, name in
+  next,
+  {
+    "ffi",
+    "jit.attach",
+    "jit.opt",
+    "jit.profile",
+    "jit.util",
+    "string.dump",
+    "io.popen",
+    "io.stderr",
+    "io.stdin",
+    "io.stdout",
+    "os.execute",
+    "os.getenv",
+    "package.loadlib",
+    "newproxy",
+    "warn",
+  }
+do
   ignored[name] = true
 end
 for name in next, debug do

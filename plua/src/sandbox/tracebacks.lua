@@ -54,7 +54,9 @@ end
 
 function debug.traceback(...)
   local thread, message, level = ...
-  if type(thread) ~= "thread" then thread, message, level = nil, ... end
+  if type(thread) ~= "thread" then
+    thread, message, level = nil, ...
+  end
   if message ~= nil and type(message) ~= "string" and type(message) ~= "number" then return message end
   if type(level) ~= "number" then level = thread and 0 or 1 end
   -- What is no level has no calls. Far beyond, numbers have no next one.
@@ -62,9 +64,13 @@ function debug.traceback(...)
   local count = #lines
   if count > FIRST + LAST + 1 then
     local shown = {}
-    for i = 1, FIRST do shown[i] = lines[i] end
+    for i = 1, FIRST do
+      shown[i] = lines[i]
+    end
     shown[FIRST + 1] = "..."
-    for i = count - LAST + 1, count do shown[#shown + 1] = lines[i] end
+    for i = count - LAST + 1, count do
+      shown[#shown + 1] = lines[i]
+    end
     lines = shown
   end
   local text = "stack traceback:" .. (#lines > 0 and "\n\t" .. concat(lines, "\n\t") or "")

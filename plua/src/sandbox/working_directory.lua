@@ -7,7 +7,9 @@
 -- be called when what pages do without is taken out of it.
 local native, marks = ...
 
-if not jit then return native.enter_folder, function() end end
+if not jit then
+  return native.enter_folder, function() end
+end
 
 local next, type = next, type
 local enter_folder = native.enter_folder
@@ -34,7 +36,9 @@ local function entering(run)
   end
 end
 
-for _, name in next, { "open", "lines", "input", "output", "popen" } do io[name] = entering(io[name]) end
+for _, name in next, { "open", "lines", "input", "output", "popen" } do
+  io[name] = entering(io[name])
+end
 os.execute, native.execute = entering(os.execute), entering(native.execute)
 os.remove, os.rename = entering(os.remove), entering(os.rename)
 _G.loadfile, _G.dofile, package.searchpath = entering(loadfile), entering(dofile), entering(package.searchpath)

@@ -4,9 +4,7 @@
 
 local prepare, open_beside, architecture = ...
 local package, error, type = package, error, type
-if not package then
-  return
-end
+if not package then return end
 local find, format, gmatch, gsub, match, sub =
   string.find, string.format, string.gmatch, string.gsub, string.match, string.sub
 local version = match(_VERSION, "%d+%.%d+")
@@ -14,9 +12,7 @@ local version = match(_VERSION, "%d+%.%d+")
 local function extended(path, templates)
   for _, template in ipairs(templates) do
     template = gsub(template, "VERSION", version)
-    if not find(";" .. path .. ";", ";" .. template .. ";", 1, true) then
-      path = path .. ";" .. template
-    end
+    if not find(";" .. path .. ";", ";" .. template .. ";", 1, true) then path = path .. ";" .. template end
   end
   return path
 end
@@ -54,9 +50,7 @@ end
 local searchers = package.searchers or package.loaders
 
 -- The function that opens a module: what stands before a hyphen is a version and does not count.
-local function opener(name)
-  return "luaopen_" .. gsub(gsub(name, "^.-%-", ""), "%.", "_")
-end
+local function opener(name) return "luaopen_" .. gsub(gsub(name, "^.-%-", ""), "%.", "_") end
 
 -- A module that is not there stays the searcher's to report: only a file that would be opened needs the C API.
 local function wrap(position, searched_name, is_whole)
@@ -81,9 +75,7 @@ local function wrap(position, searched_name, is_whole)
   end
 end
 
-wrap(3, function(name)
-  return name
-end, true)
+wrap(3, function(name) return name end, true)
 wrap(4, function(name)
   local dot = find(name, ".", 1, true)
   return dot and sub(name, 1, dot - 1)
@@ -92,12 +84,8 @@ end)
 local loadlib = package.loadlib
 function package.loadlib(file, symbol)
   local message, is_beside = prepare()
-  if message then
-    return nil, message, "open"
-  end
-  if not is_beside or type(file) ~= "string" or type(symbol) ~= "string" then
-    return loadlib(file, symbol)
-  end
+  if message then return nil, message, "open" end
+  if not is_beside or type(file) ~= "string" or type(symbol) ~= "string" then return loadlib(file, symbol) end
   local found
   found, message = open_beside(file, symbol)
   if found then return found end

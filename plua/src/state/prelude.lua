@@ -54,7 +54,8 @@ if not jit then
   function native.stop_over_memory(problem)
     if is_out_of_memory(problem) and native.go_over_memory() then
       -- It strikes in a moment.
-      while true do end
+      while true do
+      end
     end
   end
   function leave(open, ok, ...)
@@ -79,10 +80,13 @@ end
 -- A handler runs where the error is raised. For those limits that is inside the hook, where no hook stops it any
 -- more, so it gets no say there.
 _G.xpcall = function(run, handler, ...)
-  return leave(level(), call_with_handler(run, function(problem)
-    if ending or stops[problem] then return problem end
-    return handler(problem)
-  end, ...))
+  return leave(
+    level(),
+    call_with_handler(run, function(problem)
+      if ending or stops[problem] then return problem end
+      return handler(problem)
+    end, ...)
+  )
 end
 
 local begin_in_folder, watch_ffi = native.working_directory(native, marks)
@@ -168,9 +172,19 @@ end
 local pages, page_texts, identities = {}, {}, {}
 local loaded_pages, loaded_texts = pages, page_texts
 -- Where requests have globals of their own, each takes the functions with these.
-local globals = native.globals and native.globals(
-  native, is_engine, pages, page_texts, call_with_handler, frames, function(problem) return ending or stops[problem] end)
-if globals then pages, page_texts = globals.files, globals.texts end
+local globals = native.globals
+  and native.globals(
+    native,
+    is_engine,
+    pages,
+    page_texts,
+    call_with_handler,
+    frames,
+    function(problem) return ending or stops[problem] end
+  )
+if globals then
+  pages, page_texts = globals.files, globals.texts
+end
 
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
 local function described(problem)
@@ -181,20 +195,37 @@ local function described(problem)
 end
 
 local composition = native.composition(
-  native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending)
+  native,
+  output,
+  pages,
+  page_texts,
+  identities,
+  call_with_handler,
+  described,
+  message_of,
+  frames,
+  check_ending
+)
 
 local at_end, ends_later, is_withheld, run_at_end = native.at_end(
-  native, marks, output, call_with_handler, described, composition.report,
+  native,
+  marks,
+  output,
+  call_with_handler,
+  described,
+  composition.report,
   function(why)
     local before = ending
     ending = why
     return before
-  end)
+  end
+)
 
 -- What a page says of the collector holds for its request.
 local collect = collectgarbage
 local gc_changed = false
-local GC_SETTINGS = { stop = true, restart = true, setpause = true, setstepmul = true, incremental = true, generational = true }
+local GC_SETTINGS =
+  { stop = true, restart = true, setpause = true, setstepmul = true, incremental = true, generational = true }
 local GC_PAUSE, GC_STEP = collect("setpause", 200), collect("setstepmul", 200)
 local function restore_gc()
   gc_changed = false
@@ -205,7 +236,9 @@ local function restore_gc()
 end
 restore_gc()
 _G.collectgarbage = function(what, ...)
-  if GC_SETTINGS[what] then gc_changed, marks.needs_reset = true, 1 end
+  if GC_SETTINGS[what] then
+    gc_changed, marks.needs_reset = true, 1
+  end
   return collect(what, ...)
 end
 
@@ -233,7 +266,9 @@ local function call(body, slots, argument) body(slots, argument) end
 -- Whether a function ran to its end; if it did not and the page is not ending, `failure` says why.
 local function step(body, argument)
   local fine, problem = call_with_handler(call, described, body, for_pages(), argument)
-  if not fine then failure, marks.needs_reset = problem, 1 end
+  if not fine then
+    failure, marks.needs_reset = problem, 1
+  end
   return fine
 end
 
@@ -310,7 +345,9 @@ local call_parts = is_called_by_rust and { described, pages, page_texts, for_pag
 -- Goes on with a page that Rust has called.
 local function finish(fine)
   marks.needs_reset = 1
-  if not fine then failure, problem[1] = problem[1], false end
+  if not fine then
+    failure, problem[1] = problem[1], false
+  end
   return complete(fine)
 end
 
@@ -391,7 +428,8 @@ local function sleep(...)
   local ok, cut_short = native.sleep(...)
   if not ok then error(cut_short, 2) end
   -- The time limit is over, or will be within a moment: let it strike here.
-  while cut_short do end
+  while cut_short do
+  end
 end
 
 local function in_any_case(headers, name)
@@ -452,7 +490,9 @@ end
 local function uploads()
   local ok, files = native.uploads()
   if not ok then error(files, 2) end
-  for i = 1, #files do setmetatable(files[i], OF_UPLOADS) end
+  for i = 1, #files do
+    setmetatable(files[i], OF_UPLOADS)
+  end
   return files
 end
 
@@ -545,7 +585,9 @@ for name, results in next, functions do
 end
 _G.echo, _G.print, _G.exit, _G.flush, _G.sleep = put, put, exit, flush, sleep
 for _, functions in next, { output.ob, composition.functions } do
-  for name, run in next, functions do _G[name] = run end
+  for name, run in next, functions do
+    _G[name] = run
+  end
 end
 _G.redirect, file.send = redirect, send_file
 json.array, json.decode, json.null = json_array, decoder("json.decode"), native.json_null
@@ -600,8 +642,18 @@ end
 
 -- Named as in state.rs.
 local parts = {
-  run = run, finish = finish, finish_later = finish_later, fault = fault, close_files = close_files, tidy = output.tidy,
-  limit_page = limit_page, pages = pages, texts = page_texts, identities = identities, area = output.address, call = call_parts,
+  run = run,
+  finish = finish,
+  finish_later = finish_later,
+  fault = fault,
+  close_files = close_files,
+  tidy = output.tidy,
+  limit_page = limit_page,
+  pages = pages,
+  texts = page_texts,
+  identities = identities,
+  area = output.address,
+  call = call_parts,
 }
 if globals then
   parts.run, parts.finish_later = globals.around(run, finish_later, composition, ends_later)
