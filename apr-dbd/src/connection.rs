@@ -80,7 +80,7 @@ impl Connection {
     /// MySQL's library are told; other databases open files where they run.
     pub fn confine(&mut self, confine: bool) {
         if let Some(sqlite) = &mut self.sqlite {
-            sqlite.confine(confine);
+            sqlite.confine(confine, self.lent);
         }
         if let Some(mysql) = self.mysql.filter(|_| confine) {
             mysql.refuse_files(!self.lent);

@@ -7,6 +7,7 @@ mod interface;
 mod prepared;
 mod real;
 mod running;
+mod text_functions;
 mod vfs;
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -42,7 +43,7 @@ const CONFINED: &[(c_int, c_int)] = &[(1004, 0), (1005, 0), (1010, 1), (1017, 0)
 
 /// What a connection of theirs may hold at most (`SQLITE_LIMIT_`): bytes of a value, `LENGTH`, and of a pattern,
 /// `LIKE_PATTERN_LENGTH`. SQLite looks at no clock within one function, and some take long over longer ones.
-const LIMITED: [(c_int, c_int); 2] = [(0, 16 << 20), (8, 1000)];
+const LIMITED: [(c_int, c_int); 2] = [(0, 16 << 20), (8, 100)];
 
 /// Tells `prepare_v3` that the statement will be used again.
 const PERSISTENT: c_uint = 1;
@@ -130,7 +131,8 @@ impl Sqlite {
     }
 
     /// Whether SQL may open no files, reach no native code and change nothing of the process, from here on.
-    pub(crate) fn confine(&mut self, confine: bool) {
+    /// A connection that is `lent` keeps SQLite's own functions of SQL, for it is used by others too.
+    pub(crate) fn confine(&mut self, confine: bool, lent: bool) {
         // Statements that were compiled before were not asked about.
         self.kept.clear();
         self.watch.is_confined.set(confine);
@@ -138,6 +140,9 @@ impl Sqlite {
         for (limit, most) in LIMITED {
             // SAFETY: the database is open. A number above the library's own is taken as that.
             unsafe { (self.interface.limit)(self.database.as_ptr(), limit, if confine { most } else { c_int::MAX }) };
+        }
+        if confine && !lent {
+            text_functions::install(self.interface, self.database.as_ptr());
         }
         if confine {
             self.before = CONFINED.iter().filter_map(|(option, value)| self.configure(*option, *value)).collect();

@@ -37,6 +37,9 @@ const CONFINING: &[&str] = &["mmap_size", "trusted_schema", "writable_schema", "
 /// Functions that take or give addresses of native code, load it, or open files.
 const NATIVE: &[&str] = &["load_extension", "fts3_tokenizer", "fts5", "readfile", "writefile", "edit"];
 
+/// Functions that take so long for one number of their arguments as nothing can stop; Lua formats as well.
+const ENDLESS: &[&str] = &["printf", "format"];
+
 /// What a database's callbacks look at.
 #[derive(Default)]
 pub(crate) struct Watch {
@@ -124,7 +127,8 @@ pub(crate) unsafe extern "C" fn is_allowed(
         let refused = match action {
             // VACUUM attaches a file with an empty name. The name of a file that is a bound value is not known here.
             ATTACH => name.is_none_or(|name| !name.is_empty()).then(|| "ATTACH and VACUUM INTO open files".to_owned()),
-            FUNCTION => among(argument, NATIVE).then(|| format!("the function {}", shown(argument))),
+            FUNCTION => (among(argument, NATIVE) || among(argument, ENDLESS))
+                .then(|| format!("the function {}", shown(argument))),
             _ => (among(name, OF_THE_PROCESS) || argument.is_some() && among(name, CONFINING))
                 .then(|| format!("PRAGMA {}", shown(name))),
         };

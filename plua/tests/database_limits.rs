@@ -71,6 +71,61 @@ fn a_statement_of_long_functions_ends_with_its_page() {
 }
 
 #[test]
+fn where_pages_are_confined_long_texts_are_searched_in_a_moment() {
+    let base = tempfile::tempdir().unwrap();
+    let site = Site::new(&format!("pLuaTimeout 20\npLuaBaseDir {}", base.path().display()), &[]);
+    let parameters = format!("{}/x.db", base.path().display());
+    // Almost found at every place.
+    for code in ["instr", "replace"] {
+        let more = if code == "instr" { "" } else { ", 'y'" };
+        let sql = format!("select length({code}(hex(zeroblob(1000000)), hex(zeroblob(500000)) || '1'{more}))");
+        let (seen, took) = timed(&site, &parameters, &format!("echo(#db:query([[{sql}]]))"));
+        assert_eq!(seen.text(), "1on", "{:?}", seen.log);
+        assert!(took < Duration::from_secs(5), "{code}: {took:?}");
+    }
+    let (seen, _) = timed(&site, &parameters, "local _, problem = db:query([[select printf('%d', 1)]]) echo(problem)");
+    assert!(seen.text().contains("printf"), "{}", seen.text());
+}
+
+#[test]
+fn where_pages_are_confined_instr_and_replace_answer_as_sqlite_does() {
+    let base = tempfile::tempdir().unwrap();
+    let calls = [
+        "instr('abc', 'c')",
+        "instr('abc', '')",
+        "instr('', 'a')",
+        "instr('', '')",
+        "instr('äöü', 'ü')",
+        "instr(x'00c3a4', x'a4')",
+        "instr(null, 'a')",
+        "instr('a', null)",
+        "instr(12345, 34)",
+        "instr('abc', 'x')",
+        "instr(x'616263', 'c')",
+        "replace('abcabc', 'b', 'xy')",
+        "replace('abc', '', 'x')",
+        "replace('abc', 'x', 'y')",
+        "replace(12321, 2, 'b')",
+        "replace('aaaa', 'aa', 'b')",
+        "replace(null, 'a', 'b')",
+        "replace('a', null, 'b')",
+        "replace('a', 'a', null)",
+        "replace('abc', 'x', null)",
+        "typeof(replace(12, 3, 4))",
+        "typeof(replace(12, '', 4))",
+        "replace('äöü', 'ö', '')",
+    ];
+    let sql = format!("select {}", calls.map(|call| format!("quote({call})")).join(", "));
+    let answers = [format!("pLuaBaseDir {}", base.path().display()), String::new()].map(|configuration| {
+        let site = Site::new(&configuration, &[]);
+        let parameters = format!("{}/x.db", base.path().display());
+        timed(&site, &parameters, &format!("echo(table.concat(db:query([[{sql}]])[1], ' '))")).0.text()
+    });
+    assert_eq!(answers[0], answers[1]);
+    assert!(answers[0].ends_with("on") && answers[0].contains("axyc"), "{answers:?}");
+}
+
+#[test]
 fn where_pages_are_confined_a_value_of_sqlite_has_16_mb_at_most() {
     let base = tempfile::tempdir().unwrap();
     let confined = format!("pLuaBaseDir {}", base.path().display());

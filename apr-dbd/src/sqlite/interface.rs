@@ -13,6 +13,10 @@ type Busy = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
 type Authorizer =
     unsafe extern "C" fn(*mut c_void, c_int, *const c_char, *const c_char, *const c_char, *const c_char) -> c_int;
 
+/// A function of SQL, and what SQLite calls when one is given up or a group of rows ends; the last two are not used.
+type Function = unsafe extern "C" fn(*mut c_void, c_int, *mut *mut c_void);
+type Destroy = unsafe extern "C" fn(*mut c_void);
+
 interface! {
     "sqlite3_", "SQLite";
     bind_blob64(*mut c_void, c_int, *const c_void, u64, isize) -> c_int;
@@ -35,6 +39,11 @@ interface! {
     column_name(*mut c_void, c_int) -> *const c_char;
     column_text(*mut c_void, c_int) -> *const c_void;
     column_type(*mut c_void, c_int) -> c_int;
+    context_db_handle(*mut c_void) -> *mut c_void;
+    create_function_v2(
+        *mut c_void, *const c_char, c_int, c_int, *mut c_void, Option<Function>, Option<Function>, Option<Destroy>,
+        Option<Destroy>
+    ) -> c_int;
     errmsg(*mut c_void) -> *const c_char;
     finalize(*mut c_void) -> c_int;
     get_autocommit(*mut c_void) -> c_int;
@@ -43,11 +52,21 @@ interface! {
     prepare_v3(*mut c_void, *const c_char, c_int, c_uint, *mut *mut c_void, *mut *const c_char) -> c_int;
     progress_handler(*mut c_void, c_int, Option<Progress>, *mut c_void);
     reset(*mut c_void) -> c_int;
+    result_error_toobig(*mut c_void);
+    result_int64(*mut c_void, i64);
+    result_text(*mut c_void, *const c_char, c_int, isize);
+    result_value(*mut c_void, *mut c_void);
     set_authorizer(*mut c_void, Option<Authorizer>, *mut c_void) -> c_int;
     step(*mut c_void) -> c_int;
     stmt_readonly(*mut c_void) -> c_int;
     threadsafe() -> c_int;
+    value_blob(*mut c_void) -> *const c_void;
+    value_bytes(*mut c_void) -> c_int;
+    value_text(*mut c_void) -> *const c_void;
+    value_type(*mut c_void) -> c_int;
 }
+
+static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
 
 static CONFIGURE: OnceLock<Option<Configure>> = OnceLock::new();
 
@@ -60,12 +79,16 @@ impl Interface {
         CONFIGURE.get().copied().flatten()
     }
 
+    /// The functions of the library that is used in this process, once there is one.
+    pub(crate) fn found() -> Option<&'static Interface> {
+        FOUND.get()?.as_ref().ok()
+    }
+
     /// The functions of the library that the driver in whose memory `driver` lies uses.
     ///
     /// # Safety
     /// `driver` is the record of APR's driver of SQLite, loaded to stay.
     pub(crate) unsafe fn of(driver: *const c_void) -> Result<&'static Interface, String> {
-        static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
             // SAFETY: the caller's promise.
             unsafe {
