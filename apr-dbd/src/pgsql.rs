@@ -28,6 +28,10 @@ const BOOL: c_uint = 16;
 const INTEGERS: &[c_uint] = &[20, 21, 23, 26];
 const FLOATS: &[c_uint] = &[700, 701];
 
+/// How often one text may begin to copy. What answers more often is no server that goes on in good faith, and libpq would
+/// answer all that it has read although the page is over its time.
+const MOST_COPIES: usize = 100;
+
 const NO_COPY: &CStr = c"COPY from or to the page is not known here";
 
 interface! {
@@ -136,6 +140,7 @@ impl Pgsql {
             is_next: true,
             number: 0,
             changed: 0,
+            copies: 0,
         };
         answer.go_on()?;
         Ok(answer)
@@ -176,6 +181,8 @@ pub(crate) struct Answer {
     number: usize,
     /// How many rows the last statement changed.
     pub(crate) changed: i64,
+    /// How often the server wanted to copy.
+    copies: usize,
 }
 
 impl Drop for Answer {
@@ -280,6 +287,12 @@ impl Answer {
                         failed = Err(said.unwrap_or_else(|| self.of.error()));
                     }
                     status @ (COPY_IN | COPY_BOTH | COPY_OUT) => {
+                        self.copies += 1;
+                        if self.copies > MOST_COPIES {
+                            // The connection takes no other text then.
+                            self.has_ended = true;
+                            return Err("the database's server goes on asking for COPY".into());
+                        }
                         if status != COPY_OUT {
                             (functions.putCopyEnd)(connection, NO_COPY.as_ptr());
                         }

@@ -4,7 +4,8 @@
 
 mod site;
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,55 @@ fn a_statement_of_long_functions_ends_with_its_page() {
     let took =
         ends_in_time_of(&format!("db:query([[{numbers} select sum(length(printf('%.*c', 15000000, x))) from c]])"));
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+/// A message of PostgreSQL's protocol (its manual, 55.7).
+fn message(kind: u8, content: &[u8]) -> Vec<u8> {
+    [&[kind][..], &(content.len() as u32 + 4).to_be_bytes(), content].concat()
+}
+
+/// A server that speaks PostgreSQL's protocol and answers every statement by asking for a copy, again and again.
+fn asks_for_copies(mut client: TcpStream) -> std::io::Result<()> {
+    let mut length = [0; 4];
+    loop {
+        client.read_exact(&mut length)?;
+        let mut packet = vec![0; u32::from_be_bytes(length) as usize - 4];
+        client.read_exact(&mut packet)?;
+        // Whether this is the beginning of a session, or asks for encryption first.
+        if packet.starts_with(&[0, 3, 0, 0]) {
+            break;
+        }
+        client.write_all(b"N")?;
+    }
+    client.write_all(&[message(b'R', &[0; 4]), message(b'Z', b"I")].concat())?;
+    loop {
+        let mut kind = [0];
+        client.read_exact(&mut kind)?;
+        client.read_exact(&mut length)?;
+        client.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize - 4])?;
+        if kind == *b"Q" {
+            client.write_all(&message(b'G', &[0; 3]).repeat(5000))?;
+        }
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_copies_without_end_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || listener.incoming().flatten().for_each(|client| _ = asks_for_copies(client)));
+    let site = Site::new("pLuaTimeout 60", &[]);
+    site.write(
+        "page.plua",
+        format!(
+            "<? local db = assert(dbopen('pgsql', 'host=127.0.0.1 port={port} user=x dbname=x sslmode=disable')) \
+             local rows, problem = db:query('select 1') echo(problem) ?>"
+        ),
+    );
+    let start = Instant::now();
+    let seen = site.get("page.plua");
+    assert!(seen.text().contains("goes on asking for COPY"), "{} {:?}", seen.text(), seen.log);
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]

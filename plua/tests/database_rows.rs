@@ -145,3 +145,13 @@ fn a_million_values_take_no_more_than_their_table() {
     println!("rows take {times} times the memory of plain tables");
     assert!(times < 1.3, "{times}");
 }
+
+#[test]
+fn names_of_columns_that_a_page_puts_in_count_before_json_copies_them() {
+    let page = "<? local db = assert(dbopen('sqlite3', ':memory:')) local rows = db:query('select 1 as a')
+        local names = db:columns(rows[1])
+        for i = 1, 400 do names[i] = ('n'):rep(1e5) .. i end
+        echo(#json.encode(rows)) ?>";
+    let seen = Site::new("pLuaMemoryLimit 64000", &[("page.plua", page)]).get("page.plua");
+    assert!(seen.status == 500 && seen.log.concat().contains("Memory limit"), "{} {:?}", seen.status, seen.log);
+}

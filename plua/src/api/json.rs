@@ -343,7 +343,7 @@ impl Encoder<'_> {
         let metatable = table.metatable();
         let kind = match &metatable {
             Some(metatable) if *metatable != self.array => {
-                rows::kind(self.lua, metatable).map_err(|error| error.to_string())?
+                rows::kind(self.lua, self.room, metatable).map_err(|error| error.to_string())?
             }
             _ => Kind::Other,
         };

@@ -9,6 +9,7 @@ use apr_dbd::{Batch, Cell, Found};
 use mlua::{Either, IntoLua, Lua, Table, Value};
 
 use super::is_exact;
+use crate::limits::memory_limit::Room;
 
 /// Where a state keeps what the metatables of rows and results have in common.
 const OF_ROWS: &str = "plua.rows";
@@ -36,11 +37,14 @@ pub fn install(lua: &Lua) -> mlua::Result<Table> {
     Ok(of_rows)
 }
 
+/// Bytes of columns' names from which on is asked whether there is room to copy them: a page may have put in its own.
+const MANY: usize = 1 << 16;
+
 /// What a table with this metatable is.
 ///
 /// # Errors
-/// Lua's, when memory runs out.
-pub fn kind(lua: &Lua, metatable: &Table) -> mlua::Result<Kind> {
+/// Lua's, when memory runs out, and what the limits say.
+pub fn kind(lua: &Lua, room: Room<'_>, metatable: &Table) -> mlua::Result<Kind> {
     let Some(of_metatable) = metatable.metatable() else { return Ok(Kind::Other) };
     if of_metatable != lua.named_registry_value::<Table>(OF_ROWS)? {
         return Ok(Kind::Other);
@@ -48,10 +52,15 @@ pub fn kind(lua: &Lua, metatable: &Table) -> mlua::Result<Kind> {
     if metatable.raw_get::<Value>("__index")?.is_nil() {
         return Ok(Kind::Result);
     }
-    let (mut columns, mut known) = (Columns::new(), HashSet::new());
+    let (mut columns, mut known, mut bytes) = (Columns::new(), HashSet::new(), 0);
     if let Value::Table(names) = metatable.raw_get("columns")? {
         for position in 1..=names.raw_len() {
             let Value::String(name) = names.raw_get(position)? else { continue };
+            bytes += name.as_bytes().len();
+            if bytes > MANY {
+                // Twice here and once where they are written.
+                room.ask(bytes * 3).map_err(mlua::Error::runtime)?;
+            }
             let name = name.as_bytes().to_vec();
             if known.insert(name.clone()) {
                 columns.push((position, name));
