@@ -155,7 +155,20 @@ impl Host {
             return Answer::Status(ErrorKind::Internal.status(), Vec::new());
         }
         // Its client may take long to send it, and has no state meanwhile.
-        let body = exchange.has_body().then(|| Body::read(&mut *exchange, self.settings.upload_folder(), None));
+        let body = match exchange.has_body().then(|| self.pool.waiting()) {
+            None => None,
+            Some(Err(error)) => {
+                exchange.report(Report(&named(error, file.path)));
+                return Answer::Status(ErrorKind::Internal.status(), Vec::new());
+            }
+            Some(Ok(waiting)) => {
+                let body = Body::read(&mut *exchange, self.settings.upload_folder(), None);
+                if waiting.server_stops() {
+                    return Answer::Status(ErrorKind::NoState.status(), Vec::new());
+                }
+                Some(body)
+            }
+        };
         let inside = exchange.is_inside_another();
         let wait = (!inside).then(|| self.settings.state_wait());
         let mut state = match self.pool.lend(wait) {

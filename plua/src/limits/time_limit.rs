@@ -32,7 +32,7 @@ use nix::unistd::gettid;
 use parking_lot::{Condvar, Mutex};
 
 use self::watchdog::Shared;
-pub use self::watchdog::Watchdog;
+pub use self::watchdog::{WaitingThread, Watchdog};
 use crate::error::{ErrorKind, shortened};
 use crate::limits::cutoff::Cutoff;
 
@@ -217,10 +217,9 @@ impl Deadline {
         // Where the server stops, it has closed the socket that a page function waits for, which the wait sees only when it
         // begins anew.
         if !self.waits.load(Ordering::SeqCst) || self.ending.has_begun() {
-            let thread = self.thread.load(Ordering::Relaxed) as libc::pthread_t;
             // SAFETY: the thread is alive, for TimeLimit::stop takes the lock as well once it has seen EXPIRED, and
-            // stop_signal() has a handler since a deadline was set there.
-            unsafe { libc::pthread_kill(thread, stop_signal()) };
+            // listens since a deadline was set there.
+            unsafe { interrupt(self.thread.load(Ordering::Relaxed)) };
         }
     }
 
@@ -333,6 +332,32 @@ fn listen() {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &signals, ptr::null_mut());
     }
     LISTENS.set(gettid().as_raw());
+}
+
+/// Makes this thread take the signal, and tells by what to send it.
+fn listening_thread() -> usize {
+    if LISTENS.get() == 0 {
+        listen();
+    }
+    // SAFETY: always allowed.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// Interrupts what a thread waits for in the system.
+///
+/// # Safety
+/// The thread is alive, and [`listens`](listening_thread).
+unsafe fn interrupt(thread: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::pthread_kill(thread as libc::pthread_t, stop_signal()) };
+}
+
+/// The same for threads that stay in the list while they are alive and listen.
+fn interrupt_all(threads: &[usize]) {
+    for thread in threads {
+        // SAFETY: a thread leaves the list, which is locked meanwhile, before it ends.
+        unsafe { interrupt(*thread) };
+    }
 }
 
 extern "C" fn on_stop_signal(_: c_int) {
@@ -450,11 +475,7 @@ impl TimeLimit {
 
     fn enter(&self, ends: u64) {
         let deadline = &*self.deadline;
-        if LISTENS.get() == 0 {
-            listen();
-        }
-        // SAFETY: always allowed.
-        deadline.thread.store(unsafe { libc::pthread_self() } as usize, Ordering::Relaxed);
+        deadline.thread.store(listening_thread(), Ordering::Relaxed);
         deadline.number.store(LISTENS.get(), Ordering::Relaxed);
         deadline.outer.store(CURRENT.replace(deadline).cast_mut(), Ordering::Relaxed);
         deadline.ends.store(ends, Ordering::SeqCst);

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
-use crate::limits::time_limit::Watchdog;
+use crate::limits::time_limit::{WaitingThread, Watchdog};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::state::own_code::OwnCode;
@@ -267,20 +267,29 @@ impl HostPool {
     // What making one takes on the stack, a page need not stand on.
     #[inline(never)]
     fn make(&self) -> Result<Box<State>, Error> {
-        let watchdog = match self.watchdog.get() {
-            Some(watchdog) => watchdog,
-            None => {
-                let started = Watchdog::start().map_err(|error| {
-                    Error::new(ErrorKind::Internal, format!("no thread for the time limit: {error}"))
-                })?;
-                self.watchdog.get_or_init(|| started)
-            }
-        };
+        let watchdog = self.watchdog()?;
         let number = next_number();
         self.first_state.get_or_init(|| number);
         let mut state = State::new(number, &self.settings, self.cache.clone(), watchdog, &self.own_code)?;
         state.initialise(&self.settings, &self.fresh)?;
         Ok(Box::new(state))
+    }
+
+    fn watchdog(&self) -> Result<&Watchdog, Error> {
+        if let Some(watchdog) = self.watchdog.get() {
+            return Ok(watchdog);
+        }
+        let started = Watchdog::start()
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("no thread for the time limit: {error}")))?;
+        Ok(self.watchdog.get_or_init(|| started))
+    }
+
+    /// This thread begins to wait for its client, which the server's stop ends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where the system gives no thread to see to that.
+    pub fn waiting(&self) -> Result<WaitingThread, Error> {
+        self.watchdog().map(Watchdog::waiting)
     }
 
     /// Stops the pages that run in the pools that share this one's watchdog.

@@ -9,7 +9,7 @@ use mlua::Lua;
 use nix::sys::signal::SigSet;
 use parking_lot::{Condvar, Mutex};
 
-use super::{Deadline, EXPIRED, Ending, NEVER, TimeLimit, instant, now};
+use super::{Deadline, EXPIRED, Ending, NEVER, TimeLimit, instant, listening_thread, now};
 use crate::limits::cutoff;
 
 /// How often a page is told to stop that has not.
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     wake: Condvar,
     /// When the watchdog will look by itself: [`NEVER`] while it looks or has nothing to wait for.
     pub(super) wakes_at: AtomicU64,
+    /// Threads that wait for a client without a state.
+    waiting: Mutex<Vec<usize>>,
     stopping: AtomicBool,
     ending: Arc<Ending>,
 }
@@ -30,6 +32,11 @@ impl Shared {
     pub(super) fn call(&self) {
         drop(self.deadlines.lock());
         self.wake.notify_one();
+    }
+
+    /// httpd has closed the sockets: a wait sees that when it begins anew.
+    fn interrupt_waiting(&self) {
+        super::interrupt_all(&self.waiting.lock());
     }
 }
 
@@ -66,10 +73,41 @@ impl Watchdog {
         TimeLimit { deadline, shared: self.shared.clone() }
     }
 
+    /// This thread begins to wait for its client.
+    #[must_use]
+    pub fn waiting(&self) -> WaitingThread {
+        let thread = listening_thread();
+        self.shared.waiting.lock().push(thread);
+        WaitingThread { shared: self.shared.clone(), thread }
+    }
+
     /// Stops the pages that run, and those that are still to begin, at once.
     pub fn end_pages(&self) {
         self.shared.ending.begin();
         self.shared.call();
+    }
+}
+
+/// A thread that waits for its client before it has a state; the server's stop interrupts that. No longer once it is dropped.
+pub struct WaitingThread {
+    shared: Arc<Shared>,
+    thread: usize,
+}
+
+impl WaitingThread {
+    /// Whether the server stops, so that there is nothing left to wait for.
+    #[must_use]
+    pub fn server_stops(&self) -> bool {
+        self.shared.ending.has_begun()
+    }
+}
+
+impl Drop for WaitingThread {
+    fn drop(&mut self) {
+        let mut waiting = self.shared.waiting.lock();
+        if let Some(place) = waiting.iter().position(|thread| *thread == self.thread) {
+            waiting.swap_remove(place);
+        }
     }
 }
 
@@ -96,6 +134,7 @@ fn watch(shared: &Shared) {
         if shared.ending.has_begun() {
             // Pages may still begin, and those without a limit do not call.
             next = next.min(now + TICK.as_nanos() as u64);
+            shared.interrupt_waiting();
         }
         shared.wakes_at.store(next, Ordering::SeqCst);
         match instant(next) {
