@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user there")]
 
 mod check;
+mod definitions;
 mod directives;
 mod exchange;
 mod run;
@@ -13,7 +14,7 @@ use std::error::Error;
 use std::io::{self, Write, stdout};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Works with .plua pages: HTML with Lua in it.
 #[derive(Parser)]
@@ -29,6 +30,12 @@ enum Command {
     Translate(translate::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),
+    Definitions(definitions::Arguments),
+    /// Print a script by which a shell completes what is typed after plua.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> ExitCode {
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
         Command::Translate(arguments) => translate::translate(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Serve(arguments) => serve::serve(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Definitions(arguments) => definitions::definitions(&arguments),
+        Command::Completions { shell } => completions(shell),
     };
     match outcome {
         Ok(status) => status,
@@ -45,6 +54,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes the script to the standard output.
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Box<dyn Error>> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "plua", &mut script);
+    put(&script)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// An error and its causes on one line.

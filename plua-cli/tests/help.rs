@@ -21,11 +21,13 @@ fn the_command_lists_its_commands() {
     Usage: plua <COMMAND>
 
     Commands:
-      check      Compile pages without running them, and report those that fail; exit status 1 if any does. What one Lua takes and another does not is noted
-      translate  Show the Lua that a page becomes, line by line; nothing is compiled
-      run        Run a page and write its response's body to the standard output
-      serve      Show the pages of a folder in a browser, on this machine only
-      help       Print this message or the help of the given subcommand(s)
+      check        Compile pages without running them, and report those that fail; exit status 1 if any does. What one Lua takes and another does not is noted
+      translate    Show the Lua that a page becomes, line by line; nothing is compiled
+      run          Run a page and write its response's body to the standard output
+      serve        Show the pages of a folder in a browser, on this machine only
+      definitions  Print the page functions as definitions for editors (lua-language-server): put them into a file of the workspace's library
+      completions  Print a script by which a shell completes what is typed after plua
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
