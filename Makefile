@@ -108,7 +108,7 @@ bench-engine: ## Measure the parts of the engine
 # Nothing is linked, so libFuzzer need not be there.
 check: ## Check formatting and lints, and that the fuzz targets compile
 	scripts/deps check
-	test -x $(TOOLS)/bin/stylua || $(CARGO) install stylua --version 2.6.0 --locked --no-default-features --root $(TOOLS)
+	test -x $(TOOLS)/bin/stylua || $(CARGO) install stylua --version 2.6.0 --locked --no-default-features --debug --root $(TOOLS)
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
