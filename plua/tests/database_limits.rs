@@ -126,8 +126,8 @@ fn where_pages_are_confined_long_texts_are_searched_in_a_moment() {
     let site = Site::new(&format!("pLuaTimeout 20\npLuaBaseDir {}", base.path().display()), &[]);
     let parameters = format!("{}/x.db", base.path().display());
     // Almost found at every place.
-    for code in ["instr", "replace"] {
-        let more = if code == "instr" { "" } else { ", 'y'" };
+    for code in ["instr", "replace", "trim"] {
+        let more = if code == "replace" { ", 'y'" } else { "" };
         let sql = format!("select length({code}(hex(zeroblob(1000000)), hex(zeroblob(500000)) || '1'{more}))");
         let (seen, took) = timed(&site, &parameters, &format!("echo(#db:query([[{sql}]]))"));
         assert_eq!(seen.text(), "1on", "{:?}", seen.log);
@@ -160,6 +160,17 @@ fn where_pages_are_confined_instr_and_replace_answer_as_sqlite_does() {
         "replace(null, 'a', 'b')",
         "replace('a', null, 'b')",
         "replace('a', 'a', null)",
+        "trim('xyabcyx', 'xy')",
+        "ltrim('xyabcyx', 'xy')",
+        "rtrim('xyabcyx', 'xy')",
+        "trim('äöabcö', 'öä')",
+        "trim('abc', '')",
+        "trim('', 'a')",
+        "trim(null, 'a')",
+        "trim('a', null)",
+        "trim('aaa', 'a')",
+        "typeof(trim(12, 1))",
+        "trim(x'c3a461', x'61')",
         "replace('abc', 'x', null)",
         "typeof(replace(12, 3, 4))",
         "typeof(replace(12, '', 4))",

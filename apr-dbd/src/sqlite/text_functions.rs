@@ -1,8 +1,9 @@
-//! SQL's `instr` and `replace` for confined pages: SQLite's own take a time that grows with the square of long texts, and
+//! SQL's `instr`, `replace` and `trim` for confined pages: SQLite's own take a time that grows with the square of long texts, and
 //! no limit stops one call.
 //!
 //! What they answer is what SQLite's manual says of them (lang_corefunc.html).
 
+use std::collections::HashSet;
 use std::ffi::{c_char, c_int, c_void};
 use std::slice;
 
@@ -22,8 +23,13 @@ const COPY: isize = -1;
 
 /// Puts them in the place of SQLite's in an open database.
 pub(super) fn install(interface: &Interface, database: *mut c_void) {
-    let functions: [(&[u8], c_int, unsafe extern "C" fn(*mut c_void, c_int, *mut *mut c_void)); 2] =
-        [(b"instr\0", 2, instr), (b"replace\0", 3, replace)];
+    let functions: [(&[u8], c_int, unsafe extern "C" fn(*mut c_void, c_int, *mut *mut c_void)); 5] = [
+        (b"instr\0", 2, instr),
+        (b"replace\0", 3, replace),
+        (b"trim\0", 2, trim::<true, true>),
+        (b"ltrim\0", 2, trim::<true, false>),
+        (b"rtrim\0", 2, trim::<false, true>),
+    ];
     for (name, count, function) in functions {
         // SAFETY: the database is open, and the name ends with a NUL.
         unsafe {
@@ -115,5 +121,56 @@ unsafe extern "C" fn replace(context: *mut c_void, _: c_int, values: *mut *mut c
         }
         replaced.extend_from_slice(&whole[from..]);
         (interface.result_text)(context, replaced.as_ptr().cast::<c_char>(), replaced.len() as c_int, COPY);
+    }
+}
+
+/// Bytes of a character at most.
+const LONGEST: usize = 4;
+
+/// The characters of a text: a byte, and those that go on with it.
+fn characters(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let first = *rest.first()?;
+        let goes_on = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte & 0xC0 == 0x80).count();
+        let length = if first >= 0xC0 { 1 + goes_on(&rest[1..]) } else { 1 };
+        let (character, after) = rest.split_at(length);
+        rest = after;
+        Some(character)
+    })
+}
+
+/// The first argument without those characters of the second that it begins or ends with.
+unsafe extern "C" fn trim<const LEFT: bool, const RIGHT: bool>(
+    context: *mut c_void,
+    _: c_int,
+    values: *mut *mut c_void,
+) {
+    let Some(interface) = Interface::found() else { return };
+    // SAFETY: SQLite calls it with two values.
+    unsafe {
+        let (Some(mut left), Some(set)) = (text(interface, *values), text(interface, *values.add(1))) else { return };
+        let (mut bytes, mut longer) = ([false; 256], HashSet::new());
+        for character in characters(set) {
+            match *character {
+                [byte] => bytes[usize::from(byte)] = true,
+                _ if character.len() <= LONGEST => _ = longer.insert(character),
+                _ => {}
+            }
+        }
+        let is_in = |part: &[u8]| match *part {
+            [byte] => bytes[usize::from(byte)],
+            _ => longer.contains(part),
+        };
+        let longest = if longer.is_empty() { 1 } else { LONGEST };
+        let begins = |text: &[u8]| (1..=text.len().min(longest)).find(|length| is_in(&text[..*length]));
+        let ends = |text: &[u8]| (1..=text.len().min(longest)).find(|length| is_in(&text[text.len() - length..]));
+        while let Some(length) = LEFT.then(|| begins(left)).flatten() {
+            left = &left[length..];
+        }
+        while let Some(length) = RIGHT.then(|| ends(left)).flatten() {
+            left = &left[..left.len() - length];
+        }
+        (interface.result_text)(context, left.as_ptr().cast::<c_char>(), left.len() as c_int, COPY);
     }
 }
