@@ -494,3 +494,14 @@ fn a_page_over_its_time_while_it_is_compiled_is_no_page() {
     assert!(seen.status == 500 && seen.log.concat().starts_with("Time limit: "), "{:?}", seen.log);
     assert_eq!(site.get("next.plua").text(), "fine");
 }
+
+#[test]
+fn a_tree_of_coroutines_of_few_steps_each_ends_at_the_time_limit() {
+    for start in ["coroutine.resume, coroutine.create(go)", "coroutine.wrap(go)"] {
+        let page = format!("<? local function go() for try = 1, 3 do pcall({start}) end end go() go() go() ?>");
+        let site = Site::new("pLuaTimeout 1\npLuaMemoryLimit 65536", &[("page.plua", &page)]);
+        let started = std::time::Instant::now();
+        assert_eq!(site.get("page.plua").status, 500, "{start}");
+        assert!(started.elapsed().as_secs() < 30, "{start}: {:?}", started.elapsed());
+    }
+}

@@ -134,9 +134,21 @@ local function resumed(before, thread, ok, ...)
   return ok, ...
 end
 
+-- PUC Lua counts a thousand steps of each coroutine before its hook looks at the clock, and many of few steps come to none.
+local BETWEEN_TIMES, seconds_left = 16, not jit and native.seconds_left
+local resumes = 0
+local function look_at_time()
+  resumes = resumes + 1
+  if resumes < BETWEEN_TIMES then return end
+  -- The hook strikes here, and at each of the next calls.
+  while seconds_left() == 0 do end
+  resumes = 0
+end
+
 local function resume(thread, ...)
   -- Raises what is wrong with it.
   if type(thread) ~= "thread" then return co_resume(thread, ...) end
+  if seconds_left then look_at_time() end
   local before = nested
   nested = before + 1
   return resumed(before, thread, co_resume(thread, ...))
