@@ -410,10 +410,16 @@ impl State {
             false => visit.deadline = Some(self.limit.start(limits.timeout)),
         }
         let page = self.load(&visit.path, stamp, visit.language(&visit.path), limits.memory).map_err(|error| {
-            let was_stopped = self.limit.stop().is_some();
+            let stopped = self.limit.stop();
+            let was_stopped = stopped.is_some();
             match error {
                 LoadError::Io(error) => (Outcome::Unreadable(error), was_stopped),
-                LoadError::Page(error) => {
+                LoadError::Page(mut error) => {
+                    // What stops a page strikes in its compiling and in what that calls as well, in words of their own.
+                    if let (ErrorKind::TimeLimit | ErrorKind::Internal, Some((reason, _))) = (error.kind, &stopped) {
+                        error.kind = reason.kind();
+                        error.message = reason.message().to_string_lossy().into_owned();
+                    }
                     let spoiled = was_stopped || error.kind.spoils_state();
                     (Outcome::Failed(error.into()), spoiled)
                 }
