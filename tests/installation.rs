@@ -146,7 +146,8 @@ fn make_install_puts_files_where_apxs_says_and_httpd_serves_pages_with_them() {
     let lines = place.installed(&format!("/usr/lib/debug/{}/mod_plua.so.debug", place.modules));
     assert!(fs::metadata(lines).unwrap().len() > 1_000_000);
     let built = place.folder.path().join("target/release/libmod_plua.so");
-    assert!(module.len() < fs::metadata(built).unwrap().len() * 2 / 3, "{} bytes are installed", module.len());
+    // How much less depends on how it was built.
+    assert!(module.len() + 1_000_000 < fs::metadata(built).unwrap().len(), "{} bytes are installed", module.len());
     let program = place.installed("/opt/plua/bin/plua");
     assert_eq!(fs::read_to_string(&program).unwrap(), command(plua::LUA));
     assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
