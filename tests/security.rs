@@ -23,7 +23,7 @@ fn with_members(pages: &[(&str, &str)], test: impl FnOnce(&mut Server, &Path)) {
         .replace("*:80", "*:${PORT}")
         .replace("/srv/members", members.path().to_str().unwrap())
         // Reached sooner, and the second one long before the first.
-        .replace("pLuaTimeout 10", "pLuaTimeout 1")
+        .replace("pLuaTimeout 10", "pLuaTimeout 3")
         .replace("pLuaPatternLimit 10000000", "pLuaPatternLimit 100000");
     let free = "<VirtualHost *:${PORT}>\nServerName free.example\n</VirtualHost>\n";
     httpd().lines(free).lines(&host).run(|server| test(server, members.path()));
