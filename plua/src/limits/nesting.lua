@@ -141,7 +141,8 @@ local function look_at_time()
   resumes = resumes + 1
   if resumes < BETWEEN_TIMES then return end
   -- The hook strikes here, and at each of the next calls.
-  while seconds_left() == 0 do end
+  while seconds_left() == 0 do
+  end
   resumes = 0
 end
 
