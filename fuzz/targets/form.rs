@@ -11,8 +11,8 @@ use libfuzzer_sys::fuzz_target;
 use mlua::Lua;
 use plua::error::ErrorKind;
 use plua::fuzzing::{Body, Form, Room, Value};
+use plua::limits::time_limit::{TimeLimitHandle, Watchdog};
 use plua::settings::{DIRECTIVES, Settings};
-use plua::time_limit::{TimeLimitHandle, Watchdog};
 use tempfile::TempDir;
 
 thread_local! {
