@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::tls::{certificate, tls};
 use common::traffic::under_load;
 use common::{Connection, Mpm, Server, httpd};
 
@@ -269,20 +270,14 @@ fn a_page_can_ask_whether_its_visitor_is_still_there() {
 
 #[test]
 fn visitors_who_leave_are_noticed_over_tls_and_http2_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
-        .args(["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "certificate.pem"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let lines = format!(
-        "LogLevel info ssl:error\nProtocols h2 h2c http/1.1\n<VirtualHost *:${{PORT2}}>\nServerName localhost\nSSLEngine On\n\
-         SSLCertificateFile {0}/certificate.pem\nSSLCertificateKeyFile {0}/key.pem\n</VirtualHost>",
-        folder.path().display()
-    );
-    let setup = httpd().module("ssl").module("http2").further_ports(1).lines(&lines).pages(&[("work.plua", WORK)]);
+    let certificate = certificate();
+    let setup = httpd()
+        .module("ssl")
+        .module("http2")
+        .further_ports(1)
+        .lines("Protocols h2 h2c http/1.1")
+        .lines(&tls(certificate.path()))
+        .pages(&[("work.plua", WORK)]);
     setup.run(|server| {
         let secure = format!("https://127.0.0.1:{}/work.plua", server.httpd().ports()[1]);
         let plain = server.url("/work.plua");

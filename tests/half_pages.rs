@@ -6,6 +6,7 @@ mod common;
 
 use std::process::Command;
 
+use common::tls::{certificate, tls};
 use common::{Connection, Mpm, Server, Setup, httpd};
 
 /// Each page puts out two pieces; all but one end before they are whole.
@@ -218,20 +219,8 @@ fn no_cache_keeps_half_a_page() {
 
 #[test]
 fn a_client_over_tls_is_told_as_well() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
-        .args(["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "certificate.pem"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let lines = format!(
-        "LogLevel info ssl:error\n<VirtualHost *:${{PORT2}}>\nServerName localhost\nSSLEngine On\n\
-         SSLCertificateFile {0}/certificate.pem\nSSLCertificateKeyFile {0}/key.pem\n</VirtualHost>",
-        folder.path().display()
-    );
-    site().module("ssl").further_ports(1).lines(&lines).run(|server| {
+    let certificate = certificate();
+    site().module("ssl").further_ports(1).lines(&tls(certificate.path())).run(|server| {
         server.expect("late at ");
         let port = server.httpd().ports()[1];
         for (version, path, fine) in [

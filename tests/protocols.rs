@@ -5,9 +5,9 @@
 mod common;
 
 use std::io::Read;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use common::tls::{certificate, tls};
 use common::{Mpm, Server, Setup, httpd};
 use tempfile::TempDir;
 
@@ -109,38 +109,9 @@ fn a_page_in_pieces_asked_for_its_head_has_no_body_over_http2() {
     );
 }
 
-/// A certificate for localhost and its key, made now, valid for a day.
-fn certificate() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
-        .args(["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "certificate.pem"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    folder
-}
-
-/// A host at `${PORT2}` that speaks TLS with the certificate of this folder.
-fn tls(folder: &Path) -> String {
-    format!(
-        "<VirtualHost *:${{PORT2}}>\nServerName localhost\nSSLEngine On\nSSLOptions +StdEnvVars\n\
-         SSLCertificateFile {0}/certificate.pem\nSSLCertificateKeyFile {0}/key.pem\n</VirtualHost>",
-        folder.display()
-    )
-}
-
 /// A site that speaks HTTP/1.1 and 2 over TLS, with the certificate of this folder.
 fn https(certificate: &TempDir) -> Setup {
-    site()
-        .module("ssl")
-        .module("http2")
-        .further_ports(1)
-        .lines("Protocols h2 http/1.1")
-        // mod_ssl warns of an OpenSSL other than the one it was built with, and of certificates such as ours.
-        .lines("LogLevel info ssl:error")
-        .lines(&tls(certificate.path()))
+    site().module("ssl").module("http2").further_ports(1).lines("Protocols h2 http/1.1").lines(&tls(certificate.path()))
 }
 
 fn secure(server: &mut Server, path: &str) -> String {
