@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use plua::language::functions::FUNCTIONS;
+use plua::language::functions::{self, FUNCTIONS};
 use site::{Sent, Site, memory};
 
 /// Bytes of the long texts that functions are given where their time is looked at. Without optimization there is a tenth of the
@@ -61,9 +61,7 @@ fn values(function: &str, parameter: &str) -> Vec<&'static str> {
 
 /// The names of a function's parameters, those in brackets among them.
 fn parameters(signature: &str) -> Vec<&str> {
-    let list = signature.split(" -> ").next().unwrap().split_once('(').unwrap().1;
-    let names = list.trim_end_matches(')').split(',').map(|name| name.trim_matches(|mark| " []".contains(mark)));
-    names.map(|name| name.split(" or ").next().unwrap()).filter(|name| !name.is_empty()).collect()
+    functions::parameters(signature).into_iter().map(|(name, _)| name).collect()
 }
 
 /// The arguments of all calls of a function: each parameter with each of its values, beside the others with their first.

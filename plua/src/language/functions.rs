@@ -12,6 +12,24 @@ pub struct PageFunction {
     pub written: Written,
 }
 
+/// The parameters of a signature, each with whether it can be left out.
+#[must_use]
+pub fn parameters(signature: &str) -> Vec<(&str, bool)> {
+    let call = signature.split(" -> ").next().unwrap_or_default();
+    let list = call.split_once('(').map_or("", |(_, list)| list.trim_end_matches(')'));
+    let mut is_optional = false;
+    let mut parameters = Vec::new();
+    for piece in list.split(',') {
+        is_optional |= piece.trim_start().starts_with('[');
+        let name = piece.trim_matches(|mark| " []".contains(mark)).split(" or ").next().unwrap_or_default();
+        if !name.is_empty() {
+            parameters.push((name, is_optional));
+        }
+        is_optional |= piece.trim_end().ends_with('[');
+    }
+    parameters
+}
+
 /// Where a page function is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
@@ -484,3 +502,22 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_from_signatures() {
+        let named = |signature| {
+            let marked = |(name, is_optional)| format!("{name}{}", if is_optional { "?" } else { "" });
+            parameters(signature).into_iter().map(marked).collect::<Vec<_>>()
+        };
+        assert_eq!(named("exit()"), [""; 0]);
+        assert_eq!(named("echo(...)"), ["..."]);
+        assert_eq!(named("header(name, value [, append])"), ["name", "value", "append?"]);
+        assert_eq!(named("content([name [, default]]) -> string"), ["name?", "default?"]);
+        assert_eq!(named("setCookie(name, value [, seconds [, path]])"), ["name", "value", "seconds?", "path?"]);
+        assert_eq!(named("block(name, function or text)"), ["name", "function"]);
+    }
+}
