@@ -13,7 +13,31 @@ macro_rules! interface {
             $(pub(crate) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
         }
 
+        static FOUND: std::sync::OnceLock<Result<Interface, String>> = std::sync::OnceLock::new();
+
         impl Interface {
+            /// The functions of the library that the driver in whose memory `driver` lies uses. They are looked for once, and
+            /// `prepare` has the library ready for all its users then.
+            ///
+            /// # Errors
+            /// A sentence that says what the library lacks, and what `prepare` says.
+            ///
+            /// # Safety
+            /// `driver` is the record of APR's driver of this library, loaded to stay.
+            pub(crate) unsafe fn of(
+                driver: *const std::ffi::c_void,
+                prepare: impl FnOnce(&Interface, *mut std::ffi::c_void) -> Result<(), String>,
+            ) -> Result<&'static Interface, String> {
+                let found = FOUND.get_or_init(|| {
+                    // SAFETY: the caller's promise.
+                    let library = unsafe { $crate::library::library(driver) };
+                    // SAFETY: as above: the driver was linked with it.
+                    let interface = unsafe { Interface::find(library) }?;
+                    prepare(&interface, library).map(|()| interface)
+                });
+                found.as_ref().map_err(Clone::clone)
+            }
+
             /// # Safety
             /// `library` comes from `dlopen` and is never closed, and its functions of these names are those meant here.
             unsafe fn find(library: *mut std::ffi::c_void) -> Result<Interface, String> {

@@ -5,10 +5,9 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 
 use crate::batch::{Batch, Cell, Names};
-use crate::library::{interface, library};
+use crate::library::interface;
 use crate::rows::text;
 
 /// Types of columns (`enum_field_types`).
@@ -78,11 +77,9 @@ impl Mysql {
     /// `driver` is the record of APR's driver of MySQL, loaded to stay, and `connection` null or its open `MYSQL`, which is
     /// closed after all that is made here is dropped. One thread at a time uses all of it.
     pub(crate) unsafe fn new(driver: *const c_void, connection: *mut c_void) -> Result<Mysql, String> {
-        static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
         let connection = NonNull::new(connection).ok_or("the driver has no connection")?;
         // SAFETY: the caller's promise.
-        let found = FOUND.get_or_init(|| unsafe { Interface::find(library(driver)) });
-        Ok(Mysql { interface: found.as_ref().map_err(Clone::clone)?, connection })
+        Ok(Mysql { interface: unsafe { Interface::of(driver, |_, _| Ok(())) }?, connection })
     }
 
     /// From here on the server gets no file of this machine. A connection of our own is told so for good.

@@ -5,11 +5,10 @@
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 
 use crate::batch::{Batch, Cell, Names};
 use crate::bound::Parameter;
-use crate::library::{interface, library};
+use crate::library::interface;
 use crate::memory_use::Held;
 use crate::rows::text;
 
@@ -82,11 +81,9 @@ impl Pgsql {
     /// `driver` is the record of APR's driver of PostgreSQL, loaded to stay, and `connection` null or its open `PGconn`,
     /// which is closed after all that is made here is dropped. One thread at a time uses all of it.
     pub(crate) unsafe fn new(driver: *const c_void, connection: *mut c_void) -> Result<Pgsql, String> {
-        static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
         let connection = NonNull::new(connection).ok_or("the driver has no connection")?;
         // SAFETY: the caller's promise.
-        let found = FOUND.get_or_init(|| unsafe { Interface::find(library(driver)) });
-        Ok(Pgsql { interface: found.as_ref().map_err(Clone::clone)?, connection })
+        Ok(Pgsql { interface: unsafe { Interface::of(driver, |_, _| Ok(())) }?, connection })
     }
 
     /// Runs a text and reads its answers up to the first row.

@@ -89,7 +89,7 @@ impl Sqlite {
     /// `driver` is the record of APR's driver of SQLite, loaded to stay.
     pub(crate) unsafe fn load(driver: *const c_void) -> Result<(), String> {
         // SAFETY: the caller's promise.
-        unsafe { Interface::of(driver) }.map(drop)
+        unsafe { Interface::ready(driver) }.map(drop)
     }
 
     /// The database that APR's driver opened.
@@ -104,7 +104,7 @@ impl Sqlite {
         let database = NonNull::new(database).ok_or("the driver has no database")?;
         // SAFETY: the caller vouches for both.
         unsafe {
-            let interface = Interface::of(driver)?;
+            let interface = Interface::ready(driver)?;
             let watch = Box::new(Watch::default());
             watch.patience.set(watch::PATIENCE);
             let sqlite = Sqlite { interface, database, kept: Vec::new(), watch, before: Vec::new() };

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 
 use super::vfs;
-use crate::library::{interface, library};
+use crate::library::interface;
 use crate::memory_use;
 
 /// What SQLite calls between steps, for a lock, and before it compiles a statement: see `watch`.
@@ -66,8 +66,6 @@ interface! {
     value_type(*mut c_void) -> c_int;
 }
 
-static FOUND: OnceLock<Result<Interface, String>> = OnceLock::new();
-
 static CONFIGURE: OnceLock<Option<Configure>> = OnceLock::new();
 
 /// `sqlite3_db_config`, which takes any arguments.
@@ -84,16 +82,17 @@ impl Interface {
         FOUND.get()?.as_ref().ok()
     }
 
-    /// The functions of the library that the driver in whose memory `driver` lies uses.
+    /// The functions of the library that the driver in whose memory `driver` lies uses, made ready for pages.
+    ///
+    /// # Errors
+    /// A sentence, when it is none that can be used.
     ///
     /// # Safety
     /// `driver` is the record of APR's driver of SQLite, loaded to stay.
-    pub(crate) unsafe fn of(driver: *const c_void) -> Result<&'static Interface, String> {
-        let found = FOUND.get_or_init(|| {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let library = library(driver);
-                let interface = Interface::find(library)?;
+    pub(crate) unsafe fn ready(driver: *const c_void) -> Result<&'static Interface, String> {
+        // SAFETY: the caller's promise; the functions of the library's names are those meant here.
+        unsafe {
+            Interface::of(driver, |interface, library| {
                 if (interface.threadsafe)() == 0 {
                     return Err("the library of SQLite is built for a single thread".to_owned());
                 }
@@ -102,9 +101,8 @@ impl Interface {
                 let configure = libc::dlsym(library, c"sqlite3_db_config".as_ptr());
                 let _ = CONFIGURE
                     .set((!configure.is_null()).then(|| std::mem::transmute::<*mut c_void, Configure>(configure)));
-                Ok(interface)
-            }
-        });
-        found.as_ref().map_err(Clone::clone)
+                Ok(())
+            })
+        }
     }
 }
