@@ -494,6 +494,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lent_connection_is_given_back_with_the_limits_it_had() {
+        let mut own = memory();
+        let long = "SELECT length(zeroblob(20000000)), 1 LIKE hex(zeroblob(100))";
+        // SAFETY: the connection outlives the one that borrows it, and is not used meanwhile.
+        let mut lent = unsafe { Connection::lent(own.driver().cast(), own.handle.as_ptr().cast()) }.unwrap();
+        lent.confine(true);
+        assert!(lent.query(long.as_bytes(), &[], Wanted::default()).is_err());
+        drop(lent);
+        assert_eq!(all(&mut own, long, &[]).len(), 1);
+    }
+
+    #[test]
     fn creating_a_trigger_does_not_end_a_transaction() {
         let mut connection = memory();
         connection.begin().unwrap();

@@ -62,8 +62,9 @@ pub(crate) struct Sqlite {
     kept: Vec<Prepared>,
     /// What the database's callbacks look at; it stays where it is.
     watch: Box<Watch>,
-    /// What the connection might before a confined page got it.
+    /// What the connection might before a confined page got it, and what it might hold: options and limits with their values.
     before: Vec<(c_int, c_int)>,
+    limits_before: Vec<(c_int, c_int)>,
 }
 
 impl Drop for Sqlite {
@@ -107,7 +108,8 @@ impl Sqlite {
             let interface = Interface::ready(driver)?;
             let watch = Box::new(Watch::default());
             watch.patience.set(watch::PATIENCE);
-            let sqlite = Sqlite { interface, database, kept: Vec::new(), watch, before: Vec::new() };
+            let sqlite =
+                Sqlite { interface, database, kept: Vec::new(), watch, before: Vec::new(), limits_before: Vec::new() };
             (interface.progress_handler)(database.as_ptr(), watch::UNTIMED, Some(watch::is_over), sqlite.watched());
             (interface.set_authorizer)(database.as_ptr(), Some(watch::is_allowed), sqlite.watched());
             sqlite.wait_for_locks();
@@ -137,14 +139,13 @@ impl Sqlite {
         self.kept.clear();
         self.watch.is_confined.set(confine);
         self.configure_as_before();
-        for (limit, most) in LIMITED {
-            // SAFETY: the database is open. A number above the library's own is taken as that.
-            unsafe { (self.interface.limit)(self.database.as_ptr(), limit, if confine { most } else { c_int::MAX }) };
-        }
         if confine && !lent {
             text_functions::install(self.interface, self.database.as_ptr());
         }
         if confine {
+            // SAFETY: the database is open; what is answered is the limit before.
+            let limit = |(id, most)| (id, unsafe { (self.interface.limit)(self.database.as_ptr(), id, most) });
+            self.limits_before = LIMITED.map(limit).into();
             self.before = CONFINED.iter().filter_map(|(option, value)| self.configure(*option, *value)).collect();
         }
     }
@@ -164,6 +165,10 @@ impl Sqlite {
     fn configure_as_before(&mut self) {
         for (option, value) in std::mem::take(&mut self.before) {
             self.configure(option, value);
+        }
+        for (id, most) in std::mem::take(&mut self.limits_before) {
+            // SAFETY: the database is open.
+            unsafe { (self.interface.limit)(self.database.as_ptr(), id, most) };
         }
     }
 
