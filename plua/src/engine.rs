@@ -28,7 +28,7 @@ use crate::settings::Settings;
 use crate::state::Outcome;
 use crate::state::own_code::OwnCode;
 use crate::state::pool::{HostPool, Shape};
-use crate::state::sites::Sites;
+use crate::state::sites::{Site, Sites};
 
 /// The file a request asks for.
 #[derive(Clone, Copy)]
@@ -141,8 +141,8 @@ impl Host {
         if !self.settings.multi_domain() {
             return self.clone();
         }
-        let name = format!("{} at {}", self.name, String::from_utf8_lossy(root));
-        Host { name: name.into(), pool: self.sites.pool(root), ..self.clone() }
+        let Site { name, pool } = self.sites.site(root, &self.name);
+        Host { name, pool, ..self.clone() }
     }
 
     /// Runs a page and answers its request.
@@ -164,7 +164,7 @@ impl Host {
             Some(Ok(waiting)) => {
                 let body = Body::read(&mut *exchange, self.settings.upload_folder(), None);
                 if waiting.server_stops() {
-                    return Answer::Status(ErrorKind::NoState.status(), Vec::new());
+                    return Answer::Status(ErrorKind::ServerStop.status(), Vec::new());
                 }
                 Some(body)
             }

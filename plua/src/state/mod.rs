@@ -417,8 +417,7 @@ impl State {
                 LoadError::Page(mut error) => {
                     // What stops a page strikes in its compiling and in what that calls as well, in words of their own.
                     if let (ErrorKind::TimeLimit | ErrorKind::Internal, Some((reason, _))) = (error.kind, &stopped) {
-                        error.kind = reason.kind();
-                        error.message = reason.message().to_string_lossy().into_owned();
+                        tell(&mut error, *reason);
                     }
                     let spoiled = was_stopped || error.kind.spoils_state();
                     (Outcome::Failed(error.into()), spoiled)
@@ -624,19 +623,23 @@ impl State {
             None => fault::error(&message, frames, source),
         };
         if let Some((reason, _)) = stopped {
-            error.kind = reason.kind();
-            error.message = reason.message().to_string_lossy().into_owned();
+            tell(&mut error, reason);
             if let (Reason::Time, Some(overrun)) = (reason, overrun) {
                 error.message = format!("{} {overrun}", error.message);
             }
         } else if self.memory.is_some() && error.message.contains("not enough memory") {
-            error.kind = ErrorKind::MemoryLimit;
-            error.message = Reason::Memory.message().to_string_lossy().into_owned();
+            tell(&mut error, Reason::Memory);
         } else if let Some(visit) = visit.as_ref() {
             visit.classify(&mut error);
         }
         error
     }
+}
+
+/// Makes of an error what a page is told that was stopped for that reason.
+fn tell(error: &mut Error, reason: Reason) {
+    error.kind = reason.kind();
+    error.message = reason.message().to_string_lossy().into_owned();
 }
 
 /// By how much a page has gone over its time, if that is worth telling.

@@ -8,10 +8,18 @@ use parking_lot::Mutex;
 
 use crate::state::pool::HostPool;
 
+/// One site.
+#[derive(Clone)]
+pub struct Site {
+    /// Its host and its document root, for the log.
+    pub name: Arc<str>,
+    pub pool: Arc<HostPool>,
+}
+
 /// A pool for each document root, up to a number: then the one that was asked longest ago is closed.
 pub struct Sites {
     make: Box<dyn Fn() -> HostPool + Send + Sync>,
-    pools: Mutex<LruCache<Box<[u8]>, Arc<HostPool>>>,
+    pools: Mutex<LruCache<Box<[u8]>, Site>>,
 }
 
 impl Sites {
@@ -21,18 +29,19 @@ impl Sites {
         Sites { make: Box::new(make), pools: Mutex::new(LruCache::new(most)) }
     }
 
-    /// The pool of the site with this document root. A pool that is closed for it goes with its last request.
+    /// The site of `host` with this document root. A pool that is closed for it goes with its last request.
     #[must_use]
-    pub fn pool(&self, root: &[u8]) -> Arc<HostPool> {
+    pub fn site(&self, root: &[u8], host: &str) -> Site {
         let mut pools = self.pools.lock();
-        if let Some(pool) = pools.get(root) {
-            return pool.clone();
+        if let Some(site) = pools.get(root) {
+            return site.clone();
         }
-        let pool = Arc::new((self.make)());
-        let closed = pools.push(root.into(), pool.clone());
+        let name = format!("{host} at {}", String::from_utf8_lossy(root));
+        let site = Site { name: name.into(), pool: Arc::new((self.make)()) };
+        let closed = pools.push(root.into(), site.clone());
         // Its states are closed while others may go on.
         drop(pools);
         drop(closed);
-        pool
+        site
     }
 }
