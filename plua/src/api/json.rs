@@ -4,14 +4,14 @@
 //! `null` is the light userdata that C modules such as cjson use too.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::ffi::c_void;
 use std::fmt::{self, Write};
+use std::rc::Rc;
 
 use mlua::{BorrowedBytes, Lua, Table, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::rows::{self, Kind};
+use super::rows::{self, Columns, Kind};
 use super::{Native, int64, is_exact};
 use crate::limits::memory_limit::{OVER_MEMORY, OVER_TIME, Room};
 
@@ -174,8 +174,17 @@ impl<'de> Visitor<'de> for Decoder<'_> {
 /// What JSON cannot hold, and where in the value it is.
 pub fn encode(lua: &Lua, room: Room<'_>, value: &Value) -> Result<Vec<u8>, String> {
     let array = lua.named_registry_value(ARRAY).map_err(|error| error.to_string())?;
-    let mut encoder =
-        Encoder { lua, array, room, text: Vec::new(), allowed: 0, values: 0, path: Vec::new(), tables: Vec::new() };
+    let mut encoder = Encoder {
+        lua,
+        array,
+        room,
+        text: Vec::new(),
+        allowed: 0,
+        values: 0,
+        path: Vec::new(),
+        tables: Vec::new(),
+        last_row: None,
+    };
     match encoder.value(value) {
         Ok(()) => Ok(encoder.text),
         Err(problem) => Err(match encoder.place() {
@@ -198,6 +207,8 @@ struct Encoder<'a> {
     lua: &'a Lua,
     array: Table,
     room: Room<'a>,
+    /// The metatable of the row before, and its columns.
+    last_row: Option<(Table, Rc<Columns>)>,
     text: Vec<u8>,
     /// Length of the text up to which there is room.
     allowed: usize,
@@ -339,16 +350,14 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn shape(&self, table: &Table) -> Result<Shape, String> {
+    fn shape(&mut self, table: &Table) -> Result<Shape, String> {
         let metatable = table.metatable();
         let kind = match &metatable {
-            Some(metatable) if *metatable != self.array => {
-                rows::kind(self.lua, self.room, metatable).map_err(|error| error.to_string())?
-            }
+            Some(metatable) if *metatable != self.array => self.kind(metatable)?,
             _ => Kind::Other,
         };
         if let Kind::Row(columns) = kind {
-            return self.row(table, columns);
+            return self.row(table, &columns);
         }
         let (mut items, mut members) = (Vec::new(), Vec::new());
         let entry = size_of::<(BorrowedBytes, Value)>();
@@ -378,27 +387,38 @@ impl Encoder<'_> {
         }
     }
 
+    /// What a table with this metatable is to a database. The rows of a result share theirs, and nothing changes it meanwhile.
+    fn kind(&mut self, metatable: &Table) -> Result<Kind, String> {
+        if let Some((last, columns)) = &self.last_row
+            && last == metatable
+        {
+            return Ok(Kind::Row(columns.clone()));
+        }
+        let kind = rows::kind(self.lua, self.room, metatable).map_err(|error| error.to_string())?;
+        if let Kind::Row(columns) = &kind {
+            self.last_row = Some((metatable.clone(), columns.clone()));
+        }
+        Ok(kind)
+    }
+
     /// A row: its columns in their order, then what the page has added under other names.
-    fn row(&self, table: &Table, columns: rows::Columns) -> Result<Shape, String> {
-        self.room.ask(columns.len() * size_of::<(BorrowedBytes, Value)>())?;
-        let mut members = Vec::with_capacity(columns.len());
-        for (position, name) in columns {
+    fn row(&self, table: &Table, columns: &Columns) -> Result<Shape, String> {
+        self.room.ask(columns.named.len() * size_of::<(BorrowedBytes, Value)>())?;
+        let mut members = Vec::with_capacity(columns.named.len());
+        for (position, name) in &columns.named {
             // Under its name where the page has set that in a raw way.
-            let key = self.lua.create_string(&name).map_err(|error| error.to_string())?;
-            let named = table.raw_get::<Value>(&key);
+            let named = table.raw_get::<Value>(name);
             let value = match named.map_err(|error| error.to_string())? {
-                Value::Nil => table.raw_get(position).map_err(|error| error.to_string())?,
+                Value::Nil => table.raw_get(*position).map_err(|error| error.to_string())?,
                 named => named,
             };
-            members.push((key.as_bytes(), value));
+            members.push((name.as_bytes(), value));
         }
         let own = members.len();
-        self.room.ask(members.iter().map(|(name, _)| name.len()).sum())?;
-        let known: HashSet<Vec<u8>> = members.iter().map(|(name, _)| name.to_vec()).collect();
         table
             .for_each(|key: Value, value: Value| {
                 if let Value::String(name) = key
-                    && !known.contains(&*name.as_bytes())
+                    && !columns.names.contains(&*name.as_bytes())
                 {
                     members.push((name.as_bytes(), value));
                 }

@@ -4,9 +4,10 @@
 //! from others, so that JSON knows rows, and results that have none.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use apr_dbd::{Batch, Cell, Found};
-use mlua::{Either, IntoLua, Lua, Table, Value};
+use mlua::{Either, IntoLua, Lua, LuaString, Table, Value};
 
 use super::is_exact;
 use crate::limits::memory_limit::Room;
@@ -21,11 +22,17 @@ pub enum Kind {
     /// All rows of a result.
     Result,
     /// A row with these columns.
-    Row(Columns),
+    Row(Rc<Columns>),
 }
 
-/// Names of columns with their positions in a row; of columns of the same name the first.
-pub type Columns = Vec<(usize, Vec<u8>)>;
+/// The columns that the rows of a result have.
+#[derive(Default)]
+pub struct Columns {
+    /// Their names with their positions in a row; of columns of the same name the first.
+    pub named: Vec<(usize, LuaString)>,
+    /// The names.
+    pub names: HashSet<Vec<u8>>,
+}
 
 /// Makes what those metatables have in common.
 ///
@@ -52,22 +59,21 @@ pub fn kind(lua: &Lua, room: Room<'_>, metatable: &Table) -> mlua::Result<Kind> 
     if metatable.raw_get::<Value>("__index")?.is_nil() {
         return Ok(Kind::Result);
     }
-    let (mut columns, mut known, mut bytes) = (Columns::new(), HashSet::new(), 0);
+    let (mut columns, mut bytes) = (Columns::default(), 0);
     if let Value::Table(names) = metatable.raw_get("columns")? {
         for position in 1..=names.raw_len() {
             let Value::String(name) = names.raw_get(position)? else { continue };
             bytes += name.as_bytes().len();
             if bytes > MANY {
-                // Twice here and once where they are written.
-                room.ask(bytes * 3).map_err(mlua::Error::runtime)?;
+                // Here and where they are written.
+                room.ask(bytes * 2).map_err(mlua::Error::runtime)?;
             }
-            let name = name.as_bytes().to_vec();
-            if known.insert(name.clone()) {
-                columns.push((position, name));
+            if columns.names.insert(name.as_bytes().to_vec()) {
+                columns.named.push((position, name));
             }
         }
     }
-    Ok(Kind::Row(columns))
+    Ok(Kind::Row(Rc::new(columns)))
 }
 
 /// Adds rows, each a sequence in which `null` stands for NULL: a hole, if that is nil.
