@@ -600,7 +600,8 @@ impl State {
         let overrun = self.slot.lock().as_ref().and_then(|visit| overrun(visit));
         self.limit.start(FAULT_TIME);
         let described = self.calls.fault.call::<(LuaString, Value)>(());
-        self.limit.stop();
+        // The server's stop waits for no description either.
+        let stopped = stopped.or(self.limit.stop().filter(|(reason, _)| *reason == Reason::Stop));
         let mut visit = self.slot.lock();
         let load_error = match (&described, visit.as_mut()) {
             (Ok((message, _)), Some(visit)) => visit.take_load_error(Some(&message.as_bytes())),
