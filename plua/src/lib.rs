@@ -14,6 +14,9 @@ mod request;
 mod sandbox;
 pub mod settings;
 pub mod state;
+#[cfg(test)]
+#[path = "../../tests/common/wait.rs"]
+mod wait;
 
 /// The Lua that this is built with, by the name of its feature.
 pub const LUA: &str = if cfg!(feature = "lua54") {

@@ -1,6 +1,6 @@
 -- os.date and os.time for hosts with a time zone of their own (pLuaTimeZone).
 --
--- The chunk takes the functions written in Rust.
+-- The chunk takes the functions written in Rust, and puts functions of its own in the place of Lua's.
 local native = ...
 
 local error, pcall, tonumber, type = error, pcall, tonumber, type

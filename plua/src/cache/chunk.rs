@@ -160,6 +160,7 @@ mod tests {
             let started = Instant::now();
             let (read, written) = thread::scope(|scope| {
                 let writer = scope.spawn(|| {
+                    // A writer that pauses.
                     thread::sleep(Duration::from_millis(5));
                     fs::write(&path, "half and half").unwrap();
                     started.elapsed()
@@ -183,6 +184,7 @@ mod tests {
         let writer = thread::spawn({
             let path = path.clone();
             move || {
+                // A writer that pauses.
                 thread::sleep(Duration::from_millis(5));
                 fs::write(path, "whole").unwrap();
             }

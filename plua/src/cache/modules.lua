@@ -6,7 +6,8 @@
 -- The chunk takes the functions written in Rust, the files' functions with the request's globals, `own`, which gives
 -- the request's copy of a table, what gives the running request's globals and package.loaded, Lua's own `xpcall`, what lists the
 -- calls that are active from a level on, whether something raised is none of the page's business, and what gives pages metatables
--- and takes theirs.
+-- and takes theirs. It returns what fits a request's copy of `package` to it, what lists the calls of a module that failed, and what
+-- puts all this in the place of Lua's own.
 local native, files, own, running, call_with_handler, frames, passes, metatable_for_page, set_metatable_for_page = ...
 
 local error, next, pcall, rawequal, setmetatable, tostring, type = error, next, pcall, rawequal, setmetatable, tostring, type

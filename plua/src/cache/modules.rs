@@ -78,6 +78,7 @@ mod tests {
         modules.search();
         modules.note(&file);
         assert!(modules.any() && changed(&mut modules, Duration::ZERO));
+        // So that the file's time is told apart from that of its reading.
         std::thread::sleep(2 * TICK);
         modules.search();
         modules.note(&file);

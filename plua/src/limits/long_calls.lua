@@ -4,6 +4,8 @@
 --
 -- Such calls are made in steps of Lua, with the same results. Most calls go straight to Lua's own. With LuaJIT lists of
 -- numbers are sorted in Rust, which is faster.
+--
+-- The chunk takes the functions written in Rust, and puts functions of its own in the place of Lua's.
 local native = ...
 
 local error, loadstring, pcall, select, tonumber, type = error, loadstring, pcall, select, tonumber, type

@@ -1,11 +1,14 @@
 -- Functions of Lua's that call back from C, and so use C stack that nothing else bounds: string.gsub, string.format, table.sort,
--- require and coroutines. `tests/nesting.rs` walks the library for others.
+-- require and coroutines. `plua/tests/nesting.rs` walks the library for others.
 --
 -- A chain of them can only grow by calls, so it is enough to look at the stack at some of the calls. Half of it is left
 -- for what is not counted here.
 --
 -- What is called back may be written in C itself, and then no limit strikes between one call and the next: a function of
 -- Lua's stands between.
+--
+-- The chunk takes the functions written in Rust, what begins and ends a protected call (`level`, `leave`), Lua's own `debug`, and
+-- what the limits raise that stop a page. It puts functions of its own in the place of Lua's.
 local native, leave, level, debug, stops = ...
 
 local error, next, rawget, select, setmetatable, tostring, type = error, next, rawget, select, setmetatable, tostring, type

@@ -2,6 +2,8 @@
 --
 -- Lua's own functions cannot be interrupted. A call whose worst case is under the limit is made at once; for any other
 -- Rust walks the pattern first, step by step, as Lua would.
+--
+-- The chunk takes the functions written in Rust, and returns what sets the limit.
 local native = ...
 
 local error, find, gsub, pcall, type = error, string.find, string.gsub, pcall, type

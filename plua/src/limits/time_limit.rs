@@ -15,6 +15,9 @@
 //! `unsafe` here for signals and raw Lua states: no safe interface reaches a state that is running.
 #![allow(unsafe_code)]
 
+mod clock;
+mod handle;
+mod reason;
 mod watchdog;
 
 use std::cell::Cell;
@@ -26,102 +29,17 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use mlua::{Lua, ffi};
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::gettid;
 use parking_lot::{Condvar, Mutex};
 
+pub use self::clock::End;
+use self::clock::{EXPIRED, LONG_AGO, NEVER, UNLIMITED, instant, now};
+pub use self::handle::{TimeLimitHandle, Waiting};
+pub use self::reason::Reason;
 use self::watchdog::Shared;
 pub use self::watchdog::{WaitingThread, Watchdog};
-use crate::error::{ErrorKind, shortened};
+use crate::error::shortened;
 use crate::limits::cutoff::Cutoff;
-
-/// Why a page is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Reason {
-    /// Its deadline has passed.
-    Time = 1,
-    /// Its state holds more than it may.
-    Memory = 2,
-    /// It has put out more than it may.
-    Output = 3,
-    /// The server stops, and waits for nobody.
-    Stop = 4,
-}
-
-impl Reason {
-    /// All of them.
-    pub const ALL: [Reason; 4] = [Reason::Time, Reason::Memory, Reason::Output, Reason::Stop];
-
-    /// What the stopped page is told.
-    #[must_use]
-    pub fn message(self) -> &'static CStr {
-        match self {
-            Reason::Time => c"The script took too long to execute (timed out)!",
-            Reason::Memory => c"Memory limit reached!",
-            Reason::Output => c"The page puts out more than pLuaOutputLimit allows",
-            Reason::Stop => c"The server stops",
-        }
-    }
-
-    /// What the failure is reported as.
-    #[must_use]
-    pub fn kind(self) -> ErrorKind {
-        match self {
-            Reason::Time => ErrorKind::TimeLimit,
-            Reason::Memory => ErrorKind::MemoryLimit,
-            Reason::Output => ErrorKind::OutputLimit,
-            Reason::Stop => ErrorKind::ServerStop,
-        }
-    }
-}
-
-const NEVER: u64 = u64::MAX;
-/// Of a page without a time limit.
-const UNLIMITED: u64 = NEVER - 1;
-const EXPIRED: u64 = 0;
-/// Of a page that must end with its server.
-const LONG_AGO: u64 = 1;
-
-/// What the system's monotonic clock says, in nanoseconds.
-fn now() -> u64 {
-    // It is there on every system that httpd runs on.
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or_else(|_| TimeSpec::new(0, 1));
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
-}
-
-/// The clock's time of what [`now`] counts; none for [`NEVER`] and [`UNLIMITED`].
-fn instant(time: u64) -> Option<Instant> {
-    match time {
-        NEVER | UNLIMITED => None,
-        _ => Instant::now().checked_add(Duration::from_nanos(time.saturating_sub(now()))),
-    }
-}
-
-/// When a page must have ended.
-#[derive(Debug, Clone, Copy)]
-pub struct End(u64);
-
-impl End {
-    /// Time until then.
-    #[must_use]
-    pub fn left(self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(now()))
-    }
-
-    /// Time since then.
-    #[must_use]
-    pub fn over(self) -> Duration {
-        Duration::from_nanos(now().saturating_sub(self.0))
-    }
-
-    /// The same moment, or none when it is too far for one.
-    #[must_use]
-    pub fn instant(self) -> Option<Instant> {
-        instant(self.0)
-    }
-}
 
 #[derive(Default)]
 struct Deadline {
@@ -533,123 +451,6 @@ impl TimeLimit {
     }
 }
 
-/// Marks that a page waits in Rust, for as long as it lives.
-#[must_use]
-pub struct Waiting<'l> {
-    limit: &'l TimeLimitHandle,
-    /// Whether it did before: a finalizer may call a function while another one makes Lua collect its garbage.
-    before: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let deadline = &*self.limit.0;
-        deadline.waits.store(self.before, Ordering::SeqCst);
-        // No signal came meanwhile, and the next call may begin before one does.
-        if !self.before && deadline.ends.load(Ordering::SeqCst) == EXPIRED {
-            deadline.set_hook();
-        }
-    }
-}
-
-/// A page function's end of the time limit.
-#[derive(Clone)]
-pub struct TimeLimitHandle(Arc<Deadline>);
-
-impl TimeLimitHandle {
-    /// From here on, until the result is dropped, the page waits in Rust and is stopped when it returns to Lua.
-    pub fn waiting(&self) -> Waiting<'_> {
-        Waiting { limit: self, before: self.0.waits.swap(true, Ordering::SeqCst) }
-    }
-
-    /// When the page that runs must have ended, which may be over; none without a limit and between pages.
-    #[must_use]
-    pub fn until(&self) -> Option<Instant> {
-        self.0.until()
-    }
-
-    /// What ends with the page.
-    #[must_use]
-    pub fn cutoff(&self) -> &Cutoff {
-        &self.0.cutoff
-    }
-
-    /// Waits so long, or until the server stops: whether that came first.
-    #[must_use]
-    pub fn sleep(&self, time: Duration) -> bool {
-        let ending = &self.0.ending;
-        let until = Instant::now() + time;
-        let mut turn = ending.turn.lock();
-        while !ending.has_begun() {
-            if ending.begins.wait_until(&mut turn, until).timed_out() {
-                return ending.has_begun();
-            }
-        }
-        true
-    }
-
-    /// Whether the server stops, and with it the page.
-    #[must_use]
-    pub fn server_stops(&self) -> bool {
-        self.0.ending.has_begun()
-    }
-
-    /// Stops the page if its time is over, without waiting for the watchdog to see that.
-    pub fn look(&self) {
-        let deadline = &*self.0;
-        let ends = deadline.ends.load(Ordering::SeqCst);
-        if ends != NEVER && now() >= ends {
-            let _ = deadline.ends.compare_exchange(ends, EXPIRED, Ordering::SeqCst, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether the page's time is over: what a loop in Rust asks every so many steps that a page's data drives. The page is
-    /// stopped at its next step then.
-    #[must_use]
-    pub fn is_time_over(&self) -> bool {
-        let ends = self.0.ends.load(Ordering::Relaxed);
-        if ends >= UNLIMITED {
-            return false;
-        }
-        self.look();
-        self.0.ends.load(Ordering::Relaxed) == EXPIRED
-    }
-
-    /// Whether the page is in such a function.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        self.0.waits.load(Ordering::Relaxed)
-    }
-
-    /// Stops the page at its next step of Lua. To be called by the thread that runs it.
-    pub fn go_over(&self, reason: Reason) {
-        self.0.go_over(reason);
-    }
-
-    /// What to tell a page that is over a limit and calls a page function, where its hook comes only after so many
-    /// instructions: a loop of slow functions would go on for long.
-    #[must_use]
-    pub fn refusal(&self) -> Option<&'static CStr> {
-        if cfg!(feature = "luajit") { None } else { self.0.reason().map(Reason::message) }
-    }
-
-    /// Bytes the state may hold, for the page functions to heed.
-    pub fn set_most(&self, bytes: usize) {
-        self.0.most.store(bytes, Ordering::Relaxed);
-    }
-
-    /// What [`TimeLimitHandle::set_most`] said last; none at first.
-    #[must_use]
-    pub fn most(&self) -> usize {
-        self.0.most.load(Ordering::Relaxed)
-    }
-
-    /// Kilobytes that a state over its memory limit may hold after a collection and go on.
-    pub fn set_enough(&self, kilobytes: usize) {
-        self.0.enough.store(kilobytes, Ordering::Relaxed);
-    }
-}
-
 impl Drop for TimeLimit {
     fn drop(&mut self) {
         // A page that a panic ended has not stopped its clock.
@@ -722,6 +523,7 @@ mod tests {
             assert!(reason == Reason::Time && !calls.is_empty(), "{code}");
             assert!(failed.contains("took too long"), "{code}: {failed}");
             assert_eq!(lua.load("return 1 + 1").eval::<i32>().unwrap(), 2, "after {code}");
+            // The watchdog idles.
             thread::sleep(Duration::from_millis(10));
         }
         limit.start(Duration::from_secs(60));
@@ -739,6 +541,7 @@ mod tests {
         assert_eq!((limit.handle().until(), limit.stop()), (None, None));
         thread::scope(|scope| {
             scope.spawn(|| {
+                // The first of the pages is at it.
                 thread::sleep(Duration::from_millis(50));
                 watchdog.end_pages();
             });

@@ -251,6 +251,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::wait::until;
 
     #[test]
     fn attempts_that_wait_for_ever_are_counted_by_host() {
@@ -271,11 +272,7 @@ mod tests {
         assert!(attempt(b"one").starts_with("too many of this host's attempts"));
         assert_eq!(attempt(b"other"), "the database took too long to answer");
         drop(silent);
-        let end = Instant::now() + Duration::from_secs(60);
-        while abandoned(b"one") + abandoned(b"other") > 0 {
-            assert!(Instant::now() < end, "they have not ended");
-            thread::sleep(Duration::from_millis(10));
-        }
+        until("they end", Duration::from_secs(60), || abandoned(b"one") + abandoned(b"other") == 0);
         assert!(ABANDONED.lock().is_empty());
     }
 }

@@ -1,4 +1,6 @@
 -- Lua's own functions that open, remove or rename files by name, kept to the files pages may open (pLuaBaseDir, pLuaSandbox).
+--
+-- The chunk takes the functions written in Rust, and puts functions of its own in the place of Lua's.
 local native = ...
 
 local error, type = error, type

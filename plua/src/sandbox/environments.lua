@@ -2,7 +2,8 @@
 -- environments that are no page's business, for some hold metatables.
 --
 -- The chunk takes whether a function is the engine's, by what getinfo says of it. Where requests have globals of their
--- own, `running` gives those of the running one, and `chunks` gives or sets those of chunks that it compiles.
+-- own, `running` gives those of the running one, and `chunks` gives or sets those of chunks that it compiles. It puts functions of
+-- its own in the place of Lua's.
 local is_engine, running, chunks = ...
 
 local error, tonumber, type = error, tonumber, type

@@ -7,7 +7,8 @@
 -- replaced by `isolate`, once the file of pLuaInit has run.
 --
 -- The chunk takes the functions written in Rust, whether a function is the engine's, by what getinfo says of it, the tables of
--- files' functions and texts, and what modules.lua needs.
+-- files' functions and texts, and what modules.lua needs. It returns what the state's own code works with from then on: the tables
+-- as a request sees them, what runs a page, and `isolate`.
 local native, is_engine_by, files, file_texts, call_with_handler, frames, passes = ...
 
 local error, next, pcall, rawequal, rawget, rawset, select, setmetatable, type =

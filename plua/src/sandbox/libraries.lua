@@ -1,6 +1,7 @@
 -- The libraries pages get: those left out are removed, `load` and `require` are fitted to the page.
 --
--- The chunk takes what it needs of the state's own code; `leave` and `level` end a protected call.
+-- The chunk takes what it needs of the state's own code; `leave` and `level` end a protected call. It puts
+-- functions of its own in the place of Lua's.
 local native, ignored, leave, level = ...
 
 local error, next, pcall, select, type = error, next, pcall, select, type

@@ -1,7 +1,8 @@
 -- What pages find of `debug` and userdata that would show or do what is the engine's: tracebacks without its own calls, and
 -- `newproxy` without finalizers, which no limit could stop.
 --
--- The chunk takes whether a function is the engine's or written in C, by what getinfo says of it.
+-- The chunk takes whether a function is the engine's or written in C, by what getinfo says of it, and puts functions of its own in
+-- the place of Lua's.
 local is_engine = ...
 
 local error, pcall, rawset, select, setmetatable, type = error, pcall, rawset, select, setmetatable, type

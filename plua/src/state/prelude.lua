@@ -640,7 +640,7 @@ local function limit_page(kilobytes, steps)
   limit_patterns(steps)
 end
 
--- Named as in state.rs.
+-- Named as in mod.rs, which takes them.
 local parts = {
   run = run,
   finish = finish,

@@ -9,7 +9,8 @@ use mlua::Lua;
 use nix::sys::signal::SigSet;
 use parking_lot::{Condvar, Mutex};
 
-use super::{Deadline, EXPIRED, Ending, NEVER, TimeLimit, instant, listening_thread, now};
+use super::clock::{EXPIRED, NEVER, instant, now};
+use super::{Deadline, Ending, TimeLimit, listening_thread};
 use crate::limits::cutoff;
 
 /// How often a page is told to stop that has not.
@@ -177,6 +178,7 @@ mod tests {
 
     use super::*;
     use crate::limits::time_limit::Reason;
+    use crate::wait::{until, within};
 
     #[test]
     fn a_short_limit_is_kept_while_a_page_has_a_long_one() {
@@ -186,6 +188,7 @@ mod tests {
         for limit in [Duration::from_secs(3600), Duration::MAX] {
             let started = Instant::now();
             long_limit.start(limit);
+            // The watchdog goes to sleep.
             thread::sleep(TICK);
             short_limit.start(Duration::from_millis(20));
             short.load("while true do end").exec().unwrap_err();
@@ -203,12 +206,9 @@ mod tests {
         let runs_until_it_wakes = |seconds, between: Range<u64>| {
             limit.start(Duration::from_secs(seconds));
             let wakes_at = || watchdog.shared.wakes_at.load(Ordering::SeqCst);
-            let given_up = Instant::now() + Duration::from_secs(10);
             // A watchdog that is called for nothing has the time to wake.
             thread::sleep(TICK * 10);
-            while !between.contains(&wakes_at()) && Instant::now() < given_up {
-                thread::sleep(TICK);
-            }
+            within(Duration::from_secs(10), || between.contains(&wakes_at()));
             limit.stop();
             wakes_at()
         };
@@ -226,12 +226,16 @@ mod tests {
         // Here the watchdog is held up when it has looked at the page's state.
         let held = overdue.deadline.state.lock();
         overdue.start(Duration::ZERO);
-        while !(0..3).all(|_| {
-            thread::sleep(TICK);
-            watchdog.shared.deadlines.is_locked()
-        }) {}
+        until("the watchdog is held up", Duration::from_secs(60), || {
+            (0..3).all(|_| {
+                // Locked at one look the deadlines may be for a moment.
+                thread::sleep(TICK);
+                watchdog.shared.deadlines.is_locked()
+            })
+        });
         thread::scope(|scope| {
             let calls = scope.spawn(|| (page.start(Duration::MAX), page.stop()));
+            // Time in which a page that does not call would have gone on.
             thread::sleep(TICK * 10);
             assert!(!calls.is_finished());
             drop(held);
