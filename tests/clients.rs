@@ -8,11 +8,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::tls::{certificate, tls};
-use common::traffic::under_load;
+use common::traffic::visits;
+use common::wait::until;
 use common::{Connection, Mpm, Server, httpd};
 
 /// How many clients leave at each point.
@@ -122,27 +124,47 @@ fn free_states(server: &Server) -> usize {
 
 /// Others are served while the slow clients are at it; says the longest that one waited.
 fn others_are_served(server: &mut Server, what: &str) {
-    let (tally, ()) = under_load(
-        server.httpd().port(),
-        4,
-        |visitor, _, _| {
-            let asked = Instant::now();
-            visitor.expect("/ok.plua", |answer| answer.text() == "fine" && asked.elapsed() < Duration::from_secs(15));
-        },
-        || thread::sleep(Duration::from_millis(500)),
-    );
+    let tally = visits(server.httpd().port(), 4, 100, |visitor, _, _| {
+        let asked = Instant::now();
+        visitor.expect("/ok.plua", |answer| answer.text() == "fine" && asked.elapsed() < Duration::from_secs(15));
+    });
     tally.tell(&format!("beside {SLOW} {what}"));
-    assert_eq!((tally.wrong, tally.lost), (0, 0), "{tally}");
-    assert!(tally.answered > 10, "{tally}");
+    assert_eq!((tally.wrong, tally.lost, tally.answered), (0, 0, tally.sent), "{tally}");
 }
 
-/// Sends it byte by byte, with a pause between them.
-fn trickle(mut connection: Connection, bytes: &[u8], pause: Duration) -> Connection {
-    for byte in bytes {
-        connection.send(&[*byte]);
-        thread::sleep(pause);
-    }
-    connection
+/// Clients that send `head` at once and `rest` byte by byte, with a pause after each and the last one only when `meanwhile`
+/// has returned.
+fn while_clients_trickle(port: u16, head: &[u8], rest: &[u8], meanwhile: impl FnOnce()) -> Vec<Connection> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let trickle = |begin: mpsc::Sender<()>, is_over: mpsc::Receiver<()>| {
+        let mut client = Connection::open(port);
+        client.send(head);
+        let (last, first) = rest.split_last().unwrap();
+        for (number, byte) in first.iter().enumerate() {
+            client.send(&[*byte]);
+            if number == 3 {
+                begin.send(()).unwrap();
+            }
+            let _ = is_over.recv_timeout(PAUSE);
+        }
+        let _ = is_over.recv();
+        client.send(&[*last]);
+        client
+    };
+    thread::scope(|scope| {
+        let (begin, begun) = mpsc::channel();
+        // Nothing is sent here: whoever hears that the other end is dropped need not be slow any more.
+        let (ends, waits): (Vec<_>, Vec<_>) = (0..SLOW).map(|_| mpsc::channel()).unzip();
+        let start = |is_over| {
+            let (begin, trickle) = (begin.clone(), &trickle);
+            scope.spawn(move || trickle(begin, is_over))
+        };
+        let slow: Vec<_> = waits.into_iter().map(start).collect();
+        (0..SLOW).for_each(|_| begun.recv().unwrap());
+        meanwhile();
+        drop(ends);
+        slow.into_iter().map(|client| client.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -159,37 +181,22 @@ fn slow_clients_hold_a_state_only_while_a_page_sends_to_them() {
         let port = server.httpd().port();
         assert_eq!(free_states(server), STATES);
 
-        let head = get("/ok.plua");
-        thread::scope(|scope| {
-            let slow: Vec<_> = (0..SLOW)
-                .map(|_| scope.spawn(|| trickle(Connection::open(port), &head, Duration::from_millis(50))))
-                .collect();
-            thread::sleep(Duration::from_millis(200));
+        let slow = while_clients_trickle(port, b"", &get("/ok.plua"), || {
             others_are_served(server, "clients that send their head byte by byte");
             assert_eq!(free_states(server), STATES, "a request whose head is not there needs none");
-            for client in slow {
-                assert_eq!(client.join().unwrap().response("GET").text(), "fine");
-            }
         });
+        for mut client in slow {
+            assert_eq!(client.response("GET").text(), "fine");
+        }
 
-        let head = "POST /body.plua HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n";
-        thread::scope(|scope| {
-            let slow: Vec<_> = (0..SLOW)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut client = Connection::open(port);
-                        client.send(head.as_bytes());
-                        trickle(client, &[b'x'; 40], Duration::from_millis(80))
-                    })
-                })
-                .collect();
-            thread::sleep(Duration::from_millis(200));
+        let head = b"POST /body.plua HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n";
+        let slow = while_clients_trickle(port, head, &[b'x'; 40], || {
             others_are_served(server, "clients that send their body byte by byte");
             assert_eq!(free_states(server), STATES, "a request whose body is not there needs none");
-            for client in slow {
-                assert_eq!(client.join().unwrap().response("POST").text(), "x".repeat(40));
-            }
         });
+        for mut client in slow {
+            assert_eq!(client.response("POST").text(), "x".repeat(40));
+        }
 
         let mut slow: Vec<Connection> = (0..SLOW).map(|_| Connection::open(port)).collect();
         for client in &mut slow {
@@ -207,30 +214,27 @@ fn slow_clients_hold_a_state_only_while_a_page_sends_to_them() {
     });
 }
 
-/// Works until its visitor has gone or it is told to stop, and leaves word of which it was.
+/// Works until its visitor has gone or it is told to stop, and leaves word of which it was; before that, of having begun and
+/// of having looked for its visitor a while.
 const WORK: &str = "<? flush() local function leave(word) local f = io.open('word', 'w') f:write(word) f:close() end \
     io.open('started', 'w'):close() \
     for i = 1, 3000 do if plua.clientGone() then return leave('gone') end \
+      if i == 10 then io.open('looked', 'w'):close() end \
       if io.open('stop') then leave('there') echo('done') return end sleep(0.01) end leave('never told') ?>";
 
 /// What the page says after `visit`, which begins before it and may end or leave the visitor.
 fn word_of_work(server: &Server, visit: impl FnOnce(&dyn Fn(&str))) -> String {
     let folder = server.docroot();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
-    let wait_for = |name: &str| {
-        let end = Instant::now() + Duration::from_secs(20);
-        while !folder.join(name).exists() {
-            assert!(Instant::now() < end, "{name} never came");
-            thread::sleep(Duration::from_millis(5));
-        }
-    };
+    let patience = Duration::from_secs(20);
+    let wait_for = |name: &str| until(name, patience, || folder.join(name).exists());
     visit(&wait_for);
-    wait_for("word");
     let mut word = String::new();
-    while word.is_empty() {
-        word = fs::read_to_string(folder.join("word")).unwrap();
-    }
-    for name in ["started", "word", "stop"] {
+    until("word is left", patience, || {
+        word = fs::read_to_string(folder.join("word")).unwrap_or_default();
+        !word.is_empty()
+    });
+    for name in ["started", "looked", "word", "stop"] {
         let _ = fs::remove_file(folder.join(name));
     }
     word
@@ -257,7 +261,7 @@ fn a_page_can_ask_whether_its_visitor_is_still_there() {
                     if then_leaves {
                         return;
                     }
-                    thread::sleep(Duration::from_millis(100));
+                    wait_for("looked");
                     server.put("stop", "");
                     assert_eq!(connection.response("POST").text(), "done");
                     assert_eq!(connection.response("GET").text(), "next");
@@ -291,7 +295,7 @@ fn visitors_who_leave_are_noticed_over_tls_and_http2_too() {
                     if leaves {
                         curl.kill().unwrap();
                     } else {
-                        thread::sleep(Duration::from_millis(100));
+                        wait_for("looked");
                         server.put("stop", "");
                     }
                     curl.wait().unwrap();

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::traffic::under_load;
+use common::traffic::visits;
 use common::{Server, httpd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -180,12 +180,9 @@ fn more_requests_than_states_are_503_with_a_time_to_come_again_and_then_all_is_a
             eprintln!("20 requests at once for 2 states: {served} served, {refused} refused with 503, 0 lost");
             assert_eq!((served, refused), (2, 18));
         }
-        let (tally, ()) = under_load(
-            server.httpd().port(),
-            4,
-            |visitor, _, _| visitor.expect("/short.plua", |answer| answer.status == 200 && answer.text() == "done"),
-            || thread::sleep(Duration::from_millis(500)),
-        );
+        let tally = visits(server.httpd().port(), 4, 100, |visitor, _, _| {
+            visitor.expect("/short.plua", |answer| answer.status == 200 && answer.text() == "done");
+        });
         tally.tell("after states were exhausted");
         assert_eq!((tally.wrong, tally.lost, tally.sent), (0, 0, tally.answered), "{tally}");
     });

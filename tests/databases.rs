@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::wait::until;
 use common::{Server, httpd, with_httpd};
 use database_servers::{DatabaseServer, MariaDb, PostgreSql};
 use nix::sys::signal::{Signal, kill};
@@ -191,11 +192,8 @@ fn is_missed_by_no_request(driver: &str, database: &mut dyn DatabaseServer) {
             counts[which].fetch_add(1, Ordering::SeqCst);
         };
         let wait = |what: &dyn Fn() -> usize, more: usize| {
-            let (end, enough) = (Instant::now() + Duration::from_secs(20), what() + more);
-            while what() < enough {
-                assert!(Instant::now() < end, "{driver}: {} of {enough}", what());
-                thread::sleep(Duration::from_millis(10));
-            }
+            let enough = what() + more;
+            until(&format!("{driver}: {enough} answers"), Duration::from_secs(20), || what() >= enough);
         };
         thread::scope(|scope| {
             for client in 0..6 {
@@ -341,12 +339,8 @@ fn keeps_no_server_from_stopping(driver: &str, parameters: &str, waiting: &str) 
             let mut connection = server.connect();
             connection.send(b"GET /wait.plua HTTP/1.1\r\nHost: localhost\r\n\r\n");
             connection.until(b"waits\r\n");
-            let begun = Instant::now();
             kill(Pid::from_raw(i32::try_from(server.httpd().pid()).unwrap()), Signal::SIGTERM).unwrap();
-            while server.httpd().is_running() {
-                assert!(begun.elapsed() < Duration::from_secs(3), "{driver} {lines}");
-                thread::sleep(Duration::from_millis(10));
-            }
+            until(&format!("{driver} {lines}"), Duration::from_secs(3), || !server.httpd().is_running());
         });
     }
 }
@@ -357,7 +351,7 @@ fn ends_in_time(driver: &str, database: &dyn DatabaseServer, sleep: &str, kill: 
     let lock =
         "assert(kept:run('DROP TABLE IF EXISTS locked')) assert(kept:run('CREATE TABLE locked AS SELECT 1 AS a'))";
     let open = format!("if not (kept and kept:active()) then kept = assert(dbopen('{driver}', '{parameters}')) end\n");
-    let lines = format!("DBDriver {driver}\nDBDParams \"{parameters}\"\npLuaStates 4\npLuaTimeout 1\npLuaError 1");
+    let lines = format!("DBDriver {driver}\nDBDParams \"{parameters}\"\npLuaStates 4\npLuaTimeout 0.5\npLuaError 1");
     httpd().module("dbd").lines(&lines).run(|server| {
         server.expect("Time limit");
         // libpq prints what the server said last.

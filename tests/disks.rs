@@ -9,10 +9,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
-use common::traffic::{Visitor, under_load};
+use common::traffic::{Visitor, visits};
 use common::{Server, Setup, httpd};
 use tempfile::TempDir;
 
@@ -59,7 +57,7 @@ fn full_disk(server: &mut Server, folder: &Path, what: &str) {
         }
         visitor.expect("/ok.plua", |answer| answer.text() == "fine");
     };
-    let (tally, ()) = under_load(server.httpd().port(), 6, visit, || thread::sleep(Duration::from_secs(2)));
+    let tally = visits(server.httpd().port(), 6, 50, visit);
     tally.tell(what);
     assert_eq!((tally.wrong, tally.lost, tally.sent), (0, 0, tally.answered), "{tally}");
     assert!(tally.sent > 10, "{tally}");

@@ -48,6 +48,7 @@ fn states_belong_to_their_process(mpm: Mpm, processes: u32, threads: u32) {
         let parent = Pid::from_raw(i32::try_from(server.httpd().pid()).unwrap());
         let (tally, ()) = under_load(server.httpd().port(), 6, visit, || {
             for _ in 0..3 {
+                // Between two restarts, and after the last one, the processes serve.
                 thread::sleep(Duration::from_millis(1000));
                 kill(parent, Signal::SIGUSR1).unwrap();
             }
@@ -83,9 +84,9 @@ fn states_of_processes_with_threads_are_made_in_them_and_all_limits_hold() {
 mod pages {
     use std::fs;
     use std::path::Path;
-    use std::thread;
     use std::time::{Duration, Instant};
 
+    use super::common::wait::until;
     use super::common::{Mpm, httpd};
 
     const FORK: &str = "local posix = require('posix') local pid = posix.fork()
@@ -109,13 +110,8 @@ mod pages {
         stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.starts_with(" Z"))
     }
 
-    fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !done() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
+    /// How long a child may take to be gone.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     fn a_page_that_forks_is_answered_once(mpm: Mpm) {
         assert!(Path::new("/usr/share/lua/5.1/posix").exists(), "install the Debian package lua-posix");
@@ -134,7 +130,7 @@ mod pages {
                 let (_, text) = answer.split_once("\r\n\r\n").unwrap();
                 let (process, ended) = text.split_once(' ').unwrap_or_default();
                 assert_eq!(ended, *end, "{child}: {answer}");
-                wait_until(child, || is_gone(process));
+                until(child, PATIENCE, || is_gone(process));
             }
         });
     }
@@ -156,10 +152,10 @@ mod pages {
         let program = page("posix.exec('/bin/sleep', { '2' })");
         httpd().lines("pLuaTimeout 1").pages(&[("endless.plua", &endless), ("program.plua", &program)]).run(|server| {
             let process = server.get("/endless.plua").text();
-            wait_until("the child ends", || is_gone(&process));
+            until("the child ends", PATIENCE, || is_gone(&process));
             let begun = Instant::now();
             let process = server.get("/program.plua").text();
-            wait_until("the program ends", || is_gone(&process));
+            until("the program ends", PATIENCE, || is_gone(&process));
             assert!(begun.elapsed() > Duration::from_millis(1900), "it was ended after {:?}", begun.elapsed());
         });
     }

@@ -92,7 +92,7 @@ fn visitors_who_send_no_body_hold_no_state() {
                 connection
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(500));
+        server.wait_until_all_is_read();
         let started = Instant::now();
         assert!(server.get("/plain.plua").text().starts_with("plain "));
         assert_eq!(server.request("POST", "/body.plua", &[], b"12345").text(), "5");

@@ -305,6 +305,7 @@ fn a_request_that_finds_no_free_state_in_time_is_told_to_come_again() {
         // The same states, with more patience than the others have.
         let mut patient = server.connect_to(2);
         patient.send(b"GET /count.plua HTTP/1.1\r\nHost: one.test\r\n\r\n");
+        // Longer than the others have patience.
         thread::sleep(Duration::from_millis(400));
         server.put("go", "");
         busy.until(b".ended\r\n0\r\n\r\n");

@@ -164,6 +164,7 @@ fn whatever_a_page_becomes_under_load_each_request_is_answered_at_once_and_right
                     moment.fetch_add(1, Ordering::SeqCst);
                     change(&file, shape);
                     moment.fetch_add(1, Ordering::SeqCst);
+                    // For as long it stands.
                     thread::sleep(Duration::from_millis(150));
                 }
             }

@@ -79,6 +79,7 @@ fn a_panic_while_a_page_is_served_is_500_and_a_line_in_the_log_and_the_process_g
                     });
                 };
                 let (tally, ()) = under_load(server.httpd().port(), 4, visit, || {
+                    // Visits before the panics, among them and after them.
                     thread::sleep(Duration::from_millis(50));
                     panic.at(place);
                     thread::sleep(Duration::from_millis(200));

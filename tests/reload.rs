@@ -57,6 +57,7 @@ fn overwrite(file: &Path, version: usize) -> Duration {
     let emptied = Instant::now();
     let [first, second] = halves(version);
     file.write_all(first.as_bytes()).unwrap();
+    // Readers are to find the half.
     thread::sleep(Duration::from_millis(2));
     file.write_all(second.as_bytes()).unwrap();
     emptied.elapsed()
@@ -222,6 +223,7 @@ fn a_graceful_restart_loses_no_request(mpm: Mpm, processes: u32) {
                 assert_eq!(server.get("/tags.plua").text(), "<?= 1 ?>");
                 assert_eq!(server.get("/script.raw").text(), "2");
                 assert!(!server.get("/fault.plua").text().contains("shown"), "{round}");
+                // For as long the configuration serves the clients.
                 thread::sleep(Duration::from_millis(300));
                 server.httpd().configure(&configuration("pLuaError 1")).unwrap();
                 server.httpd().graceful().unwrap();

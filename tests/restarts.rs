@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::traffic::{Tally, Visitor, under_load};
+use common::wait::until;
 use common::{Mpm, Response, Server, Setup, httpd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -68,6 +69,7 @@ fn restarted_every_second(server: &mut Server, signal: Signal) -> Tally {
     };
     let (tally, ()) = under_load(server.httpd().port(), VISITORS, visit, || {
         for _ in 0..seconds() {
+            // The pause that the name tells of; after the last restart the new children serve for as long.
             thread::sleep(Duration::from_secs(1));
             kill(parent, signal).unwrap();
         }
@@ -125,6 +127,7 @@ fn killed_children_lose_only_what_they_had(what: &str, setup: Setup) {
         let (tally, ()) = under_load(port, VISITORS, visit, || {
             let end = Instant::now() + Duration::from_secs(4);
             while Instant::now() < end {
+                // For as long a child lives.
                 thread::sleep(Duration::from_millis(400));
                 let children = server.httpd().children();
                 let victim = children[killed % children.len()];
@@ -157,6 +160,7 @@ fn a_killed_child_without_threads_loses_only_its_one_request() {
         let port = server.httpd().port();
         let (tally, ()) = under_load(port, VISITORS, visit, || {
             for _ in 0..10 {
+                // For as long a child lives.
                 thread::sleep(Duration::from_millis(300));
                 if let Some(victim) = server.httpd().children().first() {
                     kill(pid(*victim), Signal::SIGKILL).unwrap();
@@ -227,6 +231,7 @@ fn a_wrong_configuration_is_refused_at_the_reload_and_the_old_one_goes_on() {
                 let (accepted, words) = ask_for_graceful(server);
                 let directive = wrong.split_whitespace().find(|word| word.starts_with("pLua")).unwrap();
                 assert!(!accepted && words.contains("Syntax error on line") && words.contains(directive), "{words}");
+                // A restart, which is not to come, would have come by then.
                 thread::sleep(Duration::from_millis(200));
                 assert_eq!(server.get("/tags.plua").text(), "1", "the old configuration holds");
             }
@@ -234,17 +239,11 @@ fn a_wrong_configuration_is_refused_at_the_reload_and_the_old_one_goes_on() {
             server.httpd().configure(&format!("{LINES}pLuaShortHand 0\n")).unwrap();
             let (accepted, words) = ask_for_graceful(server);
             assert!(accepted, "{words}");
-            let end = Instant::now() + Duration::from_secs(10);
-            while server.get("/tags.plua").text() != "<?= 1 ?>" {
-                assert!(Instant::now() < end, "the right configuration never held");
-                thread::sleep(Duration::from_millis(20));
-            }
+            let patience = Duration::from_secs(10);
+            until("the right configuration holds", patience, || server.get("/tags.plua").text() == "<?= 1 ?>");
             server.httpd().configure(LINES).unwrap();
             assert!(ask_for_graceful(server).0);
-            while server.get("/tags.plua").text() != "1" {
-                assert!(Instant::now() < end, "the first configuration never came back");
-                thread::sleep(Duration::from_millis(20));
-            }
+            until("the first configuration is back", patience, || server.get("/tags.plua").text() == "1");
         });
         tally.tell("wrong configurations at the reload");
         assert_eq!((tally.wrong, tally.lost, tally.sent), (0, 0, tally.answered), "{tally}");
@@ -275,9 +274,11 @@ fn with_long_pages(mpm: Mpm, lines: &str, then: impl Fn(&mut Server)) {
             .map(|(page, _)| {
                 let mut connection = server.connect();
                 if *page == "body.plua" {
-                    // It runs when its body is there.
-                    connection.send(b"POST /body.plua HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nbod");
-                    thread::sleep(Duration::from_millis(200));
+                    // It runs when its body is there, which is waited for once it is asked for.
+                    connection.send(b"POST /body.plua HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n");
+                    connection.send(b"Expect: 100-continue\r\n\r\n");
+                    connection.until(b"100 Continue\r\n\r\n");
+                    connection.send(b"bod");
                 } else {
                     connection.send(format!("GET /{page} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
                     connection.until(b"runs");
@@ -318,10 +319,7 @@ fn a_stop_waits_for_no_page() {
         for lines in LIMITS {
             with_long_pages(mpm, lines, |server| {
                 kill(pid(server.httpd().pid()), Signal::SIGTERM).unwrap();
-                let end = Instant::now() + Duration::from_secs(15);
-                while server.httpd().is_running() && Instant::now() < end {
-                    thread::sleep(Duration::from_millis(10));
-                }
+                until("httpd ends", Duration::from_secs(15), || !server.httpd().is_running());
             });
         }
     }

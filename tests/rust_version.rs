@@ -16,11 +16,19 @@ fn numbers(version: &str) -> Vec<u32> {
     version.split('.').map(|number| number.parse().unwrap()).collect()
 }
 
+/// The system this is built on. What others need is not there when all that was built was built here.
+fn host() -> String {
+    let told = Command::new("rustc").arg("-vV").output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    told.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+}
+
 /// The crates of a lock file that say which Rust they need: its version, and the crate.
 fn needs(manifest: &str) -> Vec<(Vec<u32>, String)> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest);
     let told = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--offline", "--format-version", "1", "--manifest-path"])
+        .args(["metadata", "--locked", "--offline", "--format-version", "1", "--filter-platform", &host()])
+        .arg("--manifest-path")
         .arg(manifest)
         .output()
         .unwrap();

@@ -235,6 +235,7 @@ fn soak(server: &mut Server, total: usize) -> Vec<Sample> {
             })
             .collect();
         while samples.len() < SAMPLES {
+            // How often it is looked whether a sample is due.
             thread::sleep(Duration::from_millis(20));
             let requests = sent.load(Ordering::Relaxed);
             if requests < WARM_UP + total && clients.iter().any(|client| client.is_finished()) {

@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
-use common::{Connection, Response, Server, httpd, with_httpd};
+use common::traffic::Visitor;
+use common::{Response, Server, httpd, with_httpd};
 
 /// A page that says which version it is, by the query's tag and date; asked with `flush` it sends its text in two pieces.
 const PAGE: (&str, &str) = (
@@ -300,6 +301,7 @@ fn a_slow_visitor_of_a_large_file_keeps_no_state_and_no_deadline_of_the_page() {
         slow.until(b"\r\n\r\n");
         for _ in 0..10 {
             assert_eq!(server.get("/next.plua").text(), "next");
+            // All in all as long as a page may take.
             thread::sleep(Duration::from_millis(100));
         }
         assert!(slow.rest() == bytes(size));
@@ -346,16 +348,16 @@ fn descriptors_of_files_that_were_sent_are_closed() {
         |server| {
             let child = server.httpd().children()[0];
             let open = || fs::read_dir(format!("/proc/{child}/fd")).unwrap().count();
-            let mut connection = server.connect();
-            let get = |connection: &mut Connection, headers: &[(&str, &str)]| {
-                connection.request("GET", "/send.plua?f=large", headers, b"").status
+            let mut visitor = Visitor::new(server.httpd().port());
+            let mut get = |headers: &[(&str, &str)]| {
+                visitor.ask("GET", "/send.plua?f=large", headers, b"").map(|answer| answer.status)
             };
-            assert_eq!(get(&mut connection, &[]), 200);
+            assert_eq!(get(&[]), Some(200));
             let before = open();
             for _ in 0..50 {
-                assert_eq!(get(&mut connection, &[]), 200);
-                assert_eq!(get(&mut connection, &[("Range", "bytes=5-9")]), 206);
-                assert_eq!(get(&mut connection, &[("If-Match", "\"no\"")]), 412);
+                assert_eq!(get(&[]), Some(200));
+                assert_eq!(get(&[("Range", "bytes=5-9")]), Some(206));
+                assert_eq!(get(&[("If-Match", "\"no\"")]), Some(412));
             }
             assert!(open() <= before + 2, "{} descriptors, then {}", before, open());
         },

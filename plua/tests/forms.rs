@@ -518,6 +518,7 @@ fn a_body_that_takes_longer_than_the_page_may_is_stopped_with_it() {
     struct Endless;
     impl Read for Endless {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            // A client that sends a byte now and then.
             std::thread::sleep(std::time::Duration::from_millis(5));
             into[0] = b'x';
             Ok(1)

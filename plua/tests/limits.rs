@@ -6,11 +6,12 @@ use std::fs::File;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use site::{Sent, Site};
+use site::wait::until;
+use site::{Sent, Site, at_once};
 
 #[test]
 fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
-    for code in [
+    let codes = [
         "while true do end",
         "for i = 1, math.huge do end",
         "while true do pcall(function() while true do end end) end",
@@ -23,7 +24,8 @@ fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
         "coroutine.wrap(function() while true do end end)()",
         "pcall(debug.sethook, function() while true do end end, 'l') while true do end",
         "xpcall(function() while true do end end, function() while true do end end)",
-    ] {
+    ];
+    at_once(&codes, |code| {
         let site = Site::new(
             "pLuaStates 1\npLuaTimeout 0.3",
             &[("page.plua", &format!("half\n<? {code} ?>")), ("part.plua", "x"), ("next.plua", "fine")],
@@ -35,7 +37,7 @@ fn a_page_over_its_time_limit_is_stopped_and_the_next_one_works() {
         assert!(seen.log[0].starts_with("Time limit: The script took too long"), "{code}: {:?}", seen.log);
         assert!(seen.log[0].contains("page.plua:2") || seen.log[0].contains("part.plua:1"), "{code}: {:?}", seen.log);
         assert_eq!(site.get("next.plua").text(), "fine", "{code}");
-    }
+    });
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn a_pattern_that_would_outlast_the_time_limit_is_stopped_by_it_alone() {
         (slow.to_string(), "\npLuaPatternLimit 1000000000", [time; 2]),
     ] {
         let site = Site::new(
-            &format!("pLuaStates 1\npLuaTimeout 1{limits}"),
+            &format!("pLuaStates 1\npLuaTimeout 0.5{limits}"),
             &[("page.plua", &format!("a\n<?lua {code} ?>")), ("next.plua", "<?= ('a  b'):gsub(' +', '-') ?>")],
         );
         let started = Instant::now();
@@ -224,18 +226,21 @@ fn ignored_libraries_are_absent_and_others_present() {
 
 #[test]
 fn a_request_that_finds_no_free_state_waits_in_turn_and_then_gets_503() {
-    let site =
-        Site::new("pLuaStates 1\npLuaStateWait 0.2", &[("slow.plua", "<? sleep(0.6) ?>slow"), ("page.plua", "fine")]);
+    let slow = "<? io.open('started', 'w'):close() while not io.open('go') do sleep(0.01) end ?>slow";
+    let site = Site::new("pLuaStates 1\npLuaStateWait 0.5", &[("slow.plua", slow), ("page.plua", "fine")]);
     site.get("page.plua");
     thread::scope(|scope| {
         let slow = scope.spawn(|| site.get("slow.plua"));
-        thread::sleep(Duration::from_millis(150));
+        until("the slow page has the state", Duration::from_secs(20), || site.path("started").exists());
         let refused = site.get("page.plua");
         assert_eq!(refused.status, 503);
         assert_eq!(refused.headers, [("Retry-After".to_string(), "1".to_string())]);
-        assert!(refused.log[0].contains("all 1 states were busy for 0.2 s"), "{:?}", refused.log);
-        thread::sleep(Duration::from_millis(200));
-        assert_eq!(site.get("page.plua").text(), "fine", "a state that comes free is handed on");
+        assert!(refused.log[0].contains("all 1 states were busy for 0.5 s"), "{:?}", refused.log);
+        let patient = scope.spawn(|| site.get("page.plua").text());
+        // Time for it to come into the queue, which nobody sees from outside.
+        thread::sleep(Duration::from_millis(50));
+        site.write("go", "");
+        assert_eq!(patient.join().unwrap(), "fine", "a state that comes free is handed on");
         assert_eq!(slow.join().unwrap().text(), "slow");
     });
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use site::wait::until;
 use site::{Sent, Site};
 
 /// One state, which believes for longer than a test takes.
@@ -13,15 +14,7 @@ const LONG: &str = "pLuaStates 1\npLuaRevalidate 1000\n";
 
 /// Asks until the page answers this.
 fn assert_becomes(site: &Site, name: &str, expected: &str) {
-    let started = Instant::now();
-    loop {
-        let text = site.get(name).text();
-        if text == expected {
-            return;
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "{name} still answers {text}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    until(&format!("{name} answers {expected}"), Duration::from_secs(20), || site.get(name).text() == expected);
 }
 
 #[test]
@@ -303,7 +296,8 @@ fn a_changed_module_is_seen_by_the_next_request_with_all_that_depends_on_it() {
     {
         let site = Site::new(&format!("pLuaStates 1\n{configuration}"), &SHOP);
         assert_eq!(site.get("page.plua").text(), "20 1", "{configuration}");
-        // The modules were written just before they were read, so once they may be read again.
+        // The modules were written just before they were read, so once they may be read again: the times of files tell
+        // that much apart.
         thread::sleep(Duration::from_millis(50));
         site.get("page.plua");
         let visits: u32 = site.get("plain.plua").text().parse().unwrap();

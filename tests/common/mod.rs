@@ -6,17 +6,19 @@
 mod http;
 pub mod tls;
 pub mod traffic;
+pub mod wait;
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use http::{Connection, Response};
 pub use private_httpd::Mpm;
 use private_httpd::{Configuration, Httpd, Installation};
+use wait::until;
 
 /// Lines of configuration that every test with the module starts from.
 const PLUA: &str = "<FilesMatch \"\\.plua$\">\nSetHandler plua\n</FilesMatch>\nDirectoryIndex index.plua index.html\n";
@@ -131,8 +133,11 @@ impl Setup {
     }
 
     fn configuration(self) -> Option<(Configuration, Pages)> {
-        let installation = match Installation::find() {
-            Ok(installation) => installation,
+        // It takes several programs to find, and stays the same.
+        static FOUND: OnceLock<Result<Installation, String>> = OnceLock::new();
+        let found = FOUND.get_or_init(|| Installation::find().map_err(|problem| problem.to_string()));
+        let installation = match found {
+            Ok(installation) => installation.clone(),
             Err(problem) if env::var_os("PLUA_REQUIRE_HTTPD").is_some() => panic!("{problem}"),
             Err(problem) => {
                 eprintln!("skipped: {problem}");
@@ -251,14 +256,26 @@ impl Server {
 
     /// Waits until a line of the error log holds `text` and returns that line.
     pub fn wait_for_log(&self, text: &str) -> String {
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(line) = self.error_log().lines().find(|line| line.contains(text)) {
-                return line.to_owned();
-            }
-            assert!(Instant::now() < end, "the error log never held {text:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
+        let mut found = None;
+        until(&format!("the error log holds {text:?}"), Duration::from_secs(20), || {
+            found = self.error_log().lines().find(|line| line.contains(text)).map(str::to_owned);
+            found.is_some()
+        });
+        found.unwrap_or_default()
+    }
+
+    /// Waits until httpd has taken every connection to its port and every byte that was sent to it, as the system counts.
+    pub fn wait_until_all_is_read(&self) {
+        let port = format!(":{:04X}", self.httpd.port());
+        until("httpd has read all that was sent", Duration::from_secs(20), || {
+            // Of each connection: its number, its two addresses, its state, and what is still to be sent and read.
+            let table = fs::read_to_string("/proc/net/tcp").unwrap();
+            table.lines().skip(1).all(|connection| {
+                let fields: Vec<&str> = connection.split_whitespace().take(5).collect();
+                let is_ours = fields[1..3].iter().any(|address| address.ends_with(&port));
+                !is_ours || fields[4] == "00000000:00000000"
+            })
+        });
     }
 
     fn judge_log(&self) {

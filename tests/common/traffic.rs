@@ -124,7 +124,12 @@ impl Visitor {
     }
 }
 
-/// Lets so many visitors make their visits, each told the visitor's number and its own, until `during` has returned.
+/// Lets so many visitors make so many visits each, told the visitor's number and its own.
+pub fn visits(port: u16, visitors: usize, each: usize, visit: impl Fn(&mut Visitor, usize, usize) + Sync) -> Tally {
+    visit_while(port, visitors, |count| count < each, visit, || ()).0
+}
+
+/// The same with visits until `during` has returned.
 pub fn under_load<T>(
     port: u16,
     visitors: usize,
@@ -139,14 +144,29 @@ pub fn under_load<T>(
         }
     }
     let done = AtomicBool::new(false);
+    let is_wanted = |_: usize| !done.load(Ordering::Relaxed);
+    visit_while(port, visitors, is_wanted, visit, || {
+        let _end = End(&done);
+        during()
+    })
+}
+
+/// Each visitor goes on while `goes_on` says so of the number of its next visit.
+fn visit_while<T>(
+    port: u16,
+    visitors: usize,
+    goes_on: impl Fn(usize) -> bool + Sync,
+    visit: impl Fn(&mut Visitor, usize, usize) + Sync,
+    during: impl FnOnce() -> T,
+) -> (Tally, T) {
     thread::scope(|scope| {
         let visiting: Vec<_> = (0..visitors)
             .map(|number| {
-                let (done, visit) = (&done, &visit);
+                let (goes_on, visit) = (&goes_on, &visit);
                 scope.spawn(move || {
                     let mut visitor = Visitor::new(port);
                     let mut count = 0;
-                    while !done.load(Ordering::Relaxed) {
+                    while goes_on(count) {
                         visit(&mut visitor, number, count);
                         count += 1;
                     }
@@ -154,9 +174,7 @@ pub fn under_load<T>(
                 })
             })
             .collect();
-        let end = End(&done);
         let result = during();
-        drop(end);
         let mut all = Tally::default();
         for visitor in visiting {
             all += visitor.join().unwrap();

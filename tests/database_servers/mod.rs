@@ -3,19 +3,21 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
+use std::env;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use private_httpd::{Account, is_root};
 use tempfile::TempDir;
+
+use crate::common::wait::within;
 
 /// A database server that a test stops and starts.
 pub trait DatabaseServer {
@@ -75,13 +77,12 @@ impl Running {
     /// Starts the server and waits until it answers.
     fn start(&mut self, program: &Path, arguments: &[&str], answers: impl Fn() -> bool) {
         self.process = Some(self.command(program, arguments).spawn().unwrap());
-        let end = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() || !answers() {
-            assert!(Instant::now() < end, "{program:?} does not answer: {}", self.said());
+        let is_there = within(Duration::from_secs(60), || {
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "{program:?} ended: {}", self.said());
-            thread::sleep(Duration::from_millis(50));
-        }
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok() && answers()
+        });
+        assert!(is_there, "{program:?} does not answer: {}", self.said());
     }
 
     fn said(&self) -> String {
@@ -92,12 +93,9 @@ impl Running {
     fn stop(&mut self, signal: Signal) {
         let Some(mut process) = self.process.take() else { return };
         let _ = kill(Pid::from_raw(process.id().cast_signed()), signal);
-        let end = Instant::now() + Duration::from_secs(20);
-        while matches!(process.try_wait(), Ok(None)) {
-            if Instant::now() > end {
-                let _ = process.kill();
-            }
-            thread::sleep(Duration::from_millis(20));
+        if !within(Duration::from_secs(20), || !matches!(process.try_wait(), Ok(None))) {
+            let _ = process.kill();
+            let _ = process.wait();
         }
     }
 }

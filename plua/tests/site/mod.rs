@@ -3,10 +3,16 @@
 // Each test program uses its part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::fs;
+#[path = "../../../tests/common/wait.rs"]
+pub mod wait;
+
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use plua::engine::{Engine, Host, PageFile};
@@ -62,7 +68,7 @@ impl Site {
             settings: Arc::new(settings),
         };
         for (name, page) in pages {
-            site.write(name, page);
+            site.write_before(name, page);
         }
         site
     }
@@ -87,6 +93,13 @@ impl Site {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, page).unwrap();
+    }
+
+    /// Writes a file as if that was a while ago: to one that was just written the engine gives time to be whole.
+    pub fn write_before(&self, name: &str, page: impl AsRef<[u8]>) {
+        self.write(name, page);
+        let file = File::options().write(true).open(self.path(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
     }
 
     /// Fetches `page.plua?query`.
@@ -147,6 +160,20 @@ fn given(configuration: &str) -> Settings {
         row.set(&mut settings, &words.collect::<Vec<_>>()).unwrap();
     }
     settings
+}
+
+/// Tries all cases, four at a time: what takes long of each is that its limit passes.
+pub fn at_once<T: Sync>(cases: &[T], try_one: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    try_one(case);
+                }
+            });
+        }
+    });
 }
 
 /// What a page of this text answers.
