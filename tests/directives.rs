@@ -307,10 +307,10 @@ fn a_time_limit_stops_pages_of_its_host_alone() {
         ("loop.plua", "half<? while true do end ?>"),
         ("caught.plua", "<? while true do pcall(function() while true do end end) end ?>"),
         ("flushed.plua", "half<? flush() local i = 0 while true do i = i + 1 end ?>"),
-        ("busy.plua", "<? local until_ = os.clock() + 1.5 while os.clock() < until_ do end ?>done"),
+        ("busy.plua", "<? local until_ = os.clock() + 1 while os.clock() < until_ do end ?>done"),
         ("ok.plua", "fine"),
     ];
-    with_httpd(&two_hosts("pLuaTimeout 1\npLuaStates 4"), &pages, |server| {
+    with_httpd(&two_hosts("pLuaTimeout 0.5\npLuaStates 4"), &pages, |server| {
         for page in ["loop", "caught", "flushed"] {
             server.expect(&format!("{page}.plua:1"));
         }
@@ -368,13 +368,13 @@ fn runs_of_a_state_end_it_in_the_host_that_says_so() {
 fn an_inner_place_tightens_a_limit_and_loosens_none() {
     let lines = "pLuaTimeout 90\npLuaMemoryLimit 80000\npLuaOutputLimit 100\npLuaFields 8\n\
         <Directory ${DOCROOT}>\nAllowOverride Options\n</Directory>\n\
-        <Directory ${DOCROOT}/inner>\npLuaTimeout 2\npLuaMemoryLimit 8000\npLuaOutputLimit 10\npLuaFields 4\n</Directory>";
+        <Directory ${DOCROOT}/inner>\npLuaTimeout 0.5\npLuaMemoryLimit 8000\npLuaOutputLimit 10\npLuaFields 4\n</Directory>";
     let loose = "pLuaTimeout 0\npLuaMemoryLimit 0\npLuaOutputLimit 1000\npLuaFields 1000";
     let mut setup =
         httpd().lines(lines).file("inner/loose/.htaccess", loose).file("own/.htaccess", "pLuaPatternLimit 9999");
     for folder in ["", "inner/", "inner/loose/", "own/"] {
         for (name, page) in [
-            ("time", "<? local t = os.clock() while os.clock() < t + 2.5 do end ?>fine"),
+            ("time", "<? local t = os.clock() while os.clock() < t + 0.8 do end ?>fine"),
             ("memory", "<? local t = {} for i = 1, 2e6 do t[i] = i end ?>fine"),
             ("output", "<? for i = 1, 50 do echo(('x'):rep(1024)) end ?>"),
             ("fields", "<? parseGet() ?>fine"),

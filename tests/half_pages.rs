@@ -5,6 +5,7 @@
 mod common;
 
 use std::process::Command;
+use std::thread;
 
 use common::tls::{certificate, tls};
 use common::{Connection, Mpm, Server, Setup, httpd};
@@ -21,7 +22,7 @@ const PAGES: &[(&str, &str)] = &[
 const HALVES: [&str; 3] = ["/failed.plua", "/stopped.plua", "/large.plua"];
 
 fn site() -> Setup {
-    httpd().lines("pLuaTimeout 1\nKeepAliveTimeout 60").pages(PAGES)
+    httpd().lines("pLuaTimeout 0.5\nKeepAliveTimeout 60").pages(PAGES)
 }
 
 /// A request of HTTP/1.1, which keeps the connection, or of 1.0.
@@ -37,22 +38,25 @@ fn assert_halves_are_told(server: &Server, what: &str, headers: &str) {
     for version in ["1.1", "1.0"] {
         let whole = ask(&mut server.connect(), "/whole.plua", version, &format!("{headers}Connection: close\r\n"));
         assert_eq!((whole.status, whole.complete), (200, true), "{what}, HTTP/{version}");
-        for path in HALVES {
-            for connection in ["", "Connection: close\r\n"] {
-                let answer = ask(&mut server.connect(), path, version, &format!("{headers}{connection}"));
-                let told = answer.status == 500 || !answer.complete;
-                assert!(told, "{what}: HTTP/{version} {connection:?} {path}: {answer:?}");
-                if answer.status == 500 {
-                    let text = answer.text();
-                    assert!(answer.complete, "{what}, HTTP/{version} {path}: {text}");
-                    assert!(
-                        text.contains("<h1>Internal Server Error</h1>") && !text.contains("first"),
-                        "{what}: {text}"
-                    );
-                }
-                assert!(!answer.text().contains("end</p>"), "{what}: {}", answer.text());
+        let is_told = |path: &str, connection: &str| {
+            let answer = ask(&mut server.connect(), path, version, &format!("{headers}{connection}"));
+            let told = answer.status == 500 || !answer.complete;
+            assert!(told, "{what}: HTTP/{version} {connection:?} {path}: {answer:?}");
+            let text = answer.text();
+            if answer.status == 500 {
+                assert!(answer.complete, "{what}, HTTP/{version} {path}: {text}");
+                assert!(text.contains("<h1>Internal Server Error</h1>") && !text.contains("first"), "{what}: {text}");
             }
-        }
+            assert!(!text.contains("end</p>"), "{what}: {text}");
+        };
+        // At once, for those that are stopped wait for that.
+        thread::scope(|scope| {
+            for path in HALVES {
+                for connection in ["", "Connection: close\r\n"] {
+                    scope.spawn(move || is_told(path, connection));
+                }
+            }
+        });
     }
 }
 

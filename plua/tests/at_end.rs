@@ -7,7 +7,7 @@ mod site;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use site::{Seen, Sent, Site};
+use site::{Seen, Sent, Site, at_once};
 
 /// Where globals are the state's, the request's, and a sandbox's.
 const MODES: [&str; 3] = ["", "pLuaGlobals request\n", "pLuaSandbox On\n"];
@@ -57,7 +57,7 @@ fn what_a_page_names_runs_whatever_ends_the_page() {
         ("pattern", "string.find(('a'):rep(40), ('a?'):rep(40) .. ('a'):rep(40))", "Pattern limit: ", 500),
     ];
     let limits = "pLuaTimeout 2\npLuaMemoryLimit 4000\npLuaOutputLimit 100\npLuaPatternLimit 1000000\n";
-    for mode in MODES {
+    at_once(&MODES, |mode| {
         let site = site(&format!("{limits}{mode}"), &[("broken.plua", "<? error('inside') ?>")]);
         let mut names = String::new();
         for (name, code, report, status) in ends {
@@ -72,7 +72,7 @@ fn what_a_page_names_runs_whatever_ends_the_page() {
             names = format!("{names}{name} ");
             assert_eq!(noted(&site), names, "{mode}{:?}", seen.log);
         }
-    }
+    });
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn at_the_end_there_is_a_tenth_of_the_time_however_the_page_used_it_up() {
     let page = "<? plua.atEnd(function() ended = true while true do pcall(function() while true do end end) end end) \
         plua.atEnd(function() other = true end) if plua.get('loop') then while true do end end ?>";
     let shown = ("shown.plua", "<?= ended, other ?>");
-    for mode in MODES {
+    at_once(&MODES, |mode| {
         let site = site(&format!("pLuaTimeout 2\n{mode}"), &[("page.plua", page), shown]);
         for (url, logged) in [("page.plua", 1), ("page.plua?loop", 2)] {
             let begun = Instant::now();
@@ -194,7 +194,7 @@ fn at_the_end_there_is_a_tenth_of_the_time_however_the_page_used_it_up() {
         site.write("quick.plua", "<? who = 'quick' include('note.plua') while true do end ?>");
         assert_eq!(site.get("quick.plua").status, 500);
         assert_eq!(noted(&site), "quick ");
-    }
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use site::{Seen, Site};
+use site::{Seen, Site, at_once};
 
 const TIMED_OUT: &str = "Time limit: The script took too long to execute (timed out)!";
 
@@ -26,16 +26,16 @@ fn timed(site: &Site, parameters: &str, code: &str) -> (Seen, Duration) {
     (site.get("page.plua"), start.elapsed())
 }
 
-/// A page with this code ends at its time limit of a second.
+/// A page with this code ends at its time limit of half a second.
 fn ends_in_time(code: &str) {
     let took = ends_in_time_of(code);
     // Waiting for a lock alone takes 5 seconds.
     assert!(took < Duration::from_millis(4500), "{took:?}: {code}");
 }
 
-/// A page with this code ends because its time limit of a second is over; how long that takes.
+/// A page with this code ends because its time limit of half a second is over; how long that takes.
 fn ends_in_time_of(code: &str) -> Duration {
-    let site = Site::new("pLuaTimeout 1", &[]);
+    let site = Site::new("pLuaTimeout 0.5", &[]);
     let (seen, took) = timed(&site, "x.db", code);
     assert_eq!(seen.status, 500, "{code}: {}", seen.text());
     assert!(seen.log.concat().contains(TIMED_OUT), "{code}: {:?}", seen.log);
@@ -45,7 +45,7 @@ fn ends_in_time_of(code: &str) -> Duration {
 
 #[test]
 fn a_statement_that_never_ends_ends_with_its_page() {
-    for call in [
+    let calls = [
         format!("db:query('{ENDLESS} select count(*) from c')"),
         format!("db:rows('{ENDLESS} select count(*) from c')"),
         format!("db:run('{ENDLESS} insert into t select x from c where x < 0')"),
@@ -54,12 +54,13 @@ fn a_statement_that_never_ends_ends_with_its_page() {
         format!("for row in db:rows('{ENDLESS} select x from c where x = 1 or x < 0') do end"),
         format!("for row in db:rows('{ENDLESS} select x from c') do db:run('insert into t values (1)') end"),
         format!("db:begin() db:query('{ENDLESS} select count(*) from c')"),
-    ] {
+    ];
+    at_once(&calls, |call| {
         ends_in_time(&format!("db:run('create table if not exists t (a)') {call}"));
         ends_in_time(&format!(
             "db:run('create table if not exists t (a)') while true do pcall(function() {call} end) end"
         ));
-    }
+    });
 }
 
 #[test]
@@ -216,16 +217,16 @@ fn compiling_a_statement_that_grows_without_end_ends_with_its_page() {
 
 #[test]
 fn waiting_for_a_lock_ends_with_its_page() {
-    for patience in
-        ["", "db:query('PRAGMA busy_timeout = 100000')", "db:run('SELECT 1 WHERE 0; PRAGMA busy_timeout = 9999')"]
-    {
+    let patience =
+        ["", "db:query('PRAGMA busy_timeout = 100000')", "db:run('SELECT 1 WHERE 0; PRAGMA busy_timeout = 9999')"];
+    at_once(&patience, |patience| {
         let code = format!(
             "local other = dbopen('sqlite3', 'x.db') other:run('create table if not exists t (a)') assert(other:begin())
              {patience} db:run('insert into t values (1)')"
         );
         ends_in_time(&code);
         ends_in_time(&format!("local first = true while true do pcall(function() {code} end) end"));
-    }
+    });
     ends_in_time(
         "local other = dbopen('sqlite3', 'x.db') assert(other:begin())
          db:query('PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE') db:run('PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE')
@@ -245,13 +246,13 @@ fn a_page_chooses_how_long_it_waits_for_a_lock() {
 
 #[test]
 fn a_kept_handle_has_the_time_of_each_page_that_uses_it() {
-    let site = Site::new("pLuaTimeout 2\npLuaStates 1", &[]);
+    let site = Site::new("pLuaTimeout 1\npLuaStates 1", &[]);
     let long = "kept = kept or dbopen('sqlite3', ':memory:')
         echo(kept:query([[with recursive c(x) as (select 1 union all select x + 1 from c limit 20000) select count(*) from c]])[1][1])";
     site.write("page.plua", format!("<?lua {long} ?>"));
     assert_eq!(site.get("page.plua").text(), "20000");
-    // The first page's time is over.
-    thread::sleep(Duration::from_millis(2100));
+    // The first page's time passes.
+    thread::sleep(Duration::from_millis(1100));
     assert_eq!(site.get("page.plua").text(), "20000");
 }
 

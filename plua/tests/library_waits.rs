@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use site::{Seen, Site};
+use site::{Seen, Site, at_once};
 
 const VERSION: &str = if cfg!(feature = "lua54") { "5.4" } else { "5.1" };
 
@@ -59,13 +59,13 @@ fn no_wait_of_luasocket_outlasts_the_time_limit() {
         .map(|more| format!("pLuaTimeout 0.5\n{more}"))
     {
         let all = if configuration.ends_with('\n') { WAITS.len() } else { 1 };
-        for code in WAITS.into_iter().rev().take(all) {
+        at_once(&WAITS[WAITS.len() - all..], |code| {
             let begun = Instant::now();
             let seen = get(&site(&configuration, code), port);
             assert!(begun.elapsed() < Duration::from_secs(30), "{code}: {:?}", begun.elapsed());
             assert_eq!(seen.status, 500, "{code}");
             assert!(seen.log[0].starts_with("Time limit: "), "{code}: {:?}", seen.log);
-        }
+        });
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod site;
 
-use site::Site;
+use site::{Site, at_once};
 
 /// Shown by a page of a free host and one of a sandboxed host.
 fn shown(configuration: &str, files: &[(&str, &str)], code: &str) -> String {
@@ -46,7 +46,7 @@ fn lines_of_a_sandbox_are_those_of_lua() {
 
 #[test]
 fn a_line_without_end_is_stopped_by_a_limit() {
-    for code in ["read()", "read(0, '*l')", "lines()()"] {
+    at_once(&["read()", "read(0, '*l')", "lines()()"], |code| {
         let site = Site::new(
             "pLuaSandbox On\npLuaMemoryLimit 8000\npLuaTimeout 4",
             &[
@@ -62,5 +62,5 @@ fn a_line_without_end_is_stopped_by_a_limit() {
         let seen = site.get("page.plua");
         assert!(seen.status == 500 && seen.log.concat().contains("limit"), "{code}: {} {:?}", seen.status, seen.log);
         assert_eq!(site.get("next.plua").text(), "fine");
-    }
+    });
 }
