@@ -3,6 +3,8 @@
 //! The dynamic loader binds a library's `lua_*` to the first Lua of the scope. So the library is loaded as a copy that is
 //! ours alone, for whoever brought the other Lua may load the same file, and then each slot that holds such an address is
 //! given that of our function. Nothing in the library has run by then but what it does when it is loaded, without a state.
+//!
+//! `unsafe` here because the loader's tables are read and written where they lie.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
