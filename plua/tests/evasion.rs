@@ -79,8 +79,6 @@ fn nothing_in_lua_outlives_the_time_limit() {
         "local s = ('<'):rep(3e4) while true do ob_start() ?><?& s ?><? ob_end_clean() end",
         "while true do passwordVerify('a', passwordHash('a')) end",
         "while true do json.decode(('['):rep(100) .. (']'):rep(100)) end",
-        "for word in (('a '):rep(1e6)):gmatch('%a') do while true do end end",
-        "(('a '):rep(1e6)):gsub('%a', function() while true do end end)",
         "table.sort({ 3, 2, 1 }, function() while true do end end)",
         "load(function() while true do end end)",
         "load(function() while true do end end) while true do end",
@@ -89,12 +87,19 @@ fn nothing_in_lua_outlives_the_time_limit() {
         "while true do load(load) load(function() return 1 end) end",
         "coroutine.wrap(function() load(function() coroutine.yield() end) end)() load(function() while true do end end)",
         "load(function() while true do end end) while true do end",
-        "local t = setmetatable({ ('x'):rep(1e6), ('y'):rep(1e6) }, { __index = table.concat }); \
-         (('ab'):rep(1e5)):gsub('%a', t)",
-        "(('a 1000000 '):rep(2e4)):gsub('(%a) (%d+) ', string.rep)",
     ];
     let ends = |code: &str| assert_ends("pLuaTimeout 0.2", "Time limit: The script took too long", code);
     at_once(&codes, |code| ends(code));
+    // With the processors to themselves: with little time left a long search is refused in other words.
+    for code in [
+        "for word in (('a '):rep(1e6)):gmatch('%a') do while true do end end",
+        "(('a '):rep(1e6)):gsub('%a', function() while true do end end)",
+        "local t = setmetatable({ ('x'):rep(1e6), ('y'):rep(1e6) }, { __index = table.concat }); \
+         (('ab'):rep(1e5)):gsub('%a', t)",
+        "(('a 1000000 '):rep(2e4)):gsub('(%a) (%d+) ', string.rep)",
+    ] {
+        ends(code);
+    }
     if !cfg!(feature = "lua51") {
         ends("::again:: pcall(error) goto again");
     }
