@@ -111,7 +111,7 @@ fn an_error_in_a_function_is_reported_alike_in_every_request() {
 
 #[test]
 fn a_changed_file_has_its_new_functions() {
-    let site = Site::new("pLuaStates 1", &[("page.plua", "<? local function f() return 1 end ?><?= f() ?>")]);
+    let site = Site::just_written("pLuaStates 1", &[("page.plua", "<? local function f() return 1 end ?><?= f() ?>")]);
     assert_eq!(site.get("page.plua").text(), "1");
     site.write("page.plua", "<? local function f() return 'two' end ?><?= f() ?>");
     assert_eq!(site.get("page.plua").text(), "two");

@@ -131,7 +131,7 @@ fn a_function_with_text_kept_in_a_global_writes_into_the_request_that_calls_it()
 
 #[test]
 fn a_changed_page_is_served_changed() {
-    let site = Site::new("", &[("page.plua", "one")]);
+    let site = Site::just_written("", &[("page.plua", "one")]);
     assert_eq!(site.get("page.plua").text(), "one");
     site.write("page.plua", "two");
     assert_eq!(site.get("page.plua").text(), "two");

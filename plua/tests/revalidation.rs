@@ -20,8 +20,8 @@ fn assert_becomes(site: &Site, name: &str, expected: &str) {
 #[test]
 fn a_file_is_taken_to_be_unchanged_for_the_time_and_looked_at_after_it() {
     let pages = [("page.plua", "<?= include('p.plua'), render('p.plua') ?>"), ("p.plua", "old")];
-    let believing = Site::new(LONG, &pages);
-    let soon = Site::new("pLuaStates 1\npLuaRevalidate 0.2", &pages);
+    let believing = Site::just_written(LONG, &pages);
+    let soon = Site::just_written("pLuaStates 1\npLuaRevalidate 0.2", &pages);
     for site in [&believing, &soon] {
         assert_eq!(site.get("page.plua").text(), "oldtrueold");
         site.write("p.plua", "newer");
@@ -38,7 +38,7 @@ fn a_file_is_taken_to_be_unchanged_for_the_time_and_looked_at_after_it() {
 
 #[test]
 fn without_a_time_each_inclusion_looks_at_its_file() {
-    let site = Site::new(
+    let site = Site::just_written(
         "pLuaStates 1\npLuaRevalidate 0",
         &[
             (
@@ -53,7 +53,7 @@ fn without_a_time_each_inclusion_looks_at_its_file() {
 
 #[test]
 fn files_of_layouts_and_around_pages_are_believed_too() {
-    let site = Site::new(
+    let site = Site::just_written(
         &format!("{LONG}pLuaPrepend top.plua\npLuaAppend end.plua"),
         &[
             ("page.plua", "<? layout('l.plua') ?>p"),
@@ -72,7 +72,7 @@ fn files_of_layouts_and_around_pages_are_believed_too() {
 
 #[test]
 fn a_name_leads_to_each_folders_own_file() {
-    let site = Site::new(LONG, &[]);
+    let site = Site::just_written(LONG, &[]);
     for folder in ["a", "b"] {
         site.write(&format!("{folder}/head.plua"), folder);
         site.write(&format!("{folder}/page.plua"), "<?= include('head.plua') ?>");
@@ -84,7 +84,8 @@ fn a_name_leads_to_each_folders_own_file() {
 
 #[test]
 fn a_file_is_read_as_the_directory_of_the_page_says() {
-    let site = Site::new(LONG, &[("page.plua", "<? include('p.plua') ?>"), ("p.plua", "<?= '<' ?><?lua echo(1) ?>")]);
+    let site =
+        Site::just_written(LONG, &[("page.plua", "<? include('p.plua') ?>"), ("p.plua", "<?= '<' ?><?lua echo(1) ?>")]);
     for _ in 0..3 {
         for (directory, expected) in
             [("", "<1"), ("pLuaAutoEscape On", "&lt;1"), ("pLuaShortHand Off", "<? include('p.plua') ?>")]
@@ -93,7 +94,7 @@ fn a_file_is_read_as_the_directory_of_the_page_says() {
             assert_eq!(seen.text(), expected, "{directory}");
         }
     }
-    let site = Site::new(LONG, &[("page.plua", "<? include('p.lua') ?>"), ("p.lua", "echo(1)")]);
+    let site = Site::just_written(LONG, &[("page.plua", "<? include('p.lua') ?>"), ("p.lua", "echo(1)")]);
     for _ in 0..3 {
         assert_eq!(site.get("page.plua").text(), "echo(1)");
         let seen = site.send("page.plua", Sent { directory: "pLuaRaw .lua", ..Sent::default() });
@@ -103,7 +104,7 @@ fn a_file_is_read_as_the_directory_of_the_page_says() {
 
 #[test]
 fn include_once_knows_a_file_by_all_its_names_in_each_request_anew() {
-    let site = Site::new(
+    let site = Site::just_written(
         LONG,
         &[
             (
@@ -126,7 +127,7 @@ fn include_once_knows_a_file_by_all_its_names_in_each_request_anew() {
 
 #[test]
 fn a_file_that_is_not_there_or_broken_is_looked_at_again_at_once() {
-    let site = Site::new(
+    let site = Site::just_written(
         LONG,
         &[
             ("page.plua", "<?= include('p.plua') ?>"),
@@ -151,7 +152,7 @@ fn a_file_that_is_not_there_or_broken_is_looked_at_again_at_once() {
 
 #[test]
 fn a_file_that_fails_is_reported_the_same_each_time() {
-    let site = Site::new(
+    let site = Site::just_written(
         LONG,
         &[
             ("page.plua", "a\n<? include('fails.plua') ?>b"),
@@ -176,8 +177,10 @@ fn a_file_that_fails_is_reported_the_same_each_time() {
 #[test]
 fn files_that_others_pushed_out_are_loaded_again() {
     let page = "<? for i = 1, 5 do include('p' .. i .. '.plua') end ?>";
-    let site =
-        Site::new(&format!("{LONG}pLuaFiles 2"), &[("page.plua", page), ("one.plua", "<? include('p1.plua') ?>")]);
+    let site = Site::just_written(
+        &format!("{LONG}pLuaFiles 2"),
+        &[("page.plua", page), ("one.plua", "<? include('p1.plua') ?>")],
+    );
     for i in 1..=5 {
         site.write(&format!("p{i}.plua"), i.to_string());
     }
@@ -190,11 +193,11 @@ fn files_that_others_pushed_out_are_loaded_again() {
 fn the_next_request_does_not_run_what_came_with_the_one_before() {
     let pages = [("page.plua", "<? path = path or uploads()[1].path ?><?= pcall(include, path) ?>")];
     for within in [false, true] {
-        let site = Site::new(LONG, &pages);
+        let site = Site::just_written(LONG, &pages);
         let site = match within {
             true => {
                 let folder = format!("{LONG}pLuaBaseDir {}", site.folder.path().display());
-                Site::new(&folder, &[]).in_folder(site.folder)
+                Site::just_written(&folder, &[]).in_folder(site.folder)
             }
             false => site,
         };
@@ -208,10 +211,11 @@ fn the_next_request_does_not_run_what_came_with_the_one_before() {
 
 #[test]
 fn a_path_outside_the_folders_is_refused_each_time() {
-    let outside = Site::new("", &[("secret.plua", "secret")]);
-    let site = Site::new(LONG, &[("page.plua", "<?= pcall(include, 'l.plua') ?>")]);
+    let outside = Site::just_written("", &[("secret.plua", "secret")]);
+    let site = Site::just_written(LONG, &[("page.plua", "<?= pcall(include, 'l.plua') ?>")]);
     std::os::unix::fs::symlink(outside.path("secret.plua"), site.path("l.plua")).unwrap();
-    let site = Site::new(&format!("{LONG}pLuaBaseDir {}", site.folder.path().display()), &[]).in_folder(site.folder);
+    let site =
+        Site::just_written(&format!("{LONG}pLuaBaseDir {}", site.folder.path().display()), &[]).in_folder(site.folder);
     for _ in 0..3 {
         let text = site.get("page.plua").text();
         assert!(text.contains("not within pLuaBaseDir") && !text.contains("secret"), "{text}");
@@ -220,7 +224,7 @@ fn a_path_outside_the_folders_is_refused_each_time() {
 
 #[test]
 fn a_file_that_is_not_looked_at_sees_the_globals_of_the_request() {
-    let site = Site::new(
+    let site = Site::just_written(
         &format!("{LONG}pLuaGlobals request"),
         &[
             ("page.plua", "<? who = parseGet().who include('p.plua') include('p.plua', { who = 'V' }) ?>"),
@@ -236,7 +240,7 @@ fn a_file_that_is_not_looked_at_sees_the_globals_of_the_request() {
 fn pages_with_more_names_than_are_kept_in_mind_work_and_take_no_more_memory() {
     let page = "<? for f = 1, 10 do for i = 1, 200 do include('s' .. ('/'):rep(i) .. f .. '.plua') end end\n\
                 collectgarbage() collectgarbage() ?> <?= math.floor(collectgarbage('count')) ?>";
-    let site = Site::new(LONG, &[("page.plua", page)]);
+    let site = Site::just_written(LONG, &[("page.plua", page)]);
     for f in 1..=10 {
         site.write(&format!("s/{f}.plua"), "x");
     }
@@ -255,7 +259,7 @@ fn pages_with_more_names_than_are_kept_in_mind_work_and_take_no_more_memory() {
 #[test]
 fn loops_of_includes_give_the_same_once_they_are_compiled() {
     let page = "<? for i = 1, 20 do n = i include('parts/' .. i .. '.plua') end ?>";
-    let site = Site::new(LONG, &[("page.plua", page)]);
+    let site = Site::just_written(LONG, &[("page.plua", page)]);
     for i in 1..=20 {
         site.write(&format!("parts/{i}.plua"), "<?= n ?><? if n == 7 and parseGet().fail then error('x') end ?>,");
     }
@@ -271,7 +275,7 @@ fn loops_of_includes_give_the_same_once_they_are_compiled() {
 
 #[test]
 fn a_loop_of_includes_is_stopped_by_the_time_limit() {
-    let site = Site::new(
+    let site = Site::just_written(
         &format!("{LONG}pLuaTimeout 0.3"),
         &[("page.plua", "<? while true do include('p.plua') end ?>"), ("p.plua", "<? x = 1 ?>")],
     );
@@ -294,7 +298,7 @@ const NEW_PRICE: &str = "return { of = function(n) return n * 100 end }";
 fn a_changed_module_is_seen_by_the_next_request_with_all_that_depends_on_it() {
     for configuration in ["", "pLuaIgnoreLibrary debug ffi", "pLuaSandbox On\npLuaGlobals persistent", "pLuaBaseDir /"]
     {
-        let site = Site::new(&format!("pLuaStates 1\n{configuration}"), &SHOP);
+        let site = Site::just_written(&format!("pLuaStates 1\n{configuration}"), &SHOP);
         assert_eq!(site.get("page.plua").text(), "20 1", "{configuration}");
         // The modules were written just before they were read, so once they may be read again: the times of files tell
         // that much apart.
@@ -316,7 +320,7 @@ fn a_changed_module_is_seen_by_the_next_request_with_all_that_depends_on_it() {
 #[test]
 fn every_state_sees_a_changed_module_at_once() {
     let slow = "<? local m = require('m') sleep(0.3) ?><?= m ?>";
-    let site = Site::new("pLuaStates 8", &[("page.plua", slow), ("m.lua", "return 'old'")]);
+    let site = Site::just_written("pLuaStates 8", &[("page.plua", slow), ("m.lua", "return 'old'")]);
     let ask = || {
         thread::scope(|scope| {
             let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| site.get("page.plua").text())).collect();
@@ -331,7 +335,8 @@ fn every_state_sees_a_changed_module_at_once() {
 #[test]
 fn a_module_is_taken_to_be_unchanged_for_the_time() {
     let pages = [("page.plua", "<? local m = require('m') ?><?= m ?>"), ("m.lua", "return 'old'")];
-    let (believing, soon) = (Site::new(LONG, &pages), Site::new("pLuaStates 1\npLuaRevalidate 0.2", &pages));
+    let (believing, soon) =
+        (Site::just_written(LONG, &pages), Site::just_written("pLuaStates 1\npLuaRevalidate 0.2", &pages));
     for site in [&believing, &soon] {
         assert_eq!(site.get("page.plua").text(), "old");
         site.write("m.lua", "return 'newer'");
@@ -343,7 +348,7 @@ fn a_module_is_taken_to_be_unchanged_for_the_time() {
 #[test]
 fn a_module_that_failed_or_is_gone_works_again_when_it_is_mended() {
     let page = "<? local fine, m = pcall(require, 'm') ?><?= fine and m or 'failed' ?>";
-    let site = Site::new("pLuaStates 1", &[("page.plua", page), ("m.lua", "error('broken')")]);
+    let site = Site::just_written("pLuaStates 1", &[("page.plua", page), ("m.lua", "error('broken')")]);
     assert_eq!(site.get("page.plua").text(), "failed");
     for (module, shown) in [("return 1", "1"), ("return = ", "failed"), ("return 2", "2"), ("", "true")] {
         site.write("m.lua", module);
@@ -364,7 +369,7 @@ fn a_changed_module_of_pluainit_makes_states_anew() {
     for configuration in ["", "pLuaGlobals request"] {
         fs::write(path("shop.lua"), "return 'old'").unwrap();
         let configuration = format!("pLuaStates 1\n{configuration}\npLuaInit {}", path("init.lua").display());
-        let site = Site::new(&configuration, &[("page.plua", "<?= shop ?>")]);
+        let site = Site::just_written(&configuration, &[("page.plua", "<?= shop ?>")]);
         assert_eq!(site.get("page.plua").text(), "old", "{configuration}");
         fs::write(path("shop.lua"), "return 'new'").unwrap();
         assert_eq!(site.get("page.plua").text(), "new", "{configuration}");

@@ -107,7 +107,7 @@ fn require_behaves_as_lua_has_it() {
 
 #[test]
 fn a_changed_module_is_seen_by_the_next_request() {
-    let site = Site::new(REQUEST, &[("m.lua", "return 'old'"), ("page.plua", "<?= (require('m')) ?>")]);
+    let site = Site::just_written(REQUEST, &[("m.lua", "return 'old'"), ("page.plua", "<?= (require('m')) ?>")]);
     assert_eq!(site.get("page.plua").text(), "old");
     site.write("m.lua", "return 'changed'");
     assert_eq!(site.get("page.plua").text(), "changed");

@@ -58,7 +58,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site with these lines of configuration.
+    /// A site with these lines of configuration, and pages as if they were written a while ago.
     pub fn new(configuration: &str, pages: &[(&str, &str)]) -> Site {
         let settings = given(configuration);
         let site = Site {
@@ -69,6 +69,15 @@ impl Site {
         };
         for (name, page) in pages {
             site.write_before(name, page);
+        }
+        site
+    }
+
+    /// The same with pages that were written just now, for tests of what changes: a file's next time may be the same.
+    pub fn just_written(configuration: &str, pages: &[(&str, &str)]) -> Site {
+        let site = Site::new(configuration, &[]);
+        for (name, page) in pages {
+            site.write(name, page);
         }
         site
     }
