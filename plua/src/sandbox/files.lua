@@ -15,8 +15,8 @@ local input, output, close = io.input, io.output, stdout.close
 
 local MOST = 100
 local TOO_MANY = "Too many open files"
--- The system's number for that.
-local NUMBER = 24
+-- The system's numbers for that, and for a call of it that a signal has ended.
+local NUMBER, INTERRUPTED = 24, 4
 
 -- What the running request has opened and nothing has collected, and how many of them may be open, at most.
 local opened, count = setmetatable({}, { __mode = "k" }), 0
@@ -74,6 +74,10 @@ local function opening(name, run)
   return function(...)
     if not is_room() then return nil, too_many((...)), NUMBER end
     local ok, file, problem, number = pcall(run, ...)
+    -- By a signal of the server's that is not for the page. One that is strikes before the next try, or the one after.
+    while ok and not file and number == INTERRUPTED do
+      ok, file, problem, number = pcall(run, ...)
+    end
     if not ok then error(misuse(file, name), 2) end
     if not file then return nil, problem, number end
     note(file)
