@@ -1,6 +1,6 @@
 //! The engine of one process: the hosts it serves and the way in for a request.
 //!
-//! Stands on `api`, `cache`, `error`, `exchange`, `language`, `limits`, `request`, `sandbox`, `settings` and `state`.
+//! Stands on `api`, `cache`, `error`, `exchange`, `language`, `limits`, `reactor`, `request`, `sandbox`, `settings` and `state`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::env;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
@@ -20,14 +20,17 @@ use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::held_file::HeldFile;
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::language::dialect::{self, Difference};
+use crate::limits::bell::{Bell, Waker};
 use crate::limits::time_limit::{self, Watchdog};
+use crate::reactor::{Alarm, Reactor};
 use crate::request::body::Body;
 use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::sandbox::working_directory;
 use crate::settings::Settings;
+
 use crate::state::Outcome;
 use crate::state::own_code::OwnCode;
-use crate::state::pool::{HostPool, Shape};
+use crate::state::pool::{HostPool, Lent, ParkedState, PlaceInLine, Shape, StateGuard};
 use crate::state::sites::{Site, Sites};
 
 /// The file a request asks for.
@@ -76,6 +79,7 @@ impl PageFile<'_> {
 pub struct Engine {
     pools: Mutex<HashMap<(String, Shape), Pools>>,
     watchdog: Arc<OnceLock<Watchdog>>,
+    reactor: Arc<Reactor>,
     own_code: Arc<OwnCode>,
 }
 
@@ -113,7 +117,13 @@ impl Engine {
                 Pools { own: Arc::new(make()), sites: Arc::new(Sites::new(most, make)) }
             })
             .clone();
-        Ok(Host { name: name.into(), pool: own, sites, settings: Arc::new(settings.clone()) })
+        Ok(Host {
+            name: name.into(),
+            pool: own,
+            sites,
+            settings: Arc::new(settings.clone()),
+            reactor: self.reactor.clone(),
+        })
     }
 }
 
@@ -131,6 +141,7 @@ pub struct Host {
     pool: Arc<HostPool>,
     sites: Arc<Sites>,
     settings: Arc<Settings>,
+    reactor: Arc<Reactor>,
 }
 
 impl Host {
@@ -145,58 +156,100 @@ impl Host {
         Host { name, pool, ..self.clone() }
     }
 
-    /// Runs a page and answers its request.
-    pub fn serve(&self, file: PageFile<'_>, mut exchange: Box<dyn Exchange>) -> Answer {
+    /// Runs a page and answers its request, where no page gives its thread up.
+    ///
+    /// # Panics
+    /// Where the exchange [can park](Exchange::can_park).
+    pub fn serve(&self, file: PageFile<'_>, exchange: Box<dyn Exchange>) -> Answer {
+        match self.begin(file, exchange) {
+            Served::Answered(answer) => answer,
+            Served::Waits(_) => unreachable!("the exchange parks no page"),
+        }
+    }
+
+    /// Runs a page until its request is answered, or until it waits without its thread.
+    pub fn begin(&self, file: PageFile<'_>, mut exchange: Box<dyn Exchange>) -> Served {
         if self.settings.limits().timeout.is_zero()
             && !self.settings.limits_in(file.settings).timeout.is_zero()
             && let Err(sentence) = time_limit::self_check()
         {
             exchange.report(Report(&named(Error::new(ErrorKind::Internal, sentence), file.path)));
-            return Answer::Status(ErrorKind::Internal.status(), Vec::new());
+            return Served::Answered(Answer::Status(ErrorKind::Internal.status(), Vec::new()));
         }
         // Its client may take long to send it, and has no state meanwhile.
         let body = match exchange.has_body().then(|| self.pool.waiting()) {
             None => None,
             Some(Err(error)) => {
                 exchange.report(Report(&named(error, file.path)));
-                return Answer::Status(ErrorKind::Internal.status(), Vec::new());
+                return Served::Answered(Answer::Status(ErrorKind::Internal.status(), Vec::new()));
             }
             Some(Ok(waiting)) => {
                 let body = Body::read(&mut *exchange, self.settings.upload_folder(), None);
                 if waiting.server_stops() {
-                    return Answer::Status(ErrorKind::ServerStop.status(), Vec::new());
+                    return Served::Answered(Answer::Status(ErrorKind::ServerStop.status(), Vec::new()));
                 }
                 Some(body)
             }
         };
-        let inside = exchange.is_inside_another();
-        let wait = (!inside).then(|| self.settings.state_wait());
-        let mut state = match self.pool.lend(wait) {
-            Ok(state) => state,
-            Err(error) => {
-                let error = named(error, file.path);
-                exchange.report(Report(&error));
-                let mut headers = Vec::new();
-                if error.kind == ErrorKind::NoState {
-                    let seconds = self.settings.state_wait().as_secs().max(1);
-                    headers.push(HeaderChange::Set(b"Retry-After".to_vec(), seconds.to_string().into_bytes()));
-                }
-                return Answer::Status(error.kind.status(), headers);
-            }
+        let pending = Pending {
+            path: Cow::Borrowed(file.path),
+            stamp: file.stamp,
+            settings: Cow::Borrowed(file.settings),
+            exchange,
+            body,
         };
+        let lent = match (pending.exchange.is_inside_another(), pending.exchange.can_park()) {
+            (true, _) => self.pool.lend(None).map(Lent::Now),
+            (false, true) => self.pool.lend_or_line_up(self.settings.state_wait()),
+            (false, false) => self.pool.lend(Some(self.settings.state_wait())).map(Lent::Now),
+        };
+        match lent {
+            Ok(Lent::Now(state)) => self.run(state, pending),
+            Ok(Lent::Later(place)) => Served::Waits(WaitingPage {
+                host: self.clone(),
+                alarm: None,
+                stage: Stage::InLine(place, Box::new(pending.into_owned())),
+            }),
+            Err(error) => Served::Answered(self.refuse(error, pending)),
+        }
+    }
+
+    /// Runs a page in a state that it has got.
+    fn run(&self, mut state: StateGuard<'_>, pending: Pending<'_>) -> Served {
+        let Pending { path, stamp, settings, mut exchange, body } = pending;
+        let inside = exchange.is_inside_another();
         if state.runs() == 0 && self.settings.log_level() >= 2 {
             self.log_new_state(state.number(), &mut *exchange);
         }
-        let settings = state.settings_in(file.settings, &self.settings);
-        let mut visit = Visit::new(exchange, file.path.to_path_buf(), settings);
+        let settings = state.settings_in(&settings, &self.settings);
+        let mut visit = Visit::new(exchange, path.into_owned(), settings);
         visit.body = body.map(Box::new);
         // The page around this one goes on in its own folder.
         let folder = if inside { env::current_dir().ok() } else { None };
-        let answer = state.run(visit, file.stamp, conclude);
+        let answer = state.run(visit, stamp, conclude);
         if let Some(folder) = folder {
             working_directory::enter(&folder);
         }
-        answer
+        match answer {
+            Some(answer) => Served::Answered(answer),
+            None => Served::Waits(WaitingPage {
+                host: self.clone(),
+                alarm: None,
+                stage: Stage::Runs(state.into_parked(&self.pool)),
+            }),
+        }
+    }
+
+    /// The answer where there is no state for a page.
+    fn refuse(&self, error: Error, mut pending: Pending<'_>) -> Answer {
+        let error = named(error, &pending.path);
+        pending.exchange.report(Report(&error));
+        let mut headers = Vec::new();
+        if error.kind == ErrorKind::NoState {
+            let seconds = self.settings.state_wait().as_secs().max(1);
+            headers.push(HeaderChange::Set(b"Retry-After".to_vec(), seconds.to_string().into_bytes()));
+        }
+        Answer::Status(error.kind.status(), headers)
     }
 
     /// Stops all pages that run in the engine, of other hosts too, and those that begin from here on: the server stops and
@@ -213,6 +266,105 @@ impl Host {
         }
         if self.settings.log_level() >= 3 {
             exchange.log(Level::Information, &format!("state {number} of {host} made"));
+        }
+    }
+}
+
+/// What became of a request for now.
+pub enum Served {
+    /// It is answered.
+    Answered(Answer),
+    /// Its page waits, and no thread with it.
+    Waits(WaitingPage),
+}
+
+/// A request whose page has no state yet.
+struct Pending<'a> {
+    path: Cow<'a, Path>,
+    stamp: Option<Stamp>,
+    settings: Cow<'a, Arc<Settings>>,
+    exchange: Box<dyn Exchange>,
+    body: Option<Result<Body, Error>>,
+}
+
+/// A page that waits without a thread, in its state or for one. Dropping it ends the page, whose request must still be there.
+#[must_use]
+pub struct WaitingPage {
+    host: Host,
+    alarm: Option<Alarm>,
+    stage: Stage,
+}
+
+impl Pending<'_> {
+    fn into_owned(self) -> Pending<'static> {
+        let Pending { path, stamp, settings, exchange, body } = self;
+        let (path, settings) = (Cow::Owned(path.into_owned()), Cow::Owned(settings.into_owned()));
+        Pending { path, stamp, settings, exchange, body }
+    }
+}
+
+enum Stage {
+    InLine(PlaceInLine, Box<Pending<'static>>),
+    Runs(ParkedState),
+}
+
+impl WaitingPage {
+    /// Calls `waker`, once and from whatever thread, when the page may go on, and after so long at the latest.
+    ///
+    /// # Errors
+    /// The system's, where it gives no thread for the clock.
+    pub fn when_ready(&mut self, longest: Duration, waker: Waker) -> io::Result<()> {
+        let Some((bell, until)) = self.waits_for() else {
+            waker();
+            return Ok(());
+        };
+        let latest = Instant::now() + longest;
+        self.alarm = Some(self.host.reactor.call_at(&bell, until.map_or(latest, |until| until.min(latest)))?);
+        bell.when_rung(waker);
+        Ok(())
+    }
+
+    fn waits_for(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
+        match &self.stage {
+            Stage::InLine(place, _) => {
+                let (bell, until) = place.waits_for();
+                Some((bell.clone(), Some(until)))
+            }
+            Stage::Runs(state) => state.parked_at(),
+        }
+    }
+
+    /// Whether the page has something to go on with, or its time to wait is over: else it was only `longest`.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let Some((bell, until)) = self.waits_for() else { return true };
+        let has_events = bell.has_events();
+        match &self.stage {
+            Stage::InLine(place, _) => place.is_ready(),
+            Stage::Runs(_) => has_events || until.is_some_and(|until| until <= Instant::now()),
+        }
+    }
+
+    /// Waits in this thread until the page may go on.
+    pub fn wait(&self) {
+        if let Some((bell, until)) = self.waits_for() {
+            bell.wait_until(until);
+        }
+    }
+
+    /// Goes on with it in this thread, when it [is ready](WaitingPage::is_ready).
+    pub fn go_on(self) -> Served {
+        let WaitingPage { stage, host, alarm } = self;
+        drop(alarm);
+        match stage {
+            Stage::Runs(state) => match state.go_on(conclude) {
+                Ok(answer) => Served::Answered(answer),
+                Err(state) => Served::Waits(WaitingPage { stage: Stage::Runs(state), host, alarm: None }),
+            },
+            Stage::InLine(place, pending) => match place.take(&host.pool) {
+                Ok(state) => host.run(state, *pending),
+                Err(error) => Served::Answered(host.refuse(error, *pending)),
+            },
         }
     }
 }

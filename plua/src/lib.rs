@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod language;
 pub mod limits;
 mod output;
+pub mod reactor;
 mod request;
 mod sandbox;
 pub mod settings;

@@ -94,8 +94,9 @@ fn every_function_that_calls_back_with_much_of_the_stack_is_counted() {
         )
         .eval()
         .unwrap();
+    let threads: Table = lua.load("return { token = {}, bases = {}, pass_on = function() end }").eval().unwrap();
     lua.load(include_str!("../src/limits/nesting.lua"))
-        .call::<()>((native, stubs.0, stubs.1, stubs.2, lua.create_table().unwrap()))
+        .call::<()>((native, stubs.0, stubs.1, stubs.2, lua.create_table().unwrap(), threads))
         .unwrap();
     let address = lua
         .create_function(|_, ()| {

@@ -43,8 +43,11 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
 
     // children() -> the processes of this thread, for `end_with_page`; nil where there is no time limit to keep
-    let limit = native.limit.clone();
+    let (slot, limit) = (native.slot.clone(), native.limit.clone());
     native.add_plain("children", move |_, ()| {
+        if let Some(visit) = slot.try_lock().as_mut().and_then(|visit| visit.as_deref_mut()) {
+            visit.runs_commands = true;
+        }
         Ok(limit.until().and_then(|_| fs::read(CHILDREN).ok()).map(BString::from))
     })?;
 

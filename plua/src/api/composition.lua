@@ -412,6 +412,12 @@ return {
     -- A page may keep what it was given for another one to call.
     rebinds, compiled, compiled_bytes = true, {}, 0
   end,
+  -- How deep the files are nested that another light thread is in.
+  exchange_depth = function(of_other)
+    local before = depth
+    depth = of_other
+    return before
+  end,
   -- Files are not read as for the page before.
   read_anew = function()
     known_of, compiled, compiled_bytes = {}, {}, 0

@@ -22,6 +22,7 @@ mod script;
 mod secret;
 mod text;
 mod time_zone;
+mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
@@ -74,6 +75,7 @@ pub fn native(
     secret::install(&native)?;
     text::install(&native)?;
     time_zone::install(&native, settings)?;
+    waiting::install(&native)?;
     form::install(&native)?;
     include::install(&native, loader)?;
     module::install(&native, loader)?;

@@ -1,10 +1,10 @@
 //! Page functions about the script itself: time, waiting, errors.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table};
+use mlua::{Lua, LuaString, Table};
 
-use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
+use super::Native;
 use crate::limits::c_stack;
 use crate::limits::time_limit::Reason;
 use crate::request::visit::Visit;
@@ -66,30 +66,8 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         }
         Ok(limited)
     })?;
-    native.add_plain("is_stack_half_used", |_, ()| Ok(c_stack::is_half_used()))?;
-    // Waits without holding the request.
-    let (slot, ends) = (native.slot.clone(), native.limit.clone());
-    native.add_plain("sleep", move |lua, arguments: MultiValue| {
-        let arguments = Arguments::new("sleep", arguments);
-        let seconds = match arguments.number(1) {
-            Ok(seconds) if seconds < 0.0 => 1.0,
-            Ok(seconds) => seconds,
-            Err(message) => return refuse(lua, &message),
-        };
-        let limit = match slot.try_lock().as_ref().map(|visit| visit.as_ref()) {
-            Some(Some(visit)) => visit.time_left(),
-            Some(None) => return refuse(lua, NO_REQUEST),
-            None => return refuse(lua, IN_FINALIZER),
-        };
-        let wanted = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        let cut_short = limit.is_some_and(|limit| limit < wanted);
-        let server_stops = ends.sleep(wanted.min(limit.unwrap_or(Duration::MAX)).min(LONGEST_SLEEP));
-        (true, cut_short || server_stops).into_lua_multi(lua)
-    })
+    native.add_plain("is_stack_half_used", |_, ()| Ok(c_stack::is_half_used()))
 }
-
-/// A day: a page that asks for more has made a mistake.
-const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
 
 fn time(lua: &Lua, seconds: i64, nanoseconds: i64) -> Result<Table, String> {
     lua.create_table_from([("seconds", seconds), ("nanoseconds", nanoseconds)]).map_err(|error| error.to_string())

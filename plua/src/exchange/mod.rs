@@ -237,6 +237,10 @@ pub trait Exchange: Send {
     fn client_is_gone(&mut self) -> bool {
         false
     }
+    /// Whether a page that waits may give its thread up here, to go on later in whatever thread.
+    fn can_park(&self) -> bool {
+        false
+    }
     /// Whether this request runs inside the answer of another page on the same thread, which waits for it.
     fn is_inside_another(&self) -> bool {
         false

@@ -75,6 +75,42 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.parallel",
+        signature: "plua.parallel(...) -> ...",
+        help: "Runs functions as light threads; the first result of each, in their order, when all have ended.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.spawn",
+        signature: "plua.spawn(function, ...) -> thread",
+        help: "Runs a function as a light thread, which goes on while others wait; the page ends when all have ended.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.wait",
+        signature: "plua.wait(thread [, seconds]) -> ...",
+        help: "Waits for a light thread and gives its results, or raises its error; nil and \"timeout\" after so long.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.kill",
+        signature: "plua.kill(thread) -> boolean",
+        help: "Ends a light thread where it waits; false if it had ended.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.semaphore",
+        signature: "plua.semaphore([count]) -> semaphore",
+        help: "What light threads wait at: semaphore:wait([seconds]), :post([count]) and :count().",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.channel",
+        signature: "plua.channel([room]) -> channel",
+        help: "Hands values from one light thread to another: channel:send(value [, seconds]), :receive([seconds]) and :close().",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.clientGone",
         signature: "plua.clientGone() -> boolean",
         help: "Whether the visitor has left, or closed its side of the connection.",

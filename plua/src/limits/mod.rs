@@ -2,6 +2,7 @@
 //!
 //! Stands on `error`. Knows no request and no setting: it is told how much a page may have.
 
+pub mod bell;
 pub(crate) mod c_stack;
 pub(crate) mod cutoff;
 pub(crate) mod memory_limit;

@@ -7,15 +7,25 @@
 -- What is called back may be written in C itself, and then no limit strikes between one call and the next: a function of
 -- Lua's stands between.
 --
--- The chunk takes the functions written in Rust, what begins and ends a protected call (`level`, `leave`), Lua's own `debug`, and
--- what the limits raise that stop a page. It puts functions of its own in the place of Lua's.
-local native, leave, level, debug, stops = ...
+-- The chunk takes the functions written in Rust, what begins and ends a protected call (`level`, `leave`), Lua's own `debug`, what
+-- the limits raise that stop a page, and what light_threads.lua says of the coroutines that pages run in, which are nothing to
+-- them, and of the token that a coroutine yields which waits. It puts functions of its own in the place of Lua's.
+local native, leave, level, debug, stops, threads = ...
 
-local error, next, rawget, select, setmetatable, tostring, type = error, next, rawget, select, setmetatable, tostring, type
+local error, next, rawequal, rawget, select, setmetatable, tostring, type =
+  error, next, rawequal, rawget, select, setmetatable, tostring, type
 local unpack = unpack or table.unpack
 local format, gsub, sort, require = string.format, string.gsub, table.sort, require
-local co_create, co_resume, co_wrap, co_close, co_running =
-  coroutine.create, coroutine.resume, coroutine.wrap, coroutine.close, coroutine.running
+local co_create, co_resume, co_wrap, co_close, co_running, co_status, co_yield, co_isyieldable =
+  coroutine.create,
+  coroutine.resume,
+  coroutine.wrap,
+  coroutine.close,
+  coroutine.running,
+  coroutine.status,
+  coroutine.yield,
+  coroutine.isyieldable
+local TOKEN, bases, pass_on = threads.token, threads.bases, threads.pass_on
 local getinfo, getlocal, metatable_of = debug.getinfo, debug.getlocal, debug.getmetatable
 local is_stack_half_used = native.is_stack_half_used
 
@@ -121,7 +131,7 @@ local nested = 0
 local function is_nested_too_deep()
   if nested < MOST_NESTED then return false end
   local thread, is_main = co_running()
-  if thread and not is_main then return true end
+  if thread and not is_main and not bases[thread] then return true end
   -- A limit has ended those that are counted.
   nested = 0
   return false
@@ -132,6 +142,13 @@ end
 local stopped = setmetatable({}, { __mode = "k" })
 
 local function resumed(before, thread, ok, ...)
+  if ok and rawequal((...), TOKEN) then
+    -- What it waits for may run coroutines as well.
+    nested = before
+    pass_on()
+    nested = before + 1
+    return resumed(before, thread, co_resume(thread))
+  end
   nested = before
   if not ok and stops[(...)] then stopped[thread] = true end
   return ok, ...
@@ -178,6 +195,35 @@ function coroutine.wrap(run)
   return function(...)
     if is_too_deep(COROUTINE) or is_nested_too_deep() then error(TOO_DEEP, 2) end
     return results(thread, resume(thread, ...))
+  end
+end
+
+-- The state's own, which a page takes itself to be in.
+local MAIN, is_main = co_running()
+
+function coroutine.running()
+  local thread, is_own = co_running()
+  if thread and bases[thread] == "page" then return MAIN, is_main end
+  return thread, is_own
+end
+
+function coroutine.yield(...)
+  local thread = co_running()
+  if not thread or bases[thread] then error("attempt to yield from outside a coroutine", 2) end
+  return co_yield(...)
+end
+
+function coroutine.status(...)
+  local thread = ...
+  if thread and thread == MAIN and bases[co_running()] == "page" then return "running" end
+  return co_status(...)
+end
+
+if co_isyieldable then
+  function coroutine.isyieldable(...)
+    local thread = co_running()
+    if select("#", ...) == 0 and thread and bases[thread] then return false end
+    return co_isyieldable(...)
   end
 end
 

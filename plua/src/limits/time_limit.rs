@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use mlua::{Lua, ffi};
 use nix::unistd::gettid;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 pub use self::clock::End;
 use self::clock::{EXPIRED, LONG_AGO, NEVER, UNLIMITED, instant, now};
@@ -39,6 +39,7 @@ pub use self::reason::Reason;
 use self::watchdog::Shared;
 pub use self::watchdog::{WaitingThread, Watchdog};
 use crate::error::shortened;
+use crate::limits::bell::Bells;
 use crate::limits::cutoff::Cutoff;
 
 #[derive(Default)]
@@ -69,19 +70,17 @@ struct Deadline {
     ending: Arc<Ending>,
 }
 
-/// The end of all pages of a process, which is waited for where a page sleeps.
+/// The end of all pages of a process, which is waited for where a page waits.
 #[derive(Default)]
 struct Ending {
     has_begun: AtomicBool,
-    turn: Mutex<()>,
-    begins: Condvar,
+    bells: Bells,
 }
 
 impl Ending {
     fn begin(&self) {
         self.has_begun.store(true, Ordering::SeqCst);
-        drop(self.turn.lock());
-        self.begins.notify_all();
+        self.bells.call();
     }
 
     fn has_begun(&self) -> bool {
@@ -553,7 +552,8 @@ mod tests {
                 let failed = lua.load("while true do pcall(function() while true do end end) end").exec().unwrap_err();
                 assert!(failed.to_string().contains("The server stops"), "{failed}");
                 assert!(matches!(limit.stop(), Some((Reason::Stop, _))));
-                assert!(limit.handle().sleep(Duration::from_secs(60)), "nobody sleeps any more");
+                limit.handle().wait(&Arc::default(), Some(Instant::now() + Duration::from_secs(60)));
+                assert!(limit.handle().server_stops(), "nobody waits any more");
             }
         });
     }

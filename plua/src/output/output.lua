@@ -234,6 +234,14 @@ return {
     limit = bytes > 0 and bytes or huge
     allow(buffers[0], limit)
   end,
+  -- Another light thread runs: what is open is kept with the one, and what the other had open is open again.
+  switch = function(from, to)
+    local own = buffers[0]
+    from.buffers, from.openers, from.level = buffers, openers, level
+    buffers, openers, level = to.buffers or {}, to.openers or {}, to.level or 0
+    buffers[0] = own
+    use(buffers[level])
+  end,
   -- An error was caught where `at` buffers were open: what was being captured then has no use any more.
   unwind = function(at)
     for i = at + 1, level do

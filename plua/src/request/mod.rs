@@ -10,3 +10,4 @@ pub(crate) mod multipart;
 pub(crate) mod nested;
 pub(crate) mod query;
 pub(crate) mod visit;
+pub mod waits;

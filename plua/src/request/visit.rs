@@ -22,6 +22,7 @@ use crate::request::body::Body;
 use crate::request::database::Databases;
 use crate::request::form::{self, Form};
 use crate::request::query::Fields;
+use crate::request::waits::Waits;
 use crate::sandbox::confinement;
 use crate::sandbox::forks;
 use crate::settings::{Limits, Settings};
@@ -88,6 +89,8 @@ pub struct Visit {
     pub databases: Databases,
     /// Whether Lua's own functions have opened files that must be closed when the page has ended.
     pub opens_files: bool,
+    /// Whether it has started commands, which are known by the thread they were started in.
+    pub runs_commands: bool,
     /// Whether the page has set a hook of its own.
     pub sets_hook: bool,
     /// Whether functions of the page's are to run when it has ended.
@@ -106,6 +109,8 @@ pub struct Visit {
     pub held: Option<Box<HeldFile>>,
     /// What the page has changed that the next request would find so, for the state to be given up.
     pub changed: Option<Box<str>>,
+    /// What the page waits for, once it has waited.
+    pub waits: Option<Box<Waits>>,
     /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
     pub refusal: Option<Box<Error>>,
 }
@@ -133,6 +138,7 @@ impl Visit {
             load_error: None,
             databases: Databases::default(),
             opens_files: false,
+            runs_commands: false,
             sets_hook: false,
             ends_later: false,
             reports: 0,
@@ -142,6 +148,7 @@ impl Visit {
             form: None,
             held: None,
             changed: None,
+            waits: None,
             refusal: None,
         })
     }

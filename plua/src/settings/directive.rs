@@ -149,6 +149,22 @@ pub const DIRECTIVES: &[Directive] = &[
         set: |settings, value| put(&mut settings.limits.timeout, seconds(value)),
     },
     Directive {
+        name: c"pLuaWaitLimit",
+        scope: Scope::Limit,
+        list: false,
+        default: "60",
+        help: c"Seconds a page may wait without a thread, all together, fractions allowed, 0 to 1000000; 0 is no limit",
+        set: |settings, value| put(&mut settings.limits.wait, seconds(value)),
+    },
+    Directive {
+        name: c"pLuaParked",
+        scope: Scope::Host,
+        list: false,
+        default: "1000",
+        help: c"Pages of a host that may wait without a thread at one time in each process, 0 to 1000000; the others wait in theirs",
+        set: |settings, value| put(&mut settings.parked, whole(value, 0, 1_000_000)),
+    },
+    Directive {
         name: c"pLuaOutputLimit",
         scope: Scope::Limit,
         list: false,

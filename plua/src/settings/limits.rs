@@ -6,6 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Given {
     pub(super) timeout: Option<Duration>,
+    pub(super) wait: Option<Duration>,
     pub(super) memory: Option<u32>,
     pub(super) output: Option<u32>,
     pub(super) pattern: Option<u32>,
@@ -19,6 +20,7 @@ impl Given {
     pub(super) fn overridden(&self, inner: &Given) -> Given {
         Given {
             timeout: inner.timeout.or(self.timeout),
+            wait: inner.wait.or(self.wait),
             memory: inner.memory.or(self.memory),
             output: inner.output.or(self.output),
             pattern: inner.pattern.or(self.pattern),
@@ -32,6 +34,7 @@ impl Given {
     pub(super) fn tightened(&self, inner: &Given) -> Given {
         Given {
             timeout: smaller(self.timeout, inner.timeout, Duration::ZERO),
+            wait: smaller(self.wait, inner.wait, Duration::ZERO),
             memory: smaller(self.memory, inner.memory, 0),
             output: smaller(self.output, inner.output, 0),
             pattern: smaller(self.pattern, inner.pattern, 0),
@@ -58,6 +61,7 @@ impl Given {
         let timeout = self.timeout.unwrap_or(Duration::ZERO);
         Limits {
             timeout,
+            wait: self.wait.unwrap_or(LONGEST_WAIT),
             memory: self.memory.unwrap_or(0),
             output: self.output.unwrap_or(0),
             pattern: self.pattern.unwrap_or_else(|| steps_in(timeout)),
@@ -67,6 +71,9 @@ impl Given {
         }
     }
 }
+
+/// Time a page may wait where nothing else is said.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Steps of a pattern for each second of a page's time. Counting them takes half of it, and then the call itself as much.
 const STEPS_A_SECOND: f64 = 50_000_000.0;
@@ -94,6 +101,8 @@ fn smallest<T: Ord>(outer: Option<T>, inner: Option<T>) -> Option<T> {
 pub struct Limits {
     /// Time a page may run; zero is no limit.
     pub timeout: Duration,
+    /// Time a page may wait without a thread, all together; zero is no limit.
+    pub wait: Duration,
     /// Kilobytes a state may use beyond a fresh one; 0 is no limit.
     pub memory: u32,
     /// Kilobytes a page may put out; 0 is no limit.

@@ -40,6 +40,7 @@ pub struct Settings {
     /// None within is what takes an outer pair back.
     tags: Option<Option<Marks>>,
     state_wait: Option<Duration>,
+    parked: Option<u32>,
     upload_folder: Option<PathBuf>,
     package_path: Option<String>,
     package_cpath: Option<String>,
@@ -97,6 +98,7 @@ impl Settings {
             auto_escape: inner.auto_escape.or(self.auto_escape),
             tags: inner.tags.or(self.tags),
             state_wait: inner.state_wait.or(self.state_wait),
+            parked: inner.parked.or(self.parked),
             upload_folder: inner.upload_folder.clone().or_else(|| self.upload_folder.clone()),
             package_path: inner.package_path.as_ref().or(self.package_path.as_ref()).cloned(),
             package_cpath: inner.package_cpath.as_ref().or(self.package_cpath.as_ref()).cloned(),
@@ -205,6 +207,12 @@ impl Settings {
     #[must_use]
     pub fn state_wait(&self) -> Duration {
         self.state_wait.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// Pages that may wait without a thread at one time, in a process.
+    #[must_use]
+    pub fn parked(&self) -> u32 {
+        self.parked.unwrap_or(1000)
     }
 
     /// Templates put before `package.path`.

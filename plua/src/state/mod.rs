@@ -9,10 +9,12 @@ pub(crate) mod sites;
 
 use std::env;
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mlua::{Function, Lua, LuaString, Table, Value};
+use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Thread, Value};
 use parking_lot::Mutex;
 
 use crate::api;
@@ -23,6 +25,7 @@ use crate::cache::loader::{LoadError, Loader};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
+use crate::limits::bell::Bell;
 use crate::limits::memory_limit::MemoryLimit;
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::output::ffi_functions::Area;
@@ -80,6 +83,12 @@ pub struct State {
     loader: Arc<Mutex<Option<Loader>>>,
     /// For pages that need no more, with LuaJIT.
     page_call: Option<PageCall>,
+    /// The coroutine that the state's own code runs other pages in, once there was one.
+    coroutine: Option<Thread>,
+    /// The page that waits without a thread.
+    parked: Option<Parked>,
+    /// How many such pages the states of its pool have.
+    all_parked: Arc<AtomicU32>,
     calls: Calls,
     /// The output and pattern limits that it was told last.
     told: (u32, u32),
@@ -90,6 +99,14 @@ pub struct State {
     /// Whether it has loaded modules written in Lua.
     has_modules: bool,
     lua: Lua,
+}
+
+/// Where a page waits, and what goes on with it.
+enum Parked {
+    /// Rust has called it: its number.
+    Called(u32),
+    /// The state's own code runs it.
+    Run(Thread),
 }
 
 /// The functions of prelude.lua that Rust calls.
@@ -107,6 +124,8 @@ struct Calls {
     tidy: Function,
     /// Takes the output limit, in kilobytes, and the pattern limit, in steps; 0 is none.
     limit_page: Function,
+    /// Takes a coroutine in which pages run from then on.
+    note_base: Function,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
 }
@@ -121,6 +140,7 @@ impl Calls {
             close_files: parts.raw_get("close_files")?,
             tidy: parts.raw_get("tidy")?,
             limit_page: parts.raw_get("limit_page")?,
+            note_base: parts.raw_get("note_base")?,
             isolate: parts.raw_get("isolate")?,
         })
     }
@@ -195,6 +215,9 @@ impl State {
             slot,
             loader,
             page_call,
+            coroutine: None,
+            parked: None,
+            all_parked: Arc::default(),
             calls,
             told,
             settings: None,
@@ -292,6 +315,11 @@ impl State {
         }
     }
 
+    /// Counts its pages that wait without a thread among those of other states.
+    pub fn count_parked_in(&mut self, all_parked: &Arc<AtomicU32>) {
+        self.all_parked = all_parked.clone();
+    }
+
     /// Its number among all states of the process.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -324,7 +352,8 @@ impl State {
         }
     }
 
-    /// Runs the page of a visit; `conclude` answers its request.
+    /// Runs the page of a visit; `conclude` answers its request. Nothing when the page waits without its thread: then nobody else
+    /// may use the state, and it goes on with [`go_on`](State::go_on).
     ///
     /// Few pages need what is in other functions here, which then take no room on the stack of this one.
     pub fn run<R>(
@@ -332,19 +361,18 @@ impl State {
         mut visit: Box<Visit>,
         stamp: Option<Stamp>,
         conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R,
-    ) -> R {
+    ) -> Option<R> {
         // Whatever unwinds from here leaves a state that nobody may use again.
         self.spoiled = true;
         self.runs += 1;
         (visit.run, visit.state) = (self.runs, self.number);
-        let memory_limit = visit.limits.memory;
         let page = match self.prepare(&mut visit, stamp) {
             Ok(page) => page,
             Err(refusal) => {
                 let (outcome, spoiled) = *refusal;
                 let answer = conclude(&mut visit, outcome);
                 self.spoiled = spoiled;
-                return answer;
+                return Some(answer);
             }
         };
         let is_alone = !self.reads_anew && visit.settings.prepend().or(visit.settings.append()).is_none();
@@ -353,7 +381,34 @@ impl State {
             Some(page_call) => page_call.run(page),
             None => Ended::NotYet,
         };
-        let mut ran = if ended == Ended::Plain { None } else { Some(self.complete(ended, page)) };
+        let ran = if ended == Ended::Plain { None } else { Some(self.complete(ended, page)?) };
+        Some(self.finish(ran, conclude))
+    }
+
+    /// Goes on, in whatever thread, with the page that waits without one; what becomes of it as [`run`](State::run) says it.
+    ///
+    /// # Panics
+    /// Where no page waits.
+    pub fn go_on<R>(&mut self, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> Option<R> {
+        let parked = self.parked.take();
+        self.begin_again();
+        let ran = match parked {
+            Some(Parked::Called(page)) => {
+                let ended = self.page_call.as_mut().map_or(Ended::NotYet, PageCall::go_on);
+                if ended == Ended::Plain { None } else { Some(self.complete(ended, page)?) }
+            }
+            Some(Parked::Run(coroutine)) => {
+                let ran = coroutine.resume(());
+                Some(self.ran(coroutine, ran)?)
+            }
+            None => unreachable!("only a page that waits goes on"),
+        };
+        Some(self.finish(ran, conclude))
+    }
+
+    /// Answers the request of a page that has run. `ran` is what the state's own code said of it, if that had to.
+    #[inline(always)]
+    fn finish<R>(&mut self, mut ran: Option<Box<Ran>>, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> R {
         forks::end_fork();
         // A page that only put out text has no files, and nothing to run at its end.
         let (stopped, is_whole) = match &mut ran {
@@ -396,7 +451,7 @@ impl State {
             self.spoiled |= self.calls.tidy.call::<()>(()).is_err();
         }
         self.spoiled |= self.look_at_loader().is_err();
-        self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, memory_limit));
+        self.spoiled |= self.memory.as_ref().is_some_and(|memory| memory.is_full(&self.lua, visit.limits.memory));
         self.settings = Some(visit.into_settings());
         answer
     }
@@ -431,17 +486,146 @@ impl State {
         Ok(page)
     }
 
-    /// What the state's own code makes of a page that Rust has called, or which it has to run itself.
+    /// What the state's own code makes of a page that Rust has called, or which it has to run itself. Nothing when the page waits
+    /// without its thread.
     #[inline(never)]
-    fn complete(&self, ended: Ended, page: u32) -> Box<Ran> {
-        let ran = if ended == Ended::NotYet {
+    fn complete(&mut self, mut ended: Ended, page: u32) -> Option<Box<Ran>> {
+        while ended == Ended::Waits {
+            if self.parks() {
+                self.parked = Some(Parked::Called(page));
+                return None;
+            }
+            self.wait_here();
+            ended = self.page_call.as_mut().map_or(Ended::NotYet, PageCall::go_on);
+        }
+        if ended == Ended::NotYet {
             let settings = self.slot.lock().as_ref().map(|visit| visit.settings.clone());
             let between = settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
-            self.calls.run.call((page, between.0, between.1, self.reads_anew))
+            self.run_in_coroutine(&self.calls.run.clone(), (page, between.0, between.1, self.reads_anew))
         } else {
-            self.calls.finish.call(ended == Ended::Done)
-        };
-        Box::new(ran.map(|(fine, address, length)| (fine, [address, length])))
+            self.run_in_coroutine(&self.calls.finish.clone(), ended == Ended::Done)
+        }
+    }
+
+    /// Calls a function of the state's own code where it may wait.
+    fn run_in_coroutine(&mut self, run: &Function, arguments: impl IntoLuaMulti) -> Option<Box<Ran>> {
+        // Lua 5.1 cannot yield below a protected call, so there a page waits where it is.
+        if cfg!(feature = "lua51") {
+            return Some(Box::new(run.call(arguments).map(of_three)));
+        }
+        let coroutine = self.coroutine.take().map_or_else(
+            || {
+                let coroutine = self.lua.create_thread(run.clone())?;
+                self.calls.note_base.call::<()>(&coroutine)?;
+                Ok(coroutine)
+            },
+            |coroutine| coroutine.reset(run.clone()).map(|()| coroutine),
+        );
+        match coroutine {
+            Ok(coroutine) => {
+                let ran = coroutine.resume(arguments);
+                self.ran(coroutine, ran)
+            }
+            Err(error) => Some(Box::new(Err(error))),
+        }
+    }
+
+    /// What such a function gave that was resumed, once it has ended.
+    fn ran(&mut self, coroutine: Thread, mut ran: mlua::Result<MultiValue>) -> Option<Box<Ran>> {
+        while ran.is_ok() && coroutine.is_resumable() {
+            if self.parks() {
+                self.parked = Some(Parked::Run(coroutine));
+                return None;
+            }
+            self.wait_here();
+            ran = coroutine.resume(());
+        }
+        if ran.is_ok() {
+            // One that ended with an error cannot be used again.
+            self.coroutine = Some(coroutine);
+        }
+        Some(Box::new(ran.and_then(|ran| FromLuaMulti::from_lua_multi(ran, &self.lua)).map(of_three)))
+    }
+
+    /// Waits in this thread for what the page waits for.
+    fn wait_here(&self) {
+        let waits = self.slot.lock().as_ref().and_then(|visit| {
+            let deadline = visit.deadline.and_then(End::instant);
+            visit.waits.as_ref().map(|waits| (waits.bell.clone(), waits.until.into_iter().chain(deadline).min()))
+        });
+        if let Some((bell, until)) = waits {
+            self.limit.handle().wait(&bell, until);
+        }
+    }
+
+    /// Whether the page that waits gives its thread up. Then its time stands still, and no limit of this thread's looks at it.
+    fn parks(&mut self) -> bool {
+        let is_over = self.limit.is_over() || self.limit.handle().server_stops();
+        let mut slot = self.slot.lock();
+        let Some(visit) = slot.as_mut() else { return false };
+        if is_over || visit.runs_commands || !visit.exchange.can_park() {
+            return false;
+        }
+        let most = visit.host.parked();
+        let is_room = |parked: u32| (parked < most).then(|| parked + 1);
+        let left = visit.deadline.map(End::left);
+        let Some(waits) = &mut visit.waits else { return false };
+        if self.all_parked.fetch_update(Relaxed, Relaxed, is_room).is_err() {
+            return false;
+        }
+        waits.time_left = left;
+        waits.parked_since = Some(Instant::now());
+        drop(slot);
+        if let Some((reason, _)) = self.limit.stop() {
+            // It struck just now: it will again.
+            self.begin_again();
+            self.limit.handle().go_over(reason);
+            return false;
+        }
+        forks::end_fork();
+        true
+    }
+
+    /// The time of the page begins to run again, in this thread and in the page's folder.
+    fn begin_again(&mut self) {
+        let mut slot = self.slot.lock();
+        let Some(visit) = slot.as_mut() else { return };
+        let most = visit.limits.wait;
+        let Some(waits) = &mut visit.waits else { return };
+        match waits.time_left {
+            Some(left) => visit.deadline = Some(self.limit.start(left)),
+            None => self.limit.start_unlimited(),
+        }
+        if let Some(since) = waits.parked_since.take() {
+            waits.parked += since.elapsed();
+            self.all_parked.fetch_sub(1, Relaxed);
+        }
+        if !most.is_zero() && waits.parked >= most {
+            self.limit.handle().go_over(Reason::Wait);
+        }
+        working_directory::enter(visit.folder());
+    }
+
+    /// What is rung for the page that waits without its thread, and when it goes on in any case.
+    #[must_use]
+    pub fn parked_at(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
+        let slot = self.slot.lock();
+        let visit = slot.as_ref()?;
+        let waits = visit.waits.as_ref()?;
+        let most = visit.limits.wait;
+        let limit =
+            waits.parked_since.filter(|_| !most.is_zero()).map(|since| since + most.saturating_sub(waits.parked));
+        Some((waits.bell.clone(), waits.until.into_iter().chain(limit).min()))
+    }
+
+    /// Takes the request away from a page that waits and that nobody goes on with. The state is not used again.
+    pub fn abandon(&mut self) {
+        self.limit.cutoff().kill_commands();
+        let visit = self.slot.lock().take();
+        if visit.is_some() {
+            self.all_parked.fetch_sub(1, Relaxed);
+        }
+        drop(visit);
     }
 
     /// Runs what a page wants to run at its end, whatever it ended with; then ends its time, and what it has in the state that
@@ -635,6 +819,10 @@ impl State {
         }
         error
     }
+}
+
+fn of_three((fine, address, length): (bool, Value, Value)) -> (bool, [Value; 2]) {
+    (fine, [address, length])
 }
 
 /// Makes of an error what a page is told that was stopped for that reason.

@@ -16,10 +16,12 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
+use crate::limits::bell::Bell;
 use crate::limits::time_limit::{WaitingThread, Watchdog};
+use crate::request::visit::Visit;
 use crate::settings::Settings;
-use crate::state::State;
 use crate::state::own_code::OwnCode;
+use crate::state::{Outcome, State};
 
 /// The settings hosts must have in common to share a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,6 +85,8 @@ pub struct HostPool {
     /// The length of the queue, for who does not hold it.
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
+    /// Pages that wait in its states without a thread.
+    parked: Arc<AtomicU32>,
 }
 
 /// Free states that a processor ran last. The one used last is lent first: its memory is in the caches. Each shelf has
@@ -96,6 +100,59 @@ struct Shelf(Mutex<Vec<Box<State>>>);
 struct Waiter {
     turn: Mutex<Option<Turn>>,
     arrived: Condvar,
+    /// Called for who waits without a thread.
+    bell: Arc<Bell>,
+}
+
+/// A state on loan, or a place in the line of those that wait for one.
+pub enum Lent<'p> {
+    /// It is there.
+    Now(StateGuard<'p>),
+    /// It will be.
+    Later(PlaceInLine),
+}
+
+/// A place in the line for a state, held without a thread. Dropping it leaves the line.
+#[must_use]
+pub struct PlaceInLine {
+    pool: Arc<HostPool>,
+    waiter: Arc<Waiter>,
+    until: Instant,
+}
+
+impl PlaceInLine {
+    /// What is rung when its turn has come, and when it waits no longer.
+    #[must_use]
+    pub fn waits_for(&self) -> (&Arc<Bell>, Instant) {
+        (&self.waiter.bell, self.until)
+    }
+
+    /// Whether its turn has come, or it waits no longer.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.waiter.turn.lock().is_some() || self.until <= Instant::now()
+    }
+
+    /// Leaves the line: with the state if the turn has come.
+    ///
+    /// # Errors
+    /// As [`HostPool::lend`] says.
+    pub fn take<'p>(&self, pool: &'p HostPool) -> Result<StateGuard<'p>, Error> {
+        let turn = pool.leave_line(&self.waiter).ok_or_else(|| pool.no_state())?;
+        pool.guard(turn)
+    }
+}
+
+impl Drop for PlaceInLine {
+    fn drop(&mut self) {
+        if let Some(turn) = self.pool.leave_line(&self.waiter) {
+            // It goes to the next one.
+            self.pool.give_back(match turn {
+                Turn::Take(state) => Some(state),
+                Turn::Make => None,
+            });
+        }
+    }
 }
 
 /// A thread's own state, and what goes with its pool.
@@ -107,6 +164,12 @@ struct Own {
 enum Turn {
     Take(Box<State>),
     Make,
+}
+
+enum Joined {
+    Turn(Turn),
+    /// For so long.
+    Line(Arc<Waiter>, Duration),
 }
 
 thread_local! {
@@ -144,6 +207,7 @@ impl HostPool {
             made: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
             queue: Mutex::default(),
+            parked: Arc::default(),
         }
     }
 
@@ -158,8 +222,30 @@ impl HostPool {
             0 => self.own(),
             most => self.turn(most, wait)?,
         };
+        self.guard(turn)
+    }
+
+    /// The same without waiting: where all are out, a place in the line, for the host's time.
+    ///
+    /// # Errors
+    /// As [`lend`](HostPool::lend), but for none that came free.
+    pub fn lend_or_line_up(self: &Arc<HostPool>, wait: Duration) -> Result<Lent<'_>, Error> {
+        let joined = match self.settings.states() {
+            0 => Joined::Turn(self.own()),
+            most => self.join(most, Some(wait)),
+        };
+        match joined {
+            Joined::Turn(turn) => self.guard(turn).map(Lent::Now),
+            Joined::Line(waiter, wait) => {
+                let until = Instant::now() + wait;
+                Ok(Lent::Later(PlaceInLine { pool: self.clone(), waiter, until }))
+            }
+        }
+    }
+
+    fn guard(&self, turn: Turn) -> Result<StateGuard<'_>, Error> {
         // Before a state is made, so that the right to make one comes back whatever happens.
-        let mut guard = StateGuard { pool: self, state: None };
+        let mut guard = StateGuard { pool: self, state: None, is_parked: false };
         guard.state = Some(match turn {
             Turn::Take(state) if !state.is_outdated(self.settings.revalidate()) => state,
             // It goes with all it has made of a module that is changed now.
@@ -185,48 +271,61 @@ impl HostPool {
     }
 
     fn turn(&self, most: u32, wait: Option<Duration>) -> Result<Turn, Error> {
-        // Who waits already comes first.
-        if self.waiting.load(Relaxed) == 0
-            && let Some(state) = self.shelf().0.lock().pop()
-        {
-            return Ok(Turn::Take(state));
-        }
-        let (waiter, wait) = {
-            let mut queue = self.queue.lock();
-            if queue.is_empty()
-                && let Some(state) = self.take_free()
-            {
-                return Ok(Turn::Take(state));
-            }
-            let made = self.made.load(Relaxed);
-            let wait = match wait {
-                Some(wait) if made >= most => wait,
-                _ => {
-                    self.made.store(made + 1, Relaxed);
-                    return Ok(Turn::Make);
-                }
-            };
-            let waiter = Arc::new(Waiter::default());
-            queue.push_back(waiter.clone());
-            self.waiting.store(queue.len(), Relaxed);
-            // A state may have come back since, to a shelf whose user saw nobody wait.
-            self.hand_over(&mut queue);
-            (waiter, wait)
+        let (waiter, wait) = match self.join(most, wait) {
+            Joined::Turn(turn) => return Ok(turn),
+            Joined::Line(waiter, wait) => (waiter, wait),
         };
         let until = Instant::now() + wait;
         let mut turn = waiter.turn.lock();
         while turn.is_none() && !waiter.arrived.wait_until(&mut turn, until).timed_out() {}
         drop(turn);
+        self.leave_line(&waiter).ok_or_else(|| self.no_state())
+    }
+
+    /// A turn at once, or a place in the line.
+    fn join(&self, most: u32, wait: Option<Duration>) -> Joined {
+        // Who waits already comes first.
+        if self.waiting.load(Relaxed) == 0
+            && let Some(state) = self.shelf().0.lock().pop()
+        {
+            return Joined::Turn(Turn::Take(state));
+        }
+        let mut queue = self.queue.lock();
+        if queue.is_empty()
+            && let Some(state) = self.take_free()
+        {
+            return Joined::Turn(Turn::Take(state));
+        }
+        let made = self.made.load(Relaxed);
+        let wait = match wait {
+            Some(wait) if made >= most => wait,
+            _ => {
+                self.made.store(made + 1, Relaxed);
+                return Joined::Turn(Turn::Make);
+            }
+        };
+        let waiter = Arc::new(Waiter::default());
+        queue.push_back(waiter.clone());
+        self.waiting.store(queue.len(), Relaxed);
+        // A state may have come back since, to a shelf whose user saw nobody wait.
+        self.hand_over(&mut queue);
+        Joined::Line(waiter, wait)
+    }
+
+    /// Takes a waiter out of the line, with its turn if that has come.
+    fn leave_line(&self, waiter: &Arc<Waiter>) -> Option<Turn> {
         // Nobody hands over to a waiter that is no longer in the queue, so this settles the race with a late turn.
         let mut queue = self.queue.lock();
-        queue.retain(|other| !Arc::ptr_eq(other, &waiter));
+        queue.retain(|other| !Arc::ptr_eq(other, waiter));
         self.waiting.store(queue.len(), Relaxed);
         drop(queue);
-        waiter.turn.lock().take().ok_or_else(|| {
-            let message =
-                format!("all {most} states were busy for {} s (pLuaStates, pLuaStateWait)", wait.as_secs_f64());
-            Error::new(ErrorKind::NoState, message)
-        })
+        waiter.turn.lock().take()
+    }
+
+    fn no_state(&self) -> Error {
+        let (most, wait) = (self.settings.states(), self.settings.state_wait());
+        let message = format!("all {most} states were busy for {} s (pLuaStates, pLuaStateWait)", wait.as_secs_f64());
+        Error::new(ErrorKind::NoState, message)
     }
 
     /// The shelves, this thread's processor's first.
@@ -261,6 +360,7 @@ impl HostPool {
             self.waiting.store(queue.len(), Relaxed);
             *waiter.turn.lock() = Some(turn);
             waiter.arrived.notify_one();
+            waiter.bell.call();
         }
     }
 
@@ -272,6 +372,7 @@ impl HostPool {
         self.first_state.get_or_init(|| number);
         let mut state = State::new(number, &self.settings, self.cache.clone(), watchdog, &self.own_code)?;
         state.initialise(&self.settings, &self.fresh)?;
+        state.count_parked_in(&self.parked);
         Ok(Box::new(state))
     }
 
@@ -338,10 +439,58 @@ impl HostPool {
 pub struct StateGuard<'p> {
     pool: &'p HostPool,
     state: Option<Box<State>>,
+    is_parked: bool,
+}
+
+impl StateGuard<'_> {
+    /// Takes the state out of the loan, with the page that waits in it.
+    pub fn into_parked(mut self, pool: &Arc<HostPool>) -> ParkedState {
+        self.is_parked = true;
+        ParkedState { pool: pool.clone(), state: self.state.take() }
+    }
+}
+
+/// A state on loan to a page that waits in it without a thread. Dropping it ends the page and the state.
+#[must_use]
+pub struct ParkedState {
+    pool: Arc<HostPool>,
+    state: Option<Box<State>>,
+}
+
+impl ParkedState {
+    /// Goes on with the page in this thread: its answer, or itself where it waits again.
+    pub fn go_on<R>(mut self, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> Result<R, ParkedState> {
+        let pool = self.pool.clone();
+        let mut guard = StateGuard { pool: &pool, state: self.state.take(), is_parked: false };
+        match guard.go_on(conclude) {
+            Some(answer) => Ok(answer),
+            None => Err(guard.into_parked(&pool)),
+        }
+    }
+
+    /// As [`State::parked_at`].
+    #[must_use]
+    pub fn parked_at(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
+        self.state.as_ref()?.parked_at()
+    }
+}
+
+impl Drop for ParkedState {
+    fn drop(&mut self) {
+        if let Some(mut state) = self.state.take() {
+            state.abandon();
+            drop(state);
+            self.pool.give_back(None);
+        }
+    }
 }
 
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
+        // Parked: it comes back later.
+        if self.is_parked {
+            return;
+        }
         let runs = self.pool.settings.runs();
         let fit = |state: &State| !state.is_spoiled() && (runs == 0 || state.runs() < runs);
         self.pool.give_back(self.state.take().filter(|state| fit(state)));

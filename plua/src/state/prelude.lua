@@ -91,7 +91,8 @@ end
 
 local begin_in_folder, watch_ffi = native.working_directory(native, marks)
 native.long_calls(native)
-native.nesting(native, leave, level, debug, stops)
+local light_threads = native.light_threads(native, marks, output, call_with_handler, stops)
+native.nesting(native, leave, level, debug, stops, light_threads)
 
 local function end_page(why)
   ending, marks.needs_reset = why, 1
@@ -221,6 +222,8 @@ local at_end, ends_later, is_withheld, run_at_end = native.at_end(
   end
 )
 
+light_threads.bind(check_ending, described, composition.report, composition.exchange_depth)
+
 -- What a page says of the collector holds for its request.
 local collect = collectgarbage
 local gc_changed = false
@@ -292,6 +295,7 @@ local set_times_right
 -- Sets right what the page before has changed.
 local function set_right()
   ending, failure, context = nil, nil, nil
+  light_threads.reset()
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
   output.reset()
@@ -314,6 +318,7 @@ end
 local function complete(fine, append)
   if fine and not append and marks.needs_reset == 0 then return true end
   fine = fine
+    and (not light_threads.is_unsettled() or step(light_threads.settle))
     and (level() == 0 or has_ended_blocks())
     and (not composition.has_layout() or step(composition.run_layouts))
     and (not append or step(run_appended, append))
@@ -338,9 +343,11 @@ local function run(number, prepend, append, read_anew)
   return complete(step(page, texts), append)
 end
 
--- What Rust calls a page with, as page_call.rs says. The last is where it leaves what the page raised.
+-- What Rust calls a page with, as page_call.rs says. `problem` is where it leaves what the page raised.
 local problem = { false }
-local call_parts = is_called_by_rust and { described, pages, page_texts, for_pages(), problem } or nil
+local call_parts = is_called_by_rust
+    and { described, pages, page_texts, for_pages(), problem, call_with_handler, light_threads.note_base }
+  or nil
 
 -- Goes on with a page that Rust has called.
 local function finish(fine)
@@ -422,14 +429,6 @@ local function json_array(items)
   if items == nil then items = {} end
   if type(items) ~= "table" then error("bad argument #1 to 'json.array' (table expected)", 2) end
   return setmetatable(items, native.json_array)
-end
-
-local function sleep(...)
-  local ok, cut_short = native.sleep(...)
-  if not ok then error(cut_short, 2) end
-  -- The time limit is over, or will be within a moment: let it strike here.
-  while cut_short do
-  end
 end
 
 local function in_any_case(headers, name)
@@ -583,7 +582,7 @@ for name, results in next, functions do
     place[field] = page_functions[results](native[name])
   end
 end
-_G.echo, _G.print, _G.exit, _G.flush, _G.sleep = put, put, exit, flush, sleep
+_G.echo, _G.print, _G.exit, _G.flush, _G.sleep = put, put, exit, flush, light_threads.sleep
 for _, functions in next, { output.ob, composition.functions } do
   for name, run in next, functions do
     _G[name] = run
@@ -595,6 +594,9 @@ _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson")
 plua.compile, plua.thisFile, plua.bodyPieces = composition.compile, composition.this_file, body_pieces
 _G.dbopen = native.database(native, pcall, metatable_of)
 plua.atEnd = at_end
+for name, run in next, light_threads.functions do
+  plua[name] = run
+end
 _G.getEnv, plua.requestHeaders = by_header("getEnv"), by_header("plua.requestHeaders")
 
 -- All of them are in `plua` as well, and stay there where a host leaves out their global names.
@@ -654,6 +656,7 @@ local parts = {
   identities = identities,
   area = output.address,
   call = call_parts,
+  note_base = light_threads.note_base,
 }
 if globals then
   parts.run, parts.finish_later = globals.around(run, finish_later, composition, ends_later)

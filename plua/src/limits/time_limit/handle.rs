@@ -3,11 +3,12 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Deadline;
 use super::clock::{EXPIRED, NEVER, UNLIMITED, now};
 use super::reason::Reason;
+use crate::limits::bell::Bell;
 use crate::limits::cutoff::Cutoff;
 
 /// Marks that a page waits in Rust, for as long as it lives.
@@ -51,18 +52,15 @@ impl TimeLimitHandle {
         &self.0.cutoff
     }
 
-    /// Waits so long, or until the server stops: whether that came first.
-    #[must_use]
-    pub fn sleep(&self, time: Duration) -> bool {
+    /// Waits in this thread until the bell is rung, until then, or until the server stops.
+    pub fn wait(&self, bell: &Arc<Bell>, until: Option<Instant>) {
         let ending = &self.0.ending;
-        let until = Instant::now() + time;
-        let mut turn = ending.turn.lock();
-        while !ending.has_begun() {
-            if ending.begins.wait_until(&mut turn, until).timed_out() {
-                return ending.has_begun();
-            }
+        ending.bells.add(bell);
+        // Whoever begins to end calls the bells after it has said so.
+        if !ending.has_begun() {
+            bell.wait_until(until);
         }
-        true
+        ending.bells.remove(bell);
     }
 
     /// Whether the server stops, and with it the page.

@@ -16,11 +16,13 @@ pub enum Reason {
     Output = 3,
     /// The server stops, and waits for nobody.
     Stop = 4,
+    /// It has waited for too long without a thread.
+    Wait = 5,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 4] = [Reason::Time, Reason::Memory, Reason::Output, Reason::Stop];
+    pub const ALL: [Reason; 5] = [Reason::Time, Reason::Memory, Reason::Output, Reason::Stop, Reason::Wait];
 
     /// What the stopped page is told.
     #[must_use]
@@ -30,6 +32,7 @@ impl Reason {
             Reason::Memory => c"Memory limit reached!",
             Reason::Output => c"The page puts out more than pLuaOutputLimit allows",
             Reason::Stop => c"The server stops",
+            Reason::Wait => c"The page waited longer than pLuaWaitLimit allows",
         }
     }
 
@@ -37,7 +40,7 @@ impl Reason {
     #[must_use]
     pub fn kind(self) -> ErrorKind {
         match self {
-            Reason::Time => ErrorKind::TimeLimit,
+            Reason::Time | Reason::Wait => ErrorKind::TimeLimit,
             Reason::Memory => ErrorKind::MemoryLimit,
             Reason::Output => ErrorKind::OutputLimit,
             Reason::Stop => ErrorKind::ServerStop,

@@ -1,0 +1,112 @@
+//! The one thread of a process that looks at clocks for all pages which wait without a thread of their own.
+//!
+//! Stands on `limits`. Knows no page: it rings bells. It is started when the first page waits, so a process whose pages never
+//! wait has neither the thread nor its descriptors.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use nix::sys::signal::SigSet;
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use crate::limits::bell::Bell;
+
+/// Not started until it is needed.
+#[derive(Default)]
+pub struct Reactor {
+    running: OnceLock<Running>,
+    starting: Mutex<()>,
+}
+
+struct Running {
+    handle: Handle,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reactor {
+    /// What runs in its thread.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread or no descriptors.
+    pub fn handle(&self) -> io::Result<&Handle> {
+        if let Some(running) = self.running.get() {
+            return Ok(&running.handle);
+        }
+        let _starting = self.starting.lock();
+        if self.running.get().is_none() {
+            let _ = self.running.set(Running::start()?);
+        }
+        self.handle()
+    }
+
+    /// Calls at the bell at that time, unless the result is dropped before.
+    ///
+    /// # Errors
+    /// As [`handle`](Reactor::handle).
+    pub fn call_at(&self, bell: &Arc<Bell>, time: Instant) -> io::Result<Alarm> {
+        let bell = bell.clone();
+        let task = self.handle()?.spawn(async move {
+            tokio::time::sleep_until(time.into()).await;
+            bell.call();
+        });
+        Ok(Alarm(task.abort_handle()))
+    }
+}
+
+/// A time that was asked for. Dropped before, it does not come.
+#[must_use]
+pub struct Alarm(AbortHandle);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Running {
+    fn start() -> io::Result<Running> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ends) = oneshot::channel();
+        let thread = thread::Builder::new().name("plua reactor".into()).spawn(move || {
+            // The server's signals are for the threads that expect them.
+            let _ = SigSet::all().thread_block();
+            let _ = runtime.block_on(ends);
+        })?;
+        Ok(Running { handle, end: Some(end), thread: Some(thread) })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_bell_is_called_at_its_time_unless_that_was_taken_back() {
+        let reactor = Reactor::default();
+        let (bell, other) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+        let begun = Instant::now();
+        let _alarm = reactor.call_at(&bell, begun + Duration::from_millis(30)).unwrap();
+        drop(reactor.call_at(&other, begun + Duration::from_millis(1)).unwrap());
+        assert!(bell.wait_until(Some(begun + Duration::from_secs(10))));
+        assert!(begun.elapsed() >= Duration::from_millis(30));
+        assert!(!other.wait_until(Some(Instant::now())));
+    }
+}
