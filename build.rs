@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use c_headers::output;
 
 const HEADER: &str = "c-shim/plua_shim.h";
-const SOURCE: &str = "c-shim/plua_shim.c";
+const SOURCES: [&str; 2] = ["c-shim/plua_shim.c", "c-shim/plua_parking.c"];
 
 fn main() -> ExitCode {
-    for path in ["build.rs", HEADER, SOURCE] {
+    for path in ["build.rs", HEADER].into_iter().chain(SOURCES) {
         println!("cargo::rerun-if-changed={path}");
     }
     for variable in ["APXS", "LIBCLANG_PATH"] {
@@ -51,7 +51,7 @@ fn build() -> Result<(), String> {
     if env::var("CARGO_CFG_SANITIZE").is_ok_and(|sanitizers| sanitizers.split(',').any(|one| one == "address")) {
         shim.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");
     }
-    shim.file(SOURCE).try_compile("plua_shim").map_err(|error| format!("{SOURCE} does not compile: {error}"))?;
+    shim.files(SOURCES).try_compile("plua_shim").map_err(|error| format!("the C shim does not compile: {error}"))?;
     bind(&folders, &flags)
 }
 
@@ -70,7 +70,9 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .allowlist_type("module|command_rec|cmd_parms|request_rec|server_rec|apr_table_entry_t|ap_version_t")
         .allowlist_var("ap_conftree|AP_REG_(EXTENDED|ICASE)")
         .allowlist_var("MODULE_MAGIC_(COOKIE|NUMBER_MAJOR|NUMBER_MINOR)")
-        .allowlist_var("(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|NOT_IN_HTACCESS|M_GET|OK|HTTP_INTERNAL_SERVER_ERROR")
+        .allowlist_var(
+            "SUSPENDED|(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|NOT_IN_HTACCESS|M_GET|OK|HTTP_INTERNAL_SERVER_ERROR",
+        )
         .allowlist_var("HTTP_(NOT_MODIFIED|REQUEST_ENTITY_TOO_LARGE|REQUEST_TIME_OUT)")
         .allowlist_var("APLOG_(CRIT|ERR|NOTICE|WARNING)|APR_(OS_START_ERROR|SUCCESS)|AP_MODULE_FLAG_ALWAYS_MERGE")
         .allowlist_var("APR_FINFO_(CTIME|DEV|INODE|MTIME|SIZE)")

@@ -79,6 +79,7 @@ static int plua_post_config(apr_pool_t *config, apr_pool_t *log, apr_pool_t *tem
 
 static void plua_child_init(apr_pool_t *child, server_rec *main_server)
 {
+    plua_parking_child_init();
     plua_rs_start_child(child, main_server);
 }
 
@@ -129,6 +130,7 @@ void plua_register_hooks(apr_pool_t *pool)
     ap_hook_child_stopping(plua_child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
 #endif
     ap_hook_handler(plua_handler, NULL, NULL, APR_HOOK_MIDDLE);
+    plua_parking_register_hooks();
 }
 
 /* What a request needs between calls. A brigade's memory goes only with the request's pool, so a page that writes or
@@ -137,6 +139,7 @@ typedef struct {
     apr_bucket_brigade *out; /* NULL until something was passed */
     apr_bucket_brigade *in;  /* read from the client, not yet handed over */
     int in_ended;
+    void *waiting; /* the page that waits without a thread, or NULL */
 } plua_request;
 
 static plua_request *plua_request_of(request_rec *r)
@@ -148,6 +151,16 @@ static plua_request *plua_request_of(request_rec *r)
         ap_set_module_config(r->request_config, &plua_module, request);
     }
     return request;
+}
+
+void plua_set_waiting(request_rec *r, void *page)
+{
+    plua_request_of(r)->waiting = page;
+}
+
+void *plua_waiting(request_rec *r)
+{
+    return plua_request_of(r)->waiting;
 }
 
 /* Stands in for the request's output filters while its body is read: httpd's input filter answers a body it refuses by

@@ -75,6 +75,17 @@ int plua_break_off(request_rec *r);
  * 1, or 0 when mod_dbd is not loaded, or -1 when it has none (it has logged why). */
 int plua_database(request_rec *r, const void **driver, void **handle);
 
+/* Requests that wait without a thread (plua_parking.c). Whether the page of r may give its thread up now; that it does, until the
+ * descriptor is readable, which is to stay open until then: plua_rs_serve or plua_rs_go_on returns SUSPENDED next. And how long
+ * httpd lets a connection wait. */
+int plua_can_park(request_rec *r);
+void plua_set_waiting(request_rec *r, void *page);
+void *plua_waiting(request_rec *r);
+void plua_park(request_rec *r, int descriptor);
+apr_interval_time_t plua_parking_time(request_rec *r);
+void plua_parking_child_init(void);
+void plua_parking_register_hooks(void);
+
 /* One entry in the error log, with the request's client, or for the server. `level` is an APLOG_ level. */
 void plua_log_request(int level, const request_rec *r, const char *line, apr_size_t length);
 void plua_log_server(int level, const server_rec *server, const char *line, apr_size_t length);
@@ -83,8 +94,14 @@ void plua_log_server(int level, const server_rec *server, const char *line, apr_
 
 /* Runs the page r->filename and answers r: OK when the response is out, else the status httpd shall answer with.
  * `server` and `directory` are the records plua_module's create and merge functions made, and may be NULL. Of r,
- * nothing is kept once this returns. */
+ * nothing is kept once this returns, but for SUSPENDED: then the page waits, and r is kept until its pool is cleared. */
 int plua_rs_serve(request_rec *r, void *server, void *directory);
+
+/* Goes on with the page of r, which waits, in this thread: as plua_rs_serve. */
+int plua_rs_go_on(request_rec *r);
+
+/* The descriptor that the page of r waits for was closed by httpd, which ends the connection. */
+void plua_rs_lost(request_rec *r);
 
 /* Whether the file r->filename is neither to be run, as the page it is, nor to be sent as it is: after it was logged why.
  * `directory` as below. */

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use plua::cache::chunk::Stamp;
-use plua::engine::PageFile;
+use plua::engine::{PageFile, Served};
 use plua::error::injection;
 use plua::exchange::Answer;
 
@@ -15,11 +15,13 @@ use crate::child::{self, Server, Serving};
 use crate::directives::{Commands, Directory};
 use crate::exchange::{self, ApExchange};
 use crate::panics::caught;
-use crate::{directives, ffi, names, pool};
+use crate::{directives, ffi, names, parking, pool};
 
 // Each has the type that plua_shim.h declares: an array holds one type.
 const _: () = {
     let _ = [ffi::plua_rs_serve, plua_rs_serve];
+    let _ = [ffi::plua_rs_go_on, plua_rs_go_on];
+    let _ = [ffi::plua_rs_lost, plua_rs_lost];
     let _ = [ffi::plua_rs_keeps_back, plua_rs_keeps_back];
     let _ = [ffi::plua_rs_check, plua_rs_check];
     let _ = [ffi::plua_rs_start_child, plua_rs_start_child];
@@ -78,7 +80,52 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
     let root = unsafe { ffi::plua_document_root(r).as_ref() };
     // SAFETY: a C string that lives as long as the request.
     let site = root.map(|root| host.site(unsafe { pool::bytes(root) }));
-    match site.as_ref().unwrap_or(host).serve(file, Box::new(exchange)) {
+    match site.as_ref().unwrap_or(host).begin(file, Box::new(exchange)) {
+        // SAFETY: the caller's promise.
+        Served::Answered(answer) => unsafe { answered(r, answer) },
+        // SAFETY: the caller's promise.
+        Served::Waits(page) => unsafe { parking::park(r, page).unwrap_or_else(|answer| answered(r, answer)) },
+    }
+}
+
+/// Goes on with the page of a request; see plua_shim.h.
+///
+/// # Safety
+/// `r` is the live request of the calling thread, whose page waits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_go_on(r: *mut ffi::request_rec) -> c_int {
+    caught(
+        || {
+            let _serving = Serving::begin();
+            // SAFETY: the caller's promise.
+            unsafe { parking::go_on(r).unwrap_or_else(|answer| answered(r, answer)) }
+        },
+        |panic| {
+            // SAFETY: the caller's promise: the request is as live as before.
+            unsafe {
+                exchange::log(r, ffi::APLOG_CRIT, panic);
+                broken_off(r)
+            }
+        },
+    )
+}
+
+/// The descriptor of a request whose page waits is closed; see plua_shim.h.
+///
+/// # Safety
+/// As [`plua_rs_go_on`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_lost(r: *mut ffi::request_rec) {
+    // SAFETY: the caller's promise.
+    caught(|| unsafe { parking::lost(r) }, |_| ());
+}
+
+/// What httpd is told of an answer.
+///
+/// # Safety
+/// `r` is the live request of the calling thread.
+unsafe fn answered(r: *mut ffi::request_rec, answer: Answer) -> c_int {
+    match answer {
         Answer::Sent => ffi::OK as c_int,
         Answer::Status(status, headers) => {
             let status = c_int::from(status);

@@ -246,6 +246,11 @@ impl Exchange for ApExchange {
         unsafe { ffi::plua_client_is_gone(self.r.as_ptr()) != 0 }
     }
 
+    fn can_park(&self) -> bool {
+        // SAFETY: promised to `new`. A page around this one stands on this thread's stack.
+        Serving::depth() == 1 && unsafe { ffi::plua_can_park(self.r.as_ptr()) } != 0
+    }
+
     fn is_inside_another(&self) -> bool {
         Serving::depth() > 1
     }

@@ -7,6 +7,7 @@ mod exchange;
 mod ffi;
 mod names;
 mod panics;
+mod parking;
 mod pool;
 
 use std::ffi::c_int;

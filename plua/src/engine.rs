@@ -198,10 +198,11 @@ impl Host {
             exchange,
             body,
         };
-        let lent = match (pending.exchange.is_inside_another(), pending.exchange.can_park()) {
-            (true, _) => self.pool.lend(None).map(Lent::Now),
-            (false, true) => self.pool.lend_or_line_up(self.settings.state_wait()),
-            (false, false) => self.pool.lend(Some(self.settings.state_wait())).map(Lent::Now),
+        let lent = match self.pool.lend_at_once() {
+            Some(lent) => lent.map(Lent::Now),
+            None if pending.exchange.is_inside_another() => self.pool.lend(None).map(Lent::Now),
+            None if pending.exchange.can_park() => self.pool.lend_or_line_up(self.settings.state_wait()),
+            None => self.pool.lend(Some(self.settings.state_wait())).map(Lent::Now),
         };
         match lent {
             Ok(Lent::Now(state)) => self.run(state, pending),

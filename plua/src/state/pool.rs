@@ -118,6 +118,7 @@ pub struct PlaceInLine {
     pool: Arc<HostPool>,
     waiter: Arc<Waiter>,
     until: Instant,
+    wait: Duration,
 }
 
 impl PlaceInLine {
@@ -138,7 +139,7 @@ impl PlaceInLine {
     /// # Errors
     /// As [`HostPool::lend`] says.
     pub fn take<'p>(&self, pool: &'p HostPool) -> Result<StateGuard<'p>, Error> {
-        let turn = pool.leave_line(&self.waiter).ok_or_else(|| pool.no_state())?;
+        let turn = pool.leave_line(&self.waiter).ok_or_else(|| pool.no_state(self.wait))?;
         pool.guard(turn)
     }
 }
@@ -225,10 +226,23 @@ impl HostPool {
         self.guard(turn)
     }
 
-    /// The same without waiting: where all are out, a place in the line, for the host's time.
+    /// A state that this processor has at hand, and that nobody waits for.
     ///
     /// # Errors
-    /// As [`lend`](HostPool::lend), but for none that came free.
+    /// As [`lend_or_line_up`](HostPool::lend_or_line_up).
+    pub fn lend_at_once(&self) -> Option<Result<StateGuard<'_>, Error>> {
+        let turn = match self.settings.states() {
+            0 => self.own(),
+            _ if self.waiting.load(Relaxed) == 0 => Turn::Take(self.shelf().0.lock().pop()?),
+            _ => return None,
+        };
+        Some(self.guard(turn))
+    }
+
+    /// A state on loan as [`lend`](HostPool::lend) gives it; where all are out, a place in the line for so long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when none could be made, and what `pLuaInit` failed with.
     pub fn lend_or_line_up(self: &Arc<HostPool>, wait: Duration) -> Result<Lent<'_>, Error> {
         let joined = match self.settings.states() {
             0 => Joined::Turn(self.own()),
@@ -238,7 +252,7 @@ impl HostPool {
             Joined::Turn(turn) => self.guard(turn).map(Lent::Now),
             Joined::Line(waiter, wait) => {
                 let until = Instant::now() + wait;
-                Ok(Lent::Later(PlaceInLine { pool: self.clone(), waiter, until }))
+                Ok(Lent::Later(PlaceInLine { pool: self.clone(), waiter, until, wait }))
             }
         }
     }
@@ -279,7 +293,7 @@ impl HostPool {
         let mut turn = waiter.turn.lock();
         while turn.is_none() && !waiter.arrived.wait_until(&mut turn, until).timed_out() {}
         drop(turn);
-        self.leave_line(&waiter).ok_or_else(|| self.no_state())
+        self.leave_line(&waiter).ok_or_else(|| self.no_state(wait))
     }
 
     /// A turn at once, or a place in the line.
@@ -322,8 +336,8 @@ impl HostPool {
         waiter.turn.lock().take()
     }
 
-    fn no_state(&self) -> Error {
-        let (most, wait) = (self.settings.states(), self.settings.state_wait());
+    fn no_state(&self, wait: Duration) -> Error {
+        let most = self.settings.states();
         let message = format!("all {most} states were busy for {} s (pLuaStates, pLuaStateWait)", wait.as_secs_f64());
         Error::new(ErrorKind::NoState, message)
     }
