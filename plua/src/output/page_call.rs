@@ -21,13 +21,14 @@ const TEXTS: c_int = 3;
 const SLOTS: c_int = 4;
 const PROBLEM: c_int = 5;
 const PROTECTED_CALL: c_int = 6;
-const NOTE_COROUTINE: c_int = 7;
+const CALL: c_int = 7;
+const NOTE_COROUTINE: c_int = 8;
 
 /// How many those are.
 const PARTS: c_int = NOTE_COROUTINE;
 
 /// Slots that a call needs on top of those.
-const MOST_SLOTS: c_int = 6;
+const MOST_SLOTS: c_int = 7;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,12 +137,13 @@ impl PageCall {
         unsafe {
             let coroutine = coroutine.as_ptr();
             ffi::lua_pushvalue(coroutine, PROTECTED_CALL);
-            ffi::lua_rawgeti(coroutine, PAGES, page.into());
+            ffi::lua_pushvalue(coroutine, CALL);
             ffi::lua_pushvalue(coroutine, HANDLER);
+            ffi::lua_rawgeti(coroutine, PAGES, page.into());
             ffi::lua_pushvalue(coroutine, SLOTS);
             ffi::lua_rawgeti(coroutine, TEXTS, page.into());
         }
-        self.resume(4)
+        self.resume(5)
     }
 
     /// Goes on with a page that waits.

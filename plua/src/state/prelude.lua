@@ -346,7 +346,7 @@ end
 -- What Rust calls a page with, as page_call.rs says. `problem` is where it leaves what the page raised.
 local problem = { false }
 local call_parts = is_called_by_rust
-    and { described, pages, page_texts, for_pages(), problem, call_with_handler, light_threads.note_base }
+    and { described, pages, page_texts, for_pages(), problem, call_with_handler, call, light_threads.note_base }
   or nil
 
 -- Goes on with a page that Rust has called.
