@@ -350,7 +350,7 @@ local function name_layout(file, vars)
   if type(file) ~= "string" then expected("layout", 1, "string", file) end
   if vars ~= nil and type(vars) ~= "table" then expected("layout", 2, "table", vars) end
   local body, copy, texts = open("layout", file, vars, 2, 3)
-  layout = { body, copy, texts }
+  layout, marks.may_wait = { body, copy, texts }, 1
 end
 
 local function set_block(name, text)

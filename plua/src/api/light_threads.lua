@@ -248,7 +248,7 @@ end
 
 local function start(name, run_thread, ...)
   if alive >= MOST then error(name .. ": a page has at most " .. MOST .. " light threads at one time", 3) end
-  is_used, marks.needs_reset = true, 1
+  is_used, marks.needs_reset, marks.may_wait = true, 1, 1
   local body = run_thread
   if protects then
     function body(...) return call_with_handler(run_thread, described, ...) end

@@ -58,7 +58,7 @@ if not has_memory then
   end
   return {
     -- Here every page is begun anew.
-    marks = { needs_reset = 1, at = 0, page = 0, composes = 0 },
+    marks = { needs_reset = 1, at = 0, page = 0, composes = 0, may_wait = 0 },
     new = function(most) return { n = 0, counted = 0, bytes = 0, most = most } end,
     use = function(buffer) current = buffer end,
     reset = reset,
@@ -83,9 +83,9 @@ end
 -- and write it; the numbers in it cost no memory to read. There is one, known by a pointer, for LuaJIT makes that a
 -- constant of compiled code, and looks nothing up to find it.
 -- Beside them are the `marks` that each page looks at, in the same line of a processor's cache: `page` is the number of the
--- one that runs; `composes` is 1 once it is made of several files. `needs_reset` is 0 as long as the page has changed
--- nothing but what is in the area: then Rust finds the output there, and may call the next page itself. All else is marked
--- by who does it; that the area is not where it was any more, by `settle`.
+-- one that runs; `composes` is 1 once it is made of several files, `may_wait` once what is left to do at its end may wait.
+-- `needs_reset` is 0 as long as the page has changed nothing but what is in the area: then Rust finds the output there, and
+-- may call the next page itself. All else is marked by who does it; that the area is not where it was any more, by `settle`.
 -- `before` bytes are handed to LuaJIT's buffer already; when there are none, it has `whole` bytes of room from `start` on.
 -- `most` is looked at when memory is taken, so that a limit of the output costs nothing where text is put. What goes over
 -- it by less than a long text's entities is found when memory is taken next, or when the page ends.
@@ -93,7 +93,7 @@ local ffi, tobit = require("ffi"), require("bit").tobit
 local cast, copy, tonumber = ffi.cast, ffi.copy, tonumber
 local max, min = math.max, math.min
 local address = ffi.typeof("uintptr_t")
-local area_memory = ffi.new("struct { uint8_t *bytes; int32_t at, room, turn, needs_reset, page, composes; }")
+local area_memory = ffi.new("struct { uint8_t *bytes; int32_t at, room, turn, needs_reset, page, composes, may_wait; }")
 local area = ffi.typeof("$ *", ffi.typeof(area_memory))(area_memory)
 local longest_entity = native.longest_entity
 -- They give 0 where there is no room, and then have done nothing.

@@ -32,6 +32,8 @@ pub struct Area {
     page: u32,
     /// Whether it is made of several files.
     composes: u32,
+    /// Whether what is left to do at its end may wait.
+    pub may_wait: u32,
 }
 
 impl Area {
@@ -43,7 +45,7 @@ impl Area {
 
     /// Makes ready for the page of that number what need not be reset, as `run` of prelude.lua does.
     pub fn begin(&mut self, page: u32) {
-        (self.at, self.page, self.composes) = (0, page, 0);
+        (self.at, self.page, self.composes, self.may_wait) = (0, page, 0, 0);
     }
 
     /// What is written there.
@@ -311,6 +313,7 @@ mod tests {
                 needs_reset: 0,
                 page: 0,
                 composes: 0,
+                may_wait: 0,
             };
             Memory { bytes, area }
         }

@@ -127,6 +127,13 @@ impl PageCall {
         unsafe { self.area.as_ref() }.needs_reset == 0 && self.coroutine.is_some()
     }
 
+    /// Whether what the page that has run left to do may wait.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.area.as_ref() }.may_wait != 0
+    }
+
     /// Runs a page of the state when it [is ready](PageCall::is_ready).
     pub fn run(&mut self, page: u32) -> Ended {
         // SAFETY: as above, and nobody else has it.

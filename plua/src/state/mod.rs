@@ -502,8 +502,10 @@ impl State {
             let settings = self.slot.lock().as_ref().map(|visit| visit.settings.clone());
             let between = settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
             self.run_in_coroutine(&self.calls.run.clone(), (page, between.0, between.1, self.reads_anew))
-        } else {
+        } else if self.page_call.as_ref().is_some_and(PageCall::may_wait) {
             self.run_in_coroutine(&self.calls.finish.clone(), ended == Ended::Done)
+        } else {
+            Some(Box::new(self.calls.finish.call(ended == Ended::Done).map(of_three)))
         }
     }
 

@@ -331,7 +331,7 @@ end
 -- settings have changed by which files are read.
 local function run(number, prepend, append, read_anew)
   set_right()
-  marks.page, marks.composes = number, 0
+  marks.page, marks.composes, marks.may_wait = number, 0, 0
   if sandboxed or globals then output.renew() end
   if read_anew then composition.read_anew() end
   -- Taken before other files are loaded, which may push this one out of the cache.
