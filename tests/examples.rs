@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{Response, Server, Setup, httpd};
 
 /// The files of the site. Whoever tries the examples may have put others beside them, which are his.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "blocks.plua",
     "counter.plua",
     "environment.plua",
@@ -25,6 +25,7 @@ const FILES: [&str; 15] = [
     "parts/source.plua",
     "parts/total.plua",
     "table.plua",
+    "waiting.plua",
     "style.css",
 ];
 

@@ -142,3 +142,16 @@ fn visitors_who_leave_do_no_harm() {
         assert_eq!(at_once(server, &paths).0, wanted);
     });
 }
+
+#[test]
+fn more_streams_of_events_are_open_than_there_are_threads() {
+    let page = "<? local events = plua.events() for i = 1, 5 do events:send(i) events:wait(0.2) end ?>";
+    let lines = "pLuaStates 100\nAsyncRequestWorkerFactor 100";
+    httpd().mpm(Mpm::Event).children(1, 4).lines(lines).pages(&[("live.plua", page)]).run(|server| {
+        let (answers, took) = at_once(server, &vec!["/live.plua".to_string(); 40]);
+        let stream: String = (1..=5).map(|event| format!("data: {event}\n\n")).collect();
+        assert!(answers.iter().all(|answer| *answer == stream), "{answers:?}");
+        // In four threads it would take ten seconds.
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    });
+}

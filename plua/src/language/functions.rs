@@ -111,6 +111,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.events",
+        signature: "plua.events([options]) -> events",
+        help: "Begins a response of server-sent events: events:send(event), :wait(seconds) and :lastId().",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.clientGone",
         signature: "plua.clientGone() -> boolean",
         help: "Whether the visitor has left, or closed its side of the connection.",

@@ -594,6 +594,7 @@ _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson")
 plua.compile, plua.thisFile, plua.bodyPieces = composition.compile, composition.this_file, body_pieces
 _G.dbopen = native.database(native, pcall, metatable_of)
 plua.atEnd = at_end
+plua.events = native.events(native, put, flush, light_threads.sleep)
 for name, run in next, light_threads.functions do
   plua[name] = run
 end
