@@ -410,6 +410,11 @@ static int plua_descriptor(conn_rec *c)
     return socket && apr_os_sock_get(&descriptor, socket) == APR_SUCCESS ? descriptor : -1;
 }
 
+int plua_client_descriptor(request_rec *r)
+{
+    return r->connection->master ? -1 : plua_descriptor(r->connection);
+}
+
 int plua_client_is_gone(request_rec *r)
 {
     conn_rec *c = r->connection;

@@ -67,6 +67,9 @@ int plua_condition(request_rec *r, const char *tag, const char *modified, const 
 /* Whether the client has closed its connection or its sending side, or reset its HTTP/2 stream. Waits for nothing. */
 int plua_client_is_gone(request_rec *r);
 
+/* The client's socket, or -1 for a stream of HTTP/2. */
+int plua_client_descriptor(request_rec *r);
+
 /* Ends a response that began so that the client can tell it is not whole, with its connection, and that no cache keeps it.
  * Does nothing once PLUA_END was passed. 0 when the client has nothing of it: then an error takes its place. */
 int plua_break_off(request_rec *r);

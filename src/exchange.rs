@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int};
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -249,6 +249,14 @@ impl Exchange for ApExchange {
     fn can_park(&self) -> bool {
         // SAFETY: promised to `new`. A page around this one stands on this thread's stack.
         Serving::depth() == 1 && unsafe { ffi::plua_can_park(self.r.as_ptr()) } != 0
+    }
+
+    fn connection(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: promised to `new`; httpd's descriptor stays open as long as the connection, and so the request.
+        unsafe {
+            let descriptor = ffi::plua_client_descriptor(self.r.as_ptr());
+            (descriptor >= 0).then(|| BorrowedFd::borrow_raw(descriptor))
+        }
     }
 
     fn is_inside_another(&self) -> bool {

@@ -155,3 +155,32 @@ fn more_streams_of_events_are_open_than_there_are_threads() {
         assert!(took < Duration::from_secs(5), "{took:?}");
     });
 }
+
+#[test]
+fn a_visitor_who_leaves_ends_a_page_that_has_asked_for_that_while_it_waits() {
+    let pages = [
+        ("leave.plua", "begun<? plua.onAbort(function() left = true end) flush() sleep(50) ?>"),
+        (
+            "quiet.plua",
+            "begun<? plua.onAbort() flush() plua.parallel(function() sleep(50) end, function() sleep(50) end) ?>",
+        ),
+        ("after.plua", "<? plua.onAbort(function() error('not called') end) sleep(0.05) ?>after"),
+        ("steady.plua", "<?= left and 'left' or 'steady' ?>"),
+    ];
+    // The one state is free for the next only when its page has ended.
+    let lines = "pLuaStates 1\npLuaStateWait 20";
+    httpd().mpm(Mpm::Event).lines(lines).pages(&pages).run(|server| {
+        for (page, wanted) in [("quiet", "steady"), ("leave", "left")] {
+            let mut connection = server.connect();
+            connection.send(format!("GET /{page}.plua HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+            connection.until(b"begun\r\n");
+            // What follows on the connection is no reason to end the page.
+            connection.send(b"GET /steady.plua HTTP/1.1\r\n");
+            drop(connection);
+            let begun = Instant::now();
+            assert_eq!(server.get("/steady.plua").text(), wanted);
+            assert!(begun.elapsed() < Duration::from_secs(10), "{page}: {:?}", begun.elapsed());
+        }
+        assert_eq!(server.get("/after.plua").text(), "after");
+    });
+}

@@ -209,6 +209,7 @@ impl Host {
             Ok(Lent::Later(place)) => Served::Waits(WaitingPage {
                 host: self.clone(),
                 alarm: None,
+                watch: None,
                 stage: Stage::InLine(place, Box::new(pending.into_owned())),
             }),
             Err(error) => Served::Answered(self.refuse(error, pending)),
@@ -236,6 +237,7 @@ impl Host {
             None => Served::Waits(WaitingPage {
                 host: self.clone(),
                 alarm: None,
+                watch: None,
                 stage: Stage::Runs(state.into_parked(&self.pool)),
             }),
         }
@@ -293,6 +295,8 @@ struct Pending<'a> {
 pub struct WaitingPage {
     host: Host,
     alarm: Option<Alarm>,
+    /// For a page that has asked to be told when its client leaves.
+    watch: Option<Alarm>,
     stage: Stage,
 }
 
@@ -321,6 +325,9 @@ impl WaitingPage {
         };
         let latest = Instant::now() + longest;
         self.alarm = Some(self.host.reactor.call_at(&bell, until.map_or(latest, |until| until.min(latest)))?);
+        if let (Stage::Runs(state), None) = (&self.stage, &self.watch) {
+            self.watch = state.watch_client(&self.host.reactor);
+        }
         bell.when_rung(waker);
         Ok(())
     }
@@ -355,12 +362,12 @@ impl WaitingPage {
 
     /// Goes on with it in this thread, when it [is ready](WaitingPage::is_ready).
     pub fn go_on(self) -> Served {
-        let WaitingPage { stage, host, alarm } = self;
-        drop(alarm);
+        let WaitingPage { stage, host, alarm, watch } = self;
+        drop((alarm, watch));
         match stage {
             Stage::Runs(state) => match state.go_on(conclude) {
                 Ok(answer) => Served::Answered(answer),
-                Err(state) => Served::Waits(WaitingPage { stage: Stage::Runs(state), host, alarm: None }),
+                Err(state) => Served::Waits(WaitingPage { stage: Stage::Runs(state), host, alarm: None, watch: None }),
             },
             Stage::InLine(place, pending) => match place.take(&host.pool) {
                 Ok(state) => host.run(state, *pending),

@@ -41,13 +41,16 @@ local ready, first, last = {}, 1, 0
 local sleeping, waiting = {}, {}
 -- Those that have failed before anybody waited for them.
 local failed = {}
+-- The event that the visitor's leaving is, and what is to run then.
+local client_gone, on_abort
 -- What belongs to the rest of the state's own code.
-local check_ending, described, report, exchange_depth
+local check_ending, described, report, exchange_depth, end_page
 
 local function begin()
   serial, alive, is_used = serial + 1, 0, false
   root = { woken = true, drives = 1, serial = serial }
   current, ready, first, last, sleeping, waiting, failed = root, {}, 1, 0, {}, {}, {}
+  client_gone, on_abort = nil, nil
 end
 begin()
 
@@ -60,6 +63,21 @@ local function wake(thread, is_in_time)
   end
 end
 
+-- The visitor has left: the page ends.
+local function abort()
+  local run = on_abort
+  client_gone, on_abort = nil, nil
+  if run then
+    local fine, problem = call_with_handler(run, described)
+    check_ending()
+    if not fine then
+      if type(problem) ~= "table" then error(problem, 0) end
+      if report(problem[1], problem[2]) then error(problem[1], 0) end
+    end
+  end
+  end_page("client gone")
+end
+
 local function is_earlier(one, other) return one.due < other.due end
 
 -- Wakes those for whom something has come, or whose time is there.
@@ -67,9 +85,11 @@ local function look()
   local events = rung_events()
   if events then
     for i = 1, #events do
-      local thread = waiting[events[i]]
-      waiting[events[i]] = nil
+      local event = events[i]
+      local thread = waiting[event]
+      waiting[event] = nil
       if thread then wake(thread, true) end
+      if event == client_gone then abort() end
     end
   end
   if next(sleeping) == nil then return end
@@ -493,6 +513,15 @@ local function settle()
   end
 end
 
+-- Has a function called, and then the page ended, when the visitor leaves while the page waits without a thread.
+local function abort_with(run)
+  if run ~= nil then check(1, "plua.onAbort", "function", run) end
+  local fine, event = native.watch_client()
+  if not fine then error(event, 2) end
+  is_used, marks.needs_reset = true, 1
+  client_gone, on_abort = event, run
+end
+
 return {
   token = TOKEN,
   bases = bases,
@@ -501,10 +530,11 @@ return {
   -- A coroutine in which pages run from now on.
   note_base = function(coroutine) bases[coroutine] = "page" end,
   bind = function(...)
-    check_ending, described, report, exchange_depth = ...
+    check_ending, described, report, exchange_depth, end_page = ...
   end,
   sleep = sleep,
   functions = {
+    onAbort = abort_with,
     parallel = parallel,
     spawn = spawn,
     wait = wait_for,

@@ -47,6 +47,13 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         limit.wait(&bell, until.into_iter().chain(deadline).min());
         Ok(deadline.is_some_and(|deadline| deadline <= Instant::now()) || limit.server_stops())
     })?;
+    // watch_client() -> true and the number of the event that its leaving is, or false and why not
+    native.add("watch_client", |_, visit, _| {
+        let waits = visit.waits.get_or_insert_default();
+        let event = waits.client_gone.unwrap_or_else(|| waits.bell.event());
+        waits.client_gone = Some(event);
+        Ok(event)
+    })?;
     // rung_events() -> the numbers of the events that have come, or nothing
     let slot = native.slot.clone();
     native.add_plain("rung_events", move |_, ()| {

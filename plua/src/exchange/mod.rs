@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::mem;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -240,6 +241,10 @@ pub trait Exchange: Send {
     /// Whether a page that waits may give its thread up here, to go on later in whatever thread.
     fn can_park(&self) -> bool {
         false
+    }
+    /// The connection, where it can be watched for a client that leaves.
+    fn connection(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
     /// Whether this request runs inside the answer of another page on the same thread, which waits for it.
     fn is_inside_another(&self) -> bool {

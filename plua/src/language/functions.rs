@@ -111,6 +111,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.onAbort",
+        signature: "plua.onAbort([function])",
+        help: "Ends the page, after the function, as soon as its visitor leaves while it waits without a thread.",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.events",
         signature: "plua.events([options]) -> events",
         help: "Begins a response of server-sent events: events:send(event), :wait(seconds) and :lastId().",

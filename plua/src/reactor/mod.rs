@@ -1,15 +1,19 @@
-//! The one thread of a process that looks at clocks for all pages which wait without a thread of their own.
+//! The one thread of a process that looks at clocks and connections for all pages which wait without a thread of their own.
 //!
 //! Stands on `limits`. Knows no page: it rings bells. It is started when the first page waits, so a process whose pages never
 //! wait has neither the thread nor its descriptors.
 
 use std::io;
+use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::SigSet;
 use parking_lot::Mutex;
+use tokio::io::Interest;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -57,9 +61,33 @@ impl Reactor {
         });
         Ok(Alarm(task.abort_handle()))
     }
+
+    /// Rings at the bell when the other end of a connection is closed, or sends no more, unless the result is dropped before.
+    ///
+    /// # Errors
+    /// As [`handle`](Reactor::handle), and the system's, when it has no descriptor left.
+    pub fn ring_when_closed(&self, connection: BorrowedFd<'_>, bell: &Arc<Bell>, event: u32) -> io::Result<Alarm> {
+        // The reactor waits for what cannot block alone, and whether this can is its owner's to say.
+        if !OFlag::from_bits_retain(fcntl(connection, FcntlArg::F_GETFL)?).contains(OFlag::O_NONBLOCK) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let (own, bell) = (TcpStream::from(connection.try_clone_to_owned()?), bell.clone());
+        let task = self.handle()?.spawn(async move {
+            let Ok(own) = tokio::net::TcpStream::from_std(own) else { return };
+            while let Ok(ready) = own.ready(Interest::READABLE).await {
+                if ready.is_read_closed() {
+                    bell.ring(event);
+                    return;
+                }
+                // The client has sent its next request already, which is not this one's to read.
+                let _ = own.try_io(Interest::READABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+            }
+        });
+        Ok(Alarm(task.abort_handle()))
+    }
 }
 
-/// A time that was asked for. Dropped before, it does not come.
+/// What was asked for. Dropped before, it does not come.
 #[must_use]
 pub struct Alarm(AbortHandle);
 
@@ -94,6 +122,8 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
     use std::time::Duration;
 
     use super::*;
@@ -108,5 +138,21 @@ mod tests {
         assert!(bell.wait_until(Some(begun + Duration::from_secs(10))));
         assert!(begun.elapsed() >= Duration::from_millis(30));
         assert!(!other.wait_until(Some(Instant::now())));
+    }
+
+    #[test]
+    fn a_bell_rings_when_the_other_end_leaves_whatever_it_has_sent_before() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        let (reactor, bell) = (Reactor::default(), Arc::new(Bell::default()));
+        assert!(reactor.ring_when_closed(connection.as_fd(), &bell, 7).is_err(), "it may block");
+        connection.set_nonblocking(true).unwrap();
+        let _alarm = reactor.ring_when_closed(connection.as_fd(), &bell, 7).unwrap();
+        client.write_all(b"more").unwrap();
+        assert!(!bell.wait_until(Some(Instant::now() + Duration::from_millis(50))));
+        drop(client);
+        assert!(bell.wait_until(Some(Instant::now() + Duration::from_secs(10))));
+        assert_eq!(bell.take(), [7]);
     }
 }

@@ -12,6 +12,8 @@ pub struct Waits {
     pub bell: Arc<Bell>,
     /// When it goes on though nothing has come; none where it waits for an event alone.
     pub until: Option<Instant>,
+    /// The event that is to come when the client leaves, if the page has asked for that.
+    pub client_gone: Option<u32>,
     /// What it had left of its time when it gave its thread up; none without a limit.
     pub time_left: Option<Duration>,
     /// Since when it has none; none while it has one.

@@ -1,6 +1,7 @@
 //! A Lua state, which runs one page at a time, and the pools that lend states to requests.
 //!
-//! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `output`, `request`, `sandbox` and `settings`. Knows no other host.
+//! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `output`, `reactor`, `request`, `sandbox` and `settings`.
+//! Knows no other host.
 
 pub mod c_modules;
 pub mod own_code;
@@ -30,6 +31,7 @@ use crate::limits::memory_limit::MemoryLimit;
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::output::ffi_functions::Area;
 use crate::output::page_call::{self, Ended, PageCall};
+use crate::reactor::{Alarm, Reactor};
 use crate::request::fault;
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
@@ -618,6 +620,15 @@ impl State {
         let limit =
             waits.parked_since.filter(|_| !most.is_zero()).map(|since| since + most.saturating_sub(waits.parked));
         Some((waits.bell.clone(), waits.until.into_iter().chain(limit).min()))
+    }
+
+    /// Has the reactor watch the client of the page that waits, if the page has asked for that.
+    #[must_use]
+    pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
+        let slot = self.slot.lock();
+        let visit = slot.as_ref()?;
+        let waits = visit.waits.as_ref()?;
+        reactor.ring_when_closed(visit.exchange.connection()?, &waits.bell, waits.client_gone?).ok()
     }
 
     /// Takes the request away from a page that waits and that nobody goes on with. The state is not used again.

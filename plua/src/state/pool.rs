@@ -18,6 +18,7 @@ use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::limits::bell::Bell;
 use crate::limits::time_limit::{WaitingThread, Watchdog};
+use crate::reactor::{Alarm, Reactor};
 use crate::request::visit::Visit;
 use crate::settings::Settings;
 use crate::state::own_code::OwnCode;
@@ -480,6 +481,12 @@ impl ParkedState {
             Some(answer) => Ok(answer),
             None => Err(guard.into_parked(&pool)),
         }
+    }
+
+    /// As [`State::watch_client`].
+    #[must_use]
+    pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
+        self.state.as_ref()?.watch_client(reactor)
     }
 
     /// As [`State::parked_at`].

@@ -222,7 +222,7 @@ local at_end, ends_later, is_withheld, run_at_end = native.at_end(
   end
 )
 
-light_threads.bind(check_ending, described, composition.report, composition.exchange_depth)
+light_threads.bind(check_ending, described, composition.report, composition.exchange_depth, end_page)
 
 -- What a page says of the collector holds for its request.
 local collect = collectgarbage
