@@ -120,7 +120,7 @@ local function end_thread(thread, fine, ...)
   else
     local problem = (...)
     -- Where no handler stands around it.
-    thread.problem = type(problem) == "table" and problem or described(problem)
+    thread.problem = protects and type(problem) == "table" and problem or described(problem)
     failed[#failed + 1] = thread
   end
   local waiters = thread.waiters

@@ -645,13 +645,17 @@ impl State {
     /// would outlive it: hooks and open files, for some of which this waits. Why it was stopped, if it was, and whether the
     /// state is whole.
     #[inline(never)]
-    fn end(&self, ran: &mut Ran) -> (Option<(Reason, Vec<Call>)>, bool) {
+    fn end(&mut self, ran: &mut Ran) -> (Option<(Reason, Vec<Call>)>, bool) {
         let ends_later = self.slot.lock().as_ref().is_some_and(|visit| visit.ends_later);
         let (stopped_before, is_whole) = if ends_later { self.finish_later(ran) } else { (None, true) };
         let (opens_files, sets_hook) =
             self.slot.lock().as_ref().map_or((false, false), |visit| (visit.opens_files, visit.sets_hook));
         if sets_hook {
             self.limit.take_hook_back();
+            if cfg!(not(feature = "luajit")) {
+                // PUC Lua keeps it with the coroutine.
+                self.coroutine = None;
+            }
         }
         if !opens_files {
             let stopped = self.limit.stop();
