@@ -76,6 +76,11 @@ fn a_word_that_is_no_value_of_a_directive_is_refused() {
         ("pLuaIgnoreLibrary os.exec", "did you mean 'os.exit'?"),
         ("pLuaSandbox maybe", "pLuaSandbox: 'maybe' is neither On (or 1) nor Off (or 0)"),
         ("pLuaBaseDir pages", "pLuaBaseDir: 'pages' is not an absolute path: it starts with a slash"),
+        (
+            "pLuaConnect none localhost",
+            "pLuaConnect: 'localhost' cannot stand beside other words: none and any stand alone",
+        ),
+        ("pLuaConnect localhost:http", "pLuaConnect: 'localhost:http' has no port from 1 to 65535 after its colon"),
         ("pLuaTimeZone Europe/Berln", "pLuaTimeZone: 'Europe/Berln' is no time zone of this system: write one such as"),
         ("pLuaTimeZone ../../etc/passwd", "pLuaTimeZone: '../../etc/passwd' is no time zone of this system"),
         ("pLuaBaseDir / /nowhere", "pLuaBaseDir: '/nowhere' cannot be used: No such file or directory"),

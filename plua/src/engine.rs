@@ -112,8 +112,9 @@ impl Engine {
             .entry((name.clone(), Shape::from(settings)))
             .or_insert_with(|| {
                 let (settings, watchdog, own_code) = (settings.clone(), self.watchdog.clone(), self.own_code.clone());
+                let reactor = self.reactor.clone();
                 let most = settings.sites();
-                let make = move || HostPool::new(&settings, watchdog.clone(), own_code.clone());
+                let make = move || HostPool::new(&settings, watchdog.clone(), reactor.clone(), own_code.clone());
                 Pools { own: Arc::new(make()), sites: Arc::new(Sites::new(most, make)) }
             })
             .clone();

@@ -9,6 +9,7 @@ pub mod error;
 pub mod exchange;
 pub mod language;
 pub mod limits;
+mod network;
 mod output;
 pub mod reactor;
 mod request;

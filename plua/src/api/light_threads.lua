@@ -223,6 +223,16 @@ local function wait(seconds, name)
   return thread.is_in_time
 end
 
+-- Waits for an event of Rust's, for so many seconds at most. Whether it has come. When the thread is ended meanwhile, `abandon`
+-- is called with `what`.
+local function wait_for_event(event, seconds, name, abandon, what)
+  local thread = current
+  waiting[event], thread.abandon, thread.what = thread, abandon, what
+  local has_come = wait(seconds, name)
+  waiting[event], thread.abandon, thread.what = nil, nil, nil
+  return has_come
+end
+
 local function check(position, name, what, value)
   local kind = type(value)
   if kind == what then return end
@@ -321,6 +331,10 @@ local function stop(thread, name)
   sleeping[thread] = nil
   for event, other in next, waiting do
     if other == thread then waiting[event] = nil end
+  end
+  if thread.abandon then
+    thread.abandon(thread.what)
+    thread.abandon, thread.what = nil, nil
   end
   end_thread(thread, false, { "the light thread was ended (plua.kill)", {} })
   thread.is_noticed = true
@@ -525,6 +539,7 @@ end
 return {
   token = TOKEN,
   bases = bases,
+  wait_for_event = wait_for_event,
   -- A coroutine of the page's own waits. Gives way until what it waits for has come.
   pass_on = give_way,
   -- A coroutine in which pages run from now on.

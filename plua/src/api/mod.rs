@@ -1,6 +1,6 @@
 //! The functions pages call: how those written in Rust reach the request.
 //!
-//! Stands on `cache`, `error`, `exchange`, `language`, `limits`, `output`, `request`, `sandbox` and `settings`. Knows no pool
+//! Stands on `cache`, `error`, `exchange`, `language`, `limits`, `network`, `output`, `request`, `sandbox` and `settings`. Knows no pool
 //! and no state but the one that it is in.
 
 mod arguments;
@@ -20,6 +20,7 @@ mod response;
 mod rows;
 mod script;
 mod secret;
+mod socket;
 mod text;
 mod time_zone;
 mod waiting;
@@ -42,6 +43,7 @@ use crate::cache::loader::Loader;
 use crate::language::functions::{FUNCTIONS, Written};
 use crate::limits::memory_limit;
 use crate::limits::time_limit::TimeLimitHandle;
+use crate::network::Network;
 use crate::request::visit::{Slot, Visit};
 use crate::settings::Settings;
 
@@ -60,9 +62,10 @@ pub fn native(
     slot: &Slot,
     loader: &Arc<Mutex<Option<Loader>>>,
     limit: TimeLimitHandle,
+    network: &Arc<Network>,
     settings: &Settings,
 ) -> mlua::Result<Table> {
-    let native = Native { lua, slot, limit, tables: fields::Tables::new(lua)?, table: lua.create_table()? };
+    let native = Native { lua, slot, limit, network, tables: fields::Tables::new(lua)?, table: lua.create_table()? };
     response::install(&native)?;
     request::install(&native)?;
     script::install(&native)?;
@@ -73,6 +76,7 @@ pub fn native(
     json::install(&native)?;
     pattern::install(&native)?;
     secret::install(&native)?;
+    socket::install(&native)?;
     text::install(&native)?;
     time_zone::install(&native, settings)?;
     waiting::install(&native)?;
@@ -93,6 +97,8 @@ struct Native<'a> {
     lua: &'a Lua,
     slot: &'a Slot,
     limit: TimeLimitHandle,
+    /// What pages of the site say to other servers.
+    network: &'a Arc<Network>,
     tables: fields::Tables,
     table: Table,
 }

@@ -123,6 +123,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.connect",
+        signature: "plua.connect(address [, options]) -> socket or nil, message, kind",
+        help: "Connects to host:port or unix:/path: socket:send(data), :receive([bytes or pattern]), :keepalive() and others.",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.clientGone",
         signature: "plua.clientGone() -> boolean",
         help: "Whether the visitor has left, or closed its side of the connection.",

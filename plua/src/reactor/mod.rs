@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::SigSet;
@@ -19,6 +19,13 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::limits::bell::Bell;
+
+/// Threads that look names up at one time, which the system does in no other way, and how long one waits for the next name.
+const LOOKING_UP: usize = 8;
+const LOOKS_UP_AGAIN: Duration = Duration::from_secs(10);
+
+/// Time that those have to end in which still look something up when the process ends.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// Not started until it is needed.
 #[derive(Default)]
@@ -99,13 +106,18 @@ impl Drop for Alarm {
 
 impl Running {
     fn start() -> io::Result<Running> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(LOOKING_UP)
+            .thread_keep_alive(LOOKS_UP_AGAIN)
+            .build()?;
         let handle = runtime.handle().clone();
         let (end, ends) = oneshot::channel();
         let thread = thread::Builder::new().name("plua reactor".into()).spawn(move || {
             // The server's signals are for the threads that expect them.
             let _ = SigSet::all().thread_block();
             let _ = runtime.block_on(ends);
+            runtime.shutdown_timeout(LAST_LOOK);
         })?;
         Ok(Running { handle, end: Some(end), thread: Some(thread) })
     }
@@ -124,7 +136,6 @@ impl Drop for Running {
 mod tests {
     use std::io::Write;
     use std::os::fd::AsFd;
-    use std::time::Duration;
 
     use super::*;
 

@@ -18,6 +18,7 @@ use crate::exchange::held_file::{self, HeldFile};
 use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::End;
+use crate::network::opened::Opened;
 use crate::request::body::Body;
 use crate::request::database::Databases;
 use crate::request::form::{self, Form};
@@ -111,6 +112,8 @@ pub struct Visit {
     pub changed: Option<Box<str>>,
     /// What the page waits for, once it has waited.
     pub waits: Option<Box<Waits>>,
+    /// What it has open at other servers, once it has had something.
+    pub opened: Option<Box<Opened>>,
     /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
     pub refusal: Option<Box<Error>>,
 }
@@ -149,6 +152,7 @@ impl Visit {
             held: None,
             changed: None,
             waits: None,
+            opened: None,
             refusal: None,
         })
     }

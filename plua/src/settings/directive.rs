@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connect::Connect;
 use super::library::known;
 use super::{NONE, Settings, union};
 use crate::exchange::Charset;
@@ -303,6 +304,14 @@ pub const DIRECTIVES: &[Directive] = &[
         default: "0",
         help: c"Whether pages lose what breaks out of Lua: ffi, debug, commands, C modules, bytecode",
         set: |settings, value| put(&mut settings.sandbox, switch(value)),
+    },
+    Directive {
+        name: c"pLuaConnect",
+        scope: Scope::Host,
+        list: true,
+        default: "any",
+        help: c"Where pages may connect to: none, any, or names, addresses and networks, each with a port or without; in a sandbox none",
+        set: |settings, value| Connect::add(&mut settings.connect, value),
     },
     Directive {
         name: c"pLuaPrepend",

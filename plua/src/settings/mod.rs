@@ -2,6 +2,7 @@
 //!
 //! Stands on `exchange` and `language`. Knows no state and no request: it says how they are to be.
 
+pub mod connect;
 mod directive;
 mod library;
 mod limits;
@@ -19,6 +20,7 @@ pub use limits::Limits;
 
 use crate::exchange::Charset;
 use crate::language::page::{Marks, Syntax};
+use crate::settings::connect::Connect;
 use crate::settings::time_zone::Zone;
 
 /// The directives of one place; what is not given there is unset.
@@ -46,6 +48,7 @@ pub struct Settings {
     package_cpath: Option<String>,
     base_folders: Vec<PathBuf>,
     sandbox: Option<bool>,
+    connect: Option<Connect>,
     init: Option<String>,
     prepend: Option<String>,
     append: Option<String>,
@@ -104,6 +107,7 @@ impl Settings {
             package_cpath: inner.package_cpath.as_ref().or(self.package_cpath.as_ref()).cloned(),
             base_folders: if inner.base_folders.is_empty() { &self.base_folders } else { &inner.base_folders }.clone(),
             sandbox: inner.sandbox.or(self.sandbox),
+            connect: inner.connect.as_ref().or(self.connect.as_ref()).cloned(),
             init: inner.init.as_ref().or(self.init.as_ref()).cloned(),
             prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
@@ -250,6 +254,12 @@ impl Settings {
         self.sandbox.unwrap_or(false)
     }
 
+    /// Where pages may connect to: anywhere, and out of a sandbox nowhere, where nothing is said of it.
+    #[must_use]
+    pub fn connect(&self) -> &Connect {
+        self.connect.as_ref().unwrap_or(if self.sandbox() { &Connect::None } else { &Connect::Any })
+    }
+
     /// Absolute path of the Lua file that each new state runs.
     #[must_use]
     pub fn init(&self) -> Option<&str> {
@@ -334,7 +344,7 @@ mod tests {
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
                         settings.limits(),
                         settings.request_globals(),
-                        settings.sandbox(),
+                        (settings.sandbox(), settings.connect().clone()),
                         settings.revalidate(),
                         (settings.engine(), settings.sites()),
                     )
@@ -482,6 +492,7 @@ mod tests {
             ("pLuaInit", "init.lua", "'init.lua' is not an absolute path: it starts with a slash"),
             ("pLuaAppend", "", "names no file: write none for none"),
             ("pLuaGlobals", "page", "'page' is neither request nor persistent"),
+            ("pLuaConnect", "10.0.0.0/33", "'10.0.0.0/33' has no number of bits from 0 to 32 after its slash"),
             ("pLuaRaw", "lua", "'lua' is not an extension with its dot: write '.lua'"),
         ] {
             assert_eq!(given(name, &[value]).unwrap_err(), sentence);

@@ -1,6 +1,6 @@
 //! A Lua state, which runs one page at a time, and the pools that lend states to requests.
 //!
-//! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `output`, `reactor`, `request`, `sandbox` and `settings`.
+//! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `network`, `output`, `reactor`, `request`, `sandbox` and `settings`.
 //! Knows no other host.
 
 pub mod c_modules;
@@ -29,6 +29,7 @@ use crate::exchange::Level;
 use crate::limits::bell::Bell;
 use crate::limits::memory_limit::MemoryLimit;
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
+use crate::network::Network;
 use crate::output::ffi_functions::Area;
 use crate::output::page_call::{self, Ended, PageCall};
 use crate::reactor::{Alarm, Reactor};
@@ -158,9 +159,10 @@ impl State {
         settings: &Settings,
         cache: Arc<ChunkCache>,
         watchdog: &Watchdog,
+        network: &Arc<Network>,
         own_code: &OwnCode,
     ) -> Result<State, Error> {
-        State::make(number, settings, cache, watchdog, own_code)
+        State::make(number, settings, cache, watchdog, network, own_code)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("no Lua state could be made: {error}")))
     }
 
@@ -169,6 +171,7 @@ impl State {
         settings: &Settings,
         cache: Arc<ChunkCache>,
         watchdog: &Watchdog,
+        network: &Arc<Network>,
         own_code: &OwnCode,
     ) -> mlua::Result<State> {
         let lua = c_modules::new_lua();
@@ -177,7 +180,7 @@ impl State {
         c_modules::install(&lua, &limit.handle(), own_code)?;
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
-        let native = api::native(&lua, &slot, &loader, limit.handle(), settings)?;
+        let native = api::native(&lua, &slot, &loader, limit.handle(), network, settings)?;
         let request_globals = settings.request_globals().then_some(REQUEST_GLOBALS);
         let time_zone = settings.time_zone().map(|_| TIME_ZONE);
         let parts = PARTS.into_iter().chain(request_globals.into_iter().flatten());

@@ -18,9 +18,11 @@ use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::limits::bell::Bell;
 use crate::limits::time_limit::{WaitingThread, Watchdog};
+use crate::network::Network;
 use crate::reactor::{Alarm, Reactor};
 use crate::request::visit::Visit;
 use crate::settings::Settings;
+use crate::settings::connect::Connect;
 use crate::state::own_code::OwnCode;
 use crate::state::{Outcome, State};
 
@@ -37,6 +39,7 @@ pub struct Shape {
     package_cpath: Option<String>,
     base_folders: Vec<PathBuf>,
     sandbox: bool,
+    connect: Connect,
     init: Option<String>,
     request_globals: bool,
     revalidate: Duration,
@@ -56,6 +59,7 @@ impl From<&Settings> for Shape {
             package_cpath: settings.package_cpath().map(str::to_string),
             base_folders: settings.base_folders().to_vec(),
             sandbox: settings.sandbox(),
+            connect: settings.connect().clone(),
             init: settings.init().map(str::to_string),
             request_globals: settings.request_globals(),
             revalidate: settings.revalidate(),
@@ -75,6 +79,8 @@ pub struct HostPool {
     settings: Settings,
     cache: Arc<ChunkCache>,
     watchdog: Arc<OnceLock<Watchdog>>,
+    /// What its pages say to other servers, and share.
+    network: Arc<Network>,
     own_code: Arc<OwnCode>,
     first_state: OnceLock<u64>,
     processors: usize,
@@ -193,7 +199,12 @@ fn next_number() -> u64 {
 impl HostPool {
     /// A pool without states.
     #[must_use]
-    pub fn new(settings: &Settings, watchdog: Arc<OnceLock<Watchdog>>, own_code: Arc<OwnCode>) -> HostPool {
+    pub fn new(
+        settings: &Settings,
+        watchdog: Arc<OnceLock<Watchdog>>,
+        reactor: Arc<Reactor>,
+        own_code: Arc<OwnCode>,
+    ) -> HostPool {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         HostPool {
             number: next_number(),
@@ -201,6 +212,7 @@ impl HostPool {
             settings: settings.clone(),
             cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
             watchdog,
+            network: Arc::new(Network::new(settings.connect().clone(), reactor)),
             own_code,
             first_state: OnceLock::new(),
             processors: processors(),
@@ -385,7 +397,8 @@ impl HostPool {
         let watchdog = self.watchdog()?;
         let number = next_number();
         self.first_state.get_or_init(|| number);
-        let mut state = State::new(number, &self.settings, self.cache.clone(), watchdog, &self.own_code)?;
+        let mut state =
+            State::new(number, &self.settings, self.cache.clone(), watchdog, &self.network, &self.own_code)?;
         state.initialise(&self.settings, &self.fresh)?;
         state.count_parked_in(&self.parked);
         Ok(Box::new(state))

@@ -1,0 +1,85 @@
+//! What waits beside a page for what the page asked for.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use crate::limits::bell::Bell;
+use crate::reactor::Reactor;
+
+/// A task that rings for a page. Dropped before, the task is ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Watch(AbortHandle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Rings a page's bell when it is dropped: also where the task that holds it is ended by a panic, or by the server.
+struct Ring {
+    bell: Arc<Bell>,
+    event: u32,
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.bell.ring(self.event);
+    }
+}
+
+/// Runs beside the page; the event that has come when it has ended.
+///
+/// # Errors
+/// The system's, when the reactor cannot start.
+pub fn run(
+    reactor: &Reactor,
+    bell: &Arc<Bell>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<(u32, Watch)> {
+    let event = bell.event();
+    let ring = Ring { bell: bell.clone(), event };
+    let task = reactor.handle()?.spawn(async move {
+        let _ring = ring;
+        task.await;
+    });
+    Ok((event, Watch(task.abort_handle())))
+}
+
+/// A socket as the reactor knows it: of any family, and of datagrams too.
+pub type Registered = Arc<TcpStream>;
+
+/// Makes a socket known to the reactor.
+///
+/// # Errors
+/// The system's; then it is closed.
+pub fn register(reactor: &Reactor, socket: OwnedFd) -> io::Result<Registered> {
+    let _inside = reactor.handle()?.enter();
+    TcpStream::from_std(socket.into()).map(Arc::new)
+}
+
+/// Waits until something can be read, or written.
+pub async fn ready(socket: Registered, interest: Interest) {
+    loop {
+        if socket.ready(interest).await.is_err() {
+            return;
+        }
+        // What the reactor remembers may be of before the page's own attempt.
+        let look = || if is_ready(&socket, interest) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        if socket.try_io(interest, look).is_ok() {
+            return;
+        }
+    }
+}
+
+fn is_ready(socket: &TcpStream, interest: Interest) -> bool {
+    let wanted = if interest.is_readable() { PollFlags::IN } else { PollFlags::OUT };
+    poll(&mut [PollFd::new(socket, wanted)], Some(&Timespec::default())) != Ok(0)
+}
