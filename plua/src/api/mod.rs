@@ -8,6 +8,7 @@ mod command;
 mod cookie;
 mod database;
 mod digest;
+mod fetch;
 mod fields;
 mod file;
 mod form;
@@ -77,6 +78,7 @@ pub fn native(
     pattern::install(&native)?;
     secret::install(&native)?;
     socket::install(&native)?;
+    fetch::install(&native)?;
     text::install(&native)?;
     time_zone::install(&native, settings)?;
     waiting::install(&native)?;

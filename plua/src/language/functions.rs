@@ -129,6 +129,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.fetch",
+        signature: "plua.fetch(url [, options]) -> response or nil, message, kind",
+        help: "Asks a server of HTTP: status, ok, headers, body and json() of its answer.",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.clientGone",
         signature: "plua.clientGone() -> boolean",
         help: "Whether the visitor has left, or closed its side of the connection.",

@@ -1,20 +1,27 @@
-//! What pages say to other servers: their sockets, and what waits for those beside the page.
+//! What pages say to other servers: their sockets and requests, and what waits for those beside the page.
 //!
 //! Stands on `limits`, `reactor` and `settings`. Knows no request and no Lua: whoever opens a connection for a page is told when
 //! to go on by the page's bell.
 
 pub(crate) mod address;
 pub(crate) mod buffer;
+pub(crate) mod client;
+mod connector;
+pub(crate) mod decoding;
+pub(crate) mod fetch;
 pub(crate) mod idle;
 pub(crate) mod opened;
 pub(crate) mod opening;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod url;
 pub(crate) mod watch;
 
+use std::fmt;
 use std::sync::Arc;
 
+use crate::network::client::Clients;
 use crate::network::idle::Idle;
 use crate::network::tls::Trust;
 use crate::reactor::Reactor;
@@ -31,13 +38,15 @@ pub struct Network {
     pub idle: Arc<Idle>,
     /// Whom its pages trust.
     pub trust: Trust,
+    /// Who asks servers of HTTP for them.
+    pub clients: Clients,
 }
 
 impl Network {
     /// Without a connection.
     #[must_use]
     pub fn new(connect: Connect, reactor: Arc<Reactor>) -> Network {
-        Network { connect, reactor, idle: Arc::default(), trust: Trust::default() }
+        Network { connect, reactor, idle: Arc::default(), trust: Trust::default(), clients: Clients::default() }
     }
 }
 
@@ -56,6 +65,14 @@ impl Failure {
         Failure { kind, message: message.into() }
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// What an attempt has come to that may have to be made again.
 #[derive(Debug)]

@@ -7,6 +7,9 @@ use std::sync::{Arc, Weak};
 pub trait Ends: Send + Sync {
     /// Closes it, and what waits for it.
     fn end(&self);
+
+    /// Whether it is closed.
+    fn has_ended(&self) -> bool;
 }
 
 /// As much may one page have open at one time.
@@ -24,7 +27,7 @@ impl Opened {
     /// Whether one more would be too many.
     pub fn is_full(&mut self) -> bool {
         if self.all.len() >= MOST {
-            self.all.retain(|one| one.strong_count() > 0);
+            self.all.retain(|one| one.upgrade().is_some_and(|one| !one.has_ended()));
         }
         self.all.len() >= MOST
     }
@@ -32,11 +35,6 @@ impl Opened {
     /// From here on it ends with the page.
     pub fn add(&mut self, one: Weak<dyn Ends>) {
         self.all.push(one);
-    }
-
-    /// What leaves the page in another way is not ended with it.
-    pub fn forget(&mut self, one: &Weak<dyn Ends>) {
-        self.all.retain(|other| !Weak::ptr_eq(other, one));
     }
 }
 

@@ -49,6 +49,10 @@ impl Ends for Line {
     fn end(&self) {
         *self.state.lock() = State::Closed;
     }
+
+    fn has_ended(&self) -> bool {
+        matches!(*self.state.lock(), State::Closed)
+    }
 }
 
 /// Why a page cannot have what it asked for, and what there was of it.

@@ -53,6 +53,14 @@ pub fn run(
     Ok((event, Watch(task.abort_handle())))
 }
 
+/// Runs beside the page until the result is dropped.
+///
+/// # Errors
+/// The system's, when the reactor cannot start.
+pub fn spawn(reactor: &Reactor, task: impl Future<Output = ()> + Send + 'static) -> io::Result<Watch> {
+    Ok(Watch(reactor.handle()?.spawn(task).abort_handle()))
+}
+
 /// A socket as the reactor knows it: of any family, and of datagrams too.
 pub type Registered = Arc<TcpStream>;
 

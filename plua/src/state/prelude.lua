@@ -92,7 +92,7 @@ end
 local begin_in_folder, watch_ffi = native.working_directory(native, marks)
 native.long_calls(native)
 local light_threads = native.light_threads(native, marks, output, call_with_handler, stops)
-local connect = native.sockets(native, light_threads)
+local connect, fetch = native.sockets(native, light_threads), native.fetch(native, light_threads)
 native.nesting(native, leave, level, debug, stops, light_threads)
 
 local function end_page(why)
@@ -594,7 +594,7 @@ json.array, json.decode, json.null = json_array, decoder("json.decode"), native.
 _G.getRequestBody, _G.getJson, _G.uploads = get_request_body, decoder("getJson"), uploads
 plua.compile, plua.thisFile, plua.bodyPieces = composition.compile, composition.this_file, body_pieces
 _G.dbopen = native.database(native, pcall, metatable_of)
-plua.connect = connect
+plua.connect, plua.fetch = connect, fetch
 plua.atEnd = at_end
 plua.events = native.events(native, put, flush, light_threads.sleep)
 for name, run in next, light_threads.functions do
