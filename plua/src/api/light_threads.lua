@@ -540,6 +540,8 @@ return {
   token = TOKEN,
   bases = bases,
   wait_for_event = wait_for_event,
+  -- Whether nothing else of the page could run while it waits.
+  is_alone = function() return alive == 0 end,
   -- A coroutine of the page's own waits. Gives way until what it waits for has come.
   pass_on = give_way,
   -- A coroutine in which pages run from now on.

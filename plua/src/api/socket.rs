@@ -16,7 +16,7 @@ use crate::network::address::Target;
 use crate::network::buffer::Pattern;
 use crate::network::idle::Key;
 use crate::network::opening::{Opening, Server};
-use crate::network::socket::{Broken, Socket};
+use crate::network::socket::{Broken, Socket, Turn};
 use crate::network::tls::Wish;
 use crate::network::{Attempt, Failure, Network};
 use crate::request::visit::Visit;
@@ -77,14 +77,17 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             Err(message) => Ok((-1, text_of(lua, &message)?, Value::Nil, 0.0)),
         }
     })?;
-    // receive(socket, is_again, what, number or delimiter, inclusive, most) -> 0, data, is_last | event | -1, message, partial
+    // receive(socket, is_again, is_alone, what, number or delimiter, inclusive, most) -> 0, data, is_last | event | -1, message, partial
     let (network, limit) = (native.network.clone(), native.limit.clone());
     native.add("socket.receive", move |lua, visit, arguments| {
         let (socket, room, bell) = (socket(&arguments)?, Room::new(lua, &limit), bell(visit));
         let give = |bytes: &[u8]| room.copy(bytes);
         let received = match socket.is_datagrams() {
             true => socket.receive_datagram(&network, bell, give),
-            false => socket.receive(&pattern(&arguments)?, arguments.is_true(2), (&network, bell, room), give)?,
+            false => {
+                let turn = Turn { is_again: arguments.is_true(2), is_alone: arguments.is_true(3) };
+                socket.receive(&pattern(&arguments)?, turn, (&network, bell, room), give)?
+            }
         };
         match received {
             Ok(Attempt::Done((data, is_last))) => Ok((0, data?, Value::Boolean(is_last), 0.0)),
@@ -244,11 +247,11 @@ fn pattern(arguments: &Arguments) -> Result<Pattern, String> {
         Value::Nil => Ok(None),
         _ => arguments.number(position).map(|most| Some(most as usize)),
     };
-    Ok(match &*arguments.bytes(3)? {
+    Ok(match &*arguments.bytes(4)? {
         b"*a" => Pattern::All,
-        b"n" => Pattern::Exactly(arguments.number(4)? as usize),
-        b"any" => Pattern::Any(arguments.number(4)? as usize),
-        b"until" => Pattern::Until { delimiter: arguments.text(4)?, inclusive: arguments.is_true(5), most: most(6)? },
+        b"n" => Pattern::Exactly(arguments.number(5)? as usize),
+        b"any" => Pattern::Any(arguments.number(5)? as usize),
+        b"until" => Pattern::Until { delimiter: arguments.text(5)?, inclusive: arguments.is_true(6), most: most(7)? },
         _ => Pattern::Line,
     })
 }

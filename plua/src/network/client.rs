@@ -23,7 +23,7 @@ pub type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// Time that a connection is kept which nobody uses, and how many of those to one server.
 const KEPT: Duration = Duration::from_secs(60);
-const MOST_KEPT: usize = 30;
+const MOST_KEPT: usize = 1000;
 
 /// Bytes of an answer's head at most.
 const LARGEST_HEAD: u32 = 64 << 10;

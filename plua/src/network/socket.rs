@@ -69,6 +69,15 @@ impl<R> Broken<R> {
     }
 }
 
+/// Which attempt to receive it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// It was tried before, and an event has come.
+    pub is_again: bool,
+    /// Nothing else of the page could run meanwhile.
+    pub is_alone: bool,
+}
+
 /// What receiving has come to: what was wanted and whether that is the last of it, or what stopped it.
 pub type Received<R> = Result<Attempt<(R, bool)>, Broken<R>>;
 
@@ -184,20 +193,20 @@ impl Socket {
         }
     }
 
-    /// Receives what is wanted. `is_again` when it was tried before and an event has come.
+    /// Receives what is wanted.
     ///
     /// # Errors
     /// Why it cannot be received, with what was; and what `room` says.
     pub fn receive<R>(
         &self,
         pattern: &Pattern,
-        is_again: bool,
+        turn: Turn,
         (network, bell, room): (&Network, &Arc<Bell>, Room<'_>),
         give: impl Fn(&[u8]) -> R,
     ) -> Result<Received<R>, &'static str> {
         let mut state = self.0.state.lock();
         let State::Open(open) = &mut *state else { return Ok(Err(Broken::of(CLOSED))) };
-        if !is_again {
+        if !turn.is_again {
             open.buffer.search_anew();
         }
         loop {
@@ -214,6 +223,9 @@ impl Socket {
             if let Some(error) = &error
                 && error.kind() == ErrorKind::WouldBlock
             {
+                if turn.is_alone && stream.comes_soon() {
+                    continue;
+                }
                 let event = stream.wait(Interest::READABLE, &network.reactor, bell);
                 return Ok(event.map(Attempt::Wait).map_err(|error| Broken::of(words(&error))));
             }

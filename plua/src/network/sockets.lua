@@ -5,7 +5,7 @@ local native, light_threads = ...
 
 local error, setmetatable, tostring, type = error, setmetatable, tostring, type
 local concat, max = table.concat, math.max
-local wait_for_event, now = light_threads.wait_for_event, native.seconds_since_start
+local wait_for_event, is_alone, now = light_threads.wait_for_event, light_threads.is_alone, native.seconds_since_start
 local socket_connect, socket_open, socket_send, socket_receive =
   native["plua.connect"], native["socket.open"], native["socket.send"], native["socket.receive"]
 local socket_give_up, socket_keep, socket_uses, socket_close =
@@ -31,9 +31,7 @@ local function seconds(position, name, value, before)
   if value == nil then return before end
   -- What is no number at all is not above 0 either.
   local fits = type(value) == "number" and value > 0
-  if not fits then
-    error("bad argument #" .. position .. " to '" .. name .. "' (seconds above 0 expected)", 3)
-  end
+  if not fits then error("bad argument #" .. position .. " to '" .. name .. "' (seconds above 0 expected)", 3) end
   return value < LONGEST and value or LONGEST
 end
 
@@ -113,7 +111,7 @@ end
 local function receive_all(state, name, ...)
   local is_again, deadline = false, nil
   while true do
-    local ok, event, first, second = socket_receive(state.handle, is_again, ...)
+    local ok, event, first, second = socket_receive(state.handle, is_again, is_alone(), ...)
     if not ok then error(event, 4) end
     if event == 0 then return first, second end
     if event < 0 then return nil, first, second end
@@ -147,7 +145,7 @@ function methods.receive(object, wanted)
     pattern, count = "n", whole(1, "receive", wanted, 0)
   elseif wanted ~= nil then
     pattern = PATTERNS[wanted]
-    if not pattern then error("bad argument #1 to 'receive' (a number of bytes, \"*l\" or \"*a\" expected)", 2) end
+    if not pattern then error('bad argument #1 to \'receive\' (a number of bytes, "*l" or "*a" expected)', 2) end
   end
   local data, problem, partial = receive_alone(state, "socket:receive", pattern, count)
   if data == nil then return nil, problem, partial end

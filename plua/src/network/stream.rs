@@ -5,6 +5,7 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -14,6 +15,13 @@ use crate::limits::bell::Bell;
 use crate::network::watch::{self, Registered, Watch};
 use crate::reactor::Reactor;
 
+/// Nanoseconds in which an answer comes soon, and how often it may not.
+const SOON: i64 = 200_000;
+const MOST_MISSES: u8 = 3;
+
+/// Waits after which what came late is looked for once more.
+const LOOKS_AGAIN: u8 = 50;
+
 /// A socket of the system's that is connected, or about to be.
 #[derive(Debug)]
 pub struct Stream {
@@ -21,6 +29,8 @@ pub struct Stream {
     writing: Option<Watch>,
     tls: Option<Box<ClientConnection>>,
     wire: Wire,
+    /// How often in a row nothing came soon.
+    misses: u8,
 }
 
 /// The socket itself, once somebody has waited for it as the reactor knows it.
@@ -74,7 +84,7 @@ impl Stream {
     /// Without TLS.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Stream {
-        Stream { reading: None, writing: None, tls: None, wire: Wire::Own(socket) }
+        Stream { reading: None, writing: None, tls: None, wire: Wire::Own(socket), misses: 0 }
     }
 
     /// What the system knows it by.
@@ -95,6 +105,20 @@ impl Stream {
         let place = if interest.is_readable() { &mut self.reading } else { &mut self.writing };
         *place = Some(watch);
         Ok(event)
+    }
+
+    /// Whether something comes in the time that it would take to give the thread up and to take another: many a server beside this
+    /// one answers in that. One that has not done so a few times in a row is waited for once in a while.
+    pub fn comes_soon(&mut self) -> bool {
+        if (MOST_MISSES..LOOKS_AGAIN).contains(&self.misses) {
+            self.misses += 1;
+            return false;
+        }
+        let soon = Timespec { tv_sec: 0, tv_nsec: SOON };
+        let Ok(socket) = self.wire.socket() else { return false };
+        let comes = poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&soon)).is_ok_and(|ready| ready > 0);
+        self.misses = if comes { 0 } else { (self.misses + 1).min(MOST_MISSES) };
+        comes
     }
 
     /// Nobody waits for it any more.

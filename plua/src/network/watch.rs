@@ -91,3 +91,30 @@ fn is_ready(socket: &TcpStream, interest: Interest) -> bool {
     let wanted = if interest.is_readable() { PollFlags::IN } else { PollFlags::OUT };
     poll(&mut [PollFd::new(socket, wanted)], Some(&Timespec::default())) != Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_task_rings_when_it_has_ended_by_whatever() {
+        let (reactor, bell) = (Reactor::default(), Arc::new(Bell::default()));
+        let rung = |bell: &Arc<Bell>| {
+            assert!(bell.wait_until(Some(Instant::now() + Duration::from_secs(10))));
+            bell.take()
+        };
+        let (event, _watch) = run(&reactor, &bell, async {}).unwrap();
+        assert_eq!(rung(&bell), [event]);
+        let (event, _watch) = run(&reactor, &bell, async { panic!("a fault of ours") }).unwrap();
+        assert_eq!(rung(&bell), [event]);
+        let (event, watch) = run(&reactor, &bell, std::future::pending()).unwrap();
+        drop(watch);
+        assert_eq!(rung(&bell), [event]);
+        // The server's end.
+        let (event, _watch) = run(&reactor, &bell, std::future::pending()).unwrap();
+        drop(reactor);
+        assert_eq!(rung(&bell), [event]);
+    }
+}
