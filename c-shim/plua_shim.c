@@ -410,6 +410,27 @@ static int plua_descriptor(conn_rec *c)
     return socket && apr_os_sock_get(&descriptor, socket) == APR_SUCCESS ? descriptor : -1;
 }
 
+int plua_hint(request_rec *r, const char *link)
+{
+    apr_table_t *headers = r->headers_out;
+    const char *line = r->status_line;
+    int status = r->status;
+
+    /* A part of a page has no head of its own, and clients of HTTP/1.0 know no head before the last one. */
+    if (r->main || r->proto_num < HTTP_VERSION(1, 1) || plua_head_is_out(r)) {
+        return 0;
+    }
+    r->headers_out = apr_table_make(r->pool, 1);
+    apr_table_setn(r->headers_out, "Link", link);
+    r->status = 103;
+    r->status_line = "103 Early Hints";
+    ap_send_interim_response(r, 1);
+    r->headers_out = headers;
+    r->status = status;
+    r->status_line = line;
+    return 1;
+}
+
 int plua_client_descriptor(request_rec *r)
 {
     return r->connection->master ? -1 : plua_descriptor(r->connection);

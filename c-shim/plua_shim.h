@@ -67,6 +67,10 @@ int plua_condition(request_rec *r, const char *tag, const char *modified, const 
 /* Whether the client has closed its connection or its sending side, or reset its HTTP/2 stream. Waits for nothing. */
 int plua_client_is_gone(request_rec *r);
 
+/* Sends a head of 103 (RFC 8297) with this Link header before the response; `link` lives as long as the request. Whether it
+ * was sent: not once the head of the response is out, and not to clients that do not know such heads. */
+int plua_hint(request_rec *r, const char *link);
+
 /* The client's socket, or -1 for a stream of HTTP/2. */
 int plua_client_descriptor(request_rec *r);
 

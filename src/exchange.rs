@@ -241,6 +241,11 @@ impl Exchange for ApExchange {
         self.pass(&[], ffi::PLUA_FLUSH)
     }
 
+    fn hint(&mut self, link: &[u8]) -> bool {
+        // SAFETY: promised to `new`; the text is in the request's pool.
+        unsafe { ffi::plua_hint(self.r.as_ptr(), pool::copy((*self.r.as_ptr()).pool, link)) != 0 }
+    }
+
     fn client_is_gone(&mut self) -> bool {
         // SAFETY: promised to `new`.
         unsafe { ffi::plua_client_is_gone(self.r.as_ptr()) != 0 }

@@ -409,3 +409,39 @@ fn date_and_server_are_httpds_to_say() {
         assert!(answer.all("Server").len() == 1 && answer.header("Server") != Some("mine"), "{answer:?}");
     });
 }
+
+#[test]
+fn a_hint_goes_out_before_the_page_has_done_its_work() {
+    let pages = [
+        (
+            "hint.plua",
+            "<? local sent = plua.hint('</style.css>; rel=preload; as=style') header('X-Own', 'x') sleep(0.2) ?><?= sent ?>",
+        ),
+        ("late.plua", "out<? flush() ?><?= plua.hint('</a>; rel=preload') ?>"),
+        ("wrong.plua", "<?= pcall(plua.hint, 'a\\r\\nb') ?>"),
+        (
+            "many.plua",
+            "<? for i = 1, 20 do plua.hint('</a>; rel=preload') end ?><?= pcall(plua.hint, '</a>; rel=preload') ?>",
+        ),
+    ];
+    httpd().pages(&pages).run(|server| {
+        let mut connection = server.connect();
+        connection.send(b"GET /hint.plua HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        connection.until(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n");
+        let answer = connection.response("GET");
+        assert_eq!((answer.status, answer.text().as_str(), answer.header("X-Own")), (200, "true", Some("x")));
+        assert_eq!(answer.header("Link"), None);
+        let old = server.raw(b"GET /hint.plua HTTP/1.0\r\n\r\n");
+        assert!(
+            old.starts_with(b"HTTP/1.1 200 OK\r\n") && old.ends_with(b"false"),
+            "{}",
+            String::from_utf8_lossy(&old)
+        );
+        assert_eq!(server.get("/late.plua").text(), "outfalse");
+        assert!(server.get("/wrong.plua").text().contains("no line break and no other control character"));
+        let many = server.raw(b"GET /many.plua HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let many = String::from_utf8_lossy(&many).into_owned();
+        assert_eq!(many.matches("103 Early Hints").count(), 20, "{many}");
+        assert!(many.ends_with("falseplua.hint: a request has no more than 20 hints"), "{many}");
+    });
+}

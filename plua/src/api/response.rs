@@ -56,6 +56,18 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
         Ok(())
     })?;
     native.add("plua.clientGone", |_, visit, _| Ok(visit.exchange.client_is_gone()))?;
+    native.add("plua.hint", |_, visit, arguments| {
+        arguments.string(1)?;
+        let link = field_value(&arguments, 1)?;
+        if link.is_empty() || visit.response.head_sent {
+            return Ok(false);
+        }
+        if visit.hints == MOST_HINTS {
+            return Err(format!("plua.hint: a request has no more than {MOST_HINTS} hints"));
+        }
+        visit.hints += 1;
+        Ok(visit.exchange.hint(&link))
+    })?;
     native.add("httpError", |_, visit, arguments| {
         let status = status_between(arguments.number(1)?, 300)
             .ok_or_else(|| arguments.bad(1, "the server has pages for statuses from 300 to 599"))?;
@@ -105,6 +117,9 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     })?;
     Ok(())
 }
+
+/// Hints of one request. Each is written to its connection, and kept in its memory of the server's.
+const MOST_HINTS: u32 = 20;
 
 /// Headers that tell of a connection and its messages (RFC 9110, sections 6.5 and 7.6.1): a server makes them, and HTTP/2 has none.
 const OF_THE_CONNECTION: [&str; 7] =

@@ -234,6 +234,11 @@ pub trait Exchange: Send {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Pushes out what was written.
     fn flush(&mut self) -> io::Result<()>;
+    /// Tells the client, before the response, what it will need: the value of a `Link` header. Whether that was sent.
+    fn hint(&mut self, link: &[u8]) -> bool {
+        let _ = link;
+        false
+    }
     /// Whether the client has left, or sends no more on its connection, as far as that can be known without sending to it.
     fn client_is_gone(&mut self) -> bool {
         false

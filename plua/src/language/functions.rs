@@ -117,6 +117,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.hint",
+        signature: "plua.hint(link) -> boolean",
+        help: "Tells the browser before the response what it will need (103 Early Hints); whether that could be sent.",
+        written: InRust(1),
+    },
+    PageFunction {
         name: "plua.events",
         signature: "plua.events([options]) -> events",
         help: "Begins a response of server-sent events: events:send(event), :wait(seconds) and :lastId().",

@@ -96,6 +96,8 @@ pub struct Visit {
     pub sets_hook: bool,
     /// Whether functions of the page's are to run when it has ended.
     pub ends_later: bool,
+    /// Hints that were sent before the response.
+    pub hints: u32,
     /// Reports of this request that are logged.
     reports: u32,
     /// Text of a panic in a page function.
@@ -144,6 +146,7 @@ impl Visit {
             runs_commands: false,
             sets_hook: false,
             ends_later: false,
+            hints: 0,
             reports: 0,
             panic: None,
             body: None,
