@@ -43,7 +43,7 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
             let waits = note(visit, due);
             (waits.bell.clone(), waits.until, visit.deadline.and_then(|end| end.instant()))
         });
-        let Some((bell, until, deadline)) = waits else { return Ok(true) };
+        let Some((bell, until, deadline)) = waits.filter(|_| limit.refusal().is_none()) else { return Ok(true) };
         limit.wait(&bell, until.into_iter().chain(deadline).min());
         Ok(deadline.is_some_and(|deadline| deadline <= Instant::now()) || limit.server_stops())
     })?;

@@ -556,6 +556,10 @@ impl State {
 
     /// Waits in this thread for what the page waits for.
     fn wait_here(&self) {
+        // PUC Lua's hook strikes only after so many steps: the page comes here again until it does.
+        if self.limit.is_over() {
+            return;
+        }
         let waits = self.slot.lock().as_ref().and_then(|visit| {
             let deadline = visit.deadline.and_then(End::instant);
             visit.waits.as_ref().map(|waits| (waits.bell.clone(), waits.until.into_iter().chain(deadline).min()))
