@@ -184,7 +184,14 @@ else
     if only_readers and type(chunk) ~= "function" then return load(chunk, ...) end
     return load_reader(chunk, ...)
   end
-  if jit then _G.loadstring = _G.load end
+  if jit then
+    _G.loadstring = _G.load
+  elseif only_readers then
+    _G.loadstring = function(chunk, ...)
+      if type(chunk) == "string" and #chunk > LONG then return load_text(chunk, ...) end
+      return loadstring(chunk, ...)
+    end
+  end
 end
 
 -- A C module is opened by the path that was found to be allowed, not by another search.
