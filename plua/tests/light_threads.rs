@@ -311,3 +311,50 @@ fn a_page_has_so_many_light_threads_at_one_time() {
     let text = site.get("page.plua").text();
     assert!(text.starts_with("at most ") && text.ends_with(" true"), "{text}");
 }
+
+#[test]
+#[cfg_attr(feature = "lua51", ignore = "there a thread that waits runs the others inside itself")]
+fn a_wait_that_is_over_is_nothing_to_those_that_come_later() {
+    answers(&[
+        // It has given up waiting for the thread, and that one's end does not cut its sleep short.
+        (
+            "<? local t = plua.spawn(function() sleep(0.02) end) plua.wait(t, 0.001) local b = plua.spawn(function() sleep(0.05) return 'slept' end)
+                local order = {} plua.parallel(function() plua.wait(b) order[1] = order[1] or 'b' end, function() sleep(0.2) order[1] = order[1] or 'c' end) echo(order[1]) ?>",
+            "b",
+        ),
+        (
+            "<? local ended = {} local t = plua.spawn(function() sleep(0.02) ended[1] = true end) plua.wait(t, 0.001)
+                local s = plua.semaphore() echo(s:wait(0.06)) echo(#ended) ?>",
+            "niltimeout1",
+        ),
+        // One that was ended takes nothing from those that wait behind it.
+        (
+            "<? local s = plua.semaphore() local one = plua.spawn(function() s:wait() end) local two = plua.spawn(function() s:wait() return 'two' end)
+                sleep(0) plua.kill(one) s:post() echo(plua.wait(two), s:count()) ?>",
+            "two0",
+        ),
+        (
+            "<? local c = plua.channel() local one = plua.spawn(function() c:receive() end) local two = plua.spawn(function() return c:receive() end)
+                sleep(0) plua.kill(one) c:send('value') echo(plua.wait(two)) ?>",
+            "value",
+        ),
+        (
+            "<? local c = plua.channel() local one = plua.spawn(function() c:send('one') end) plua.spawn(function() c:send('two') end)
+                sleep(0) plua.kill(one) echo(c:receive(), c:receive(0.001) or 'none') ?>",
+            "twonone",
+        ),
+        (
+            "<? local c = plua.channel(1) c:send('a') local t = plua.spawn(function() return c:send('b', 0.001) end) sleep(0.02) echo(plua.wait(t)) echo(c:receive(), c:receive(0.001) or 'none') ?>",
+            "niltimeoutanone",
+        ),
+        (
+            "<? local c = plua.channel(1) c:send('a') plua.spawn(function() c:send('b') end) sleep(0) echo(c:receive(), c:receive()) ?>",
+            "ab",
+        ),
+        // A wait that was an error does not make it one that a post meets.
+        (
+            "<? local s = plua.semaphore() pcall(s.wait, s) local t = plua.spawn(function() s:post() end) sleep(0.01) echo(s:count()) ?>",
+            "1",
+        ),
+    ]);
+}

@@ -33,7 +33,8 @@ local protects = coroutine.isyieldable and true or false
 local MOST = protects and 1000 or 40
 
 -- Each thread has in `woken` whether it may go on, in `due` when it does in any case, in `drives` how often it is on the stack
--- as the one that runs others, and in `serial` the page it belongs to. The page's own code is one of them.
+-- as the one that runs others, in `ticket` how often it has waited, and in `serial` the page it belongs to. The page's own code
+-- is one of them.
 local serial, alive, is_used = 0, 0, false
 local root, current
 -- Those that may go on, in the order they were woken; those that have a time; those that wait for an event, by its number.
@@ -48,7 +49,7 @@ local check_ending, described, report, exchange_depth, end_page
 
 local function begin()
   serial, alive, is_used = serial + 1, 0, false
-  root = { woken = true, drives = 1, serial = serial }
+  root = { woken = true, drives = 1, ticket = 0, serial = serial }
   current, ready, first, last, sleeping, waiting, failed = root, {}, 1, 0, {}, {}, {}
   client_gone, on_abort = nil, nil
 end
@@ -112,6 +113,29 @@ local function first_due()
   return due < huge and due or nil
 end
 
+-- Queues of threads that wait for the same thing, in the order they came, and what each brings: an entry is nothing any more once
+-- its wait is over, however it ended.
+local function queue_up(queue, brought) queue[#queue + 1] = { current, current.ticket, brought } end
+
+local function is_waiting(entry)
+  local thread = entry[1]
+  return thread.ticket == entry[2] and not thread.woken and thread.serial == serial
+end
+
+local function next_of(queue)
+  while queue[1] do
+    local entry = remove(queue, 1)
+    if is_waiting(entry) then return entry end
+  end
+end
+
+-- Forgets those that wait no longer.
+local function tidy(queue)
+  for i = #queue, 1, -1 do
+    if not is_waiting(queue[i]) then remove(queue, i) end
+  end
+end
+
 local function end_thread(thread, fine, ...)
   alive = alive - 1
   thread.has_ended, thread.coroutine = true, nil
@@ -123,9 +147,8 @@ local function end_thread(thread, fine, ...)
     thread.problem = protects and type(problem) == "table" and problem or described(problem)
     failed[#failed + 1] = thread
   end
-  local waiters = thread.waiters
-  for i = 1, waiters and #waiters or 0 do
-    wake(waiters[i], true)
+  for entry in next_of, thread.waiters do
+    wake(entry[1], true)
   end
   if alive == 0 and root.awaits_all then wake(root, true) end
 end
@@ -216,10 +239,9 @@ local function wait(seconds, name)
   if seconds and seconds < huge then
     thread.due, sleeping[thread] = seconds_since_start() + seconds, true
   end
-  if not give_way() then
-    thread.woken = true
-    error(name .. NOTHING_COMES, 3)
-  end
+  local is_woken = give_way()
+  thread.woken, thread.ticket = true, thread.ticket + 1
+  if not is_woken then error(name .. NOTHING_COMES, 3) end
   return thread.is_in_time
 end
 
@@ -284,8 +306,15 @@ local function start(name, run_thread, ...)
     function body(...) return call_with_handler(run_thread, described, ...) end
   end
   local coroutine = co_create(body)
-  local thread =
-    { coroutine = coroutine, arguments = { count = select("#", ...), ... }, woken = true, drives = 0, serial = serial }
+  local thread = {
+    coroutine = coroutine,
+    arguments = { count = select("#", ...), ... },
+    woken = true,
+    drives = 0,
+    ticket = 0,
+    waiters = {},
+    serial = serial,
+  }
   bases[coroutine] = thread
   alive, last = alive + 1, last + 1
   ready[last] = thread
@@ -305,9 +334,11 @@ local function join(thread, seconds, name)
   if thread == current then error(name .. ": a light thread cannot wait for itself", 3) end
   local until_then = seconds and seconds_since_start() + seconds
   while not thread.has_ended do
-    thread.waiters = thread.waiters or {}
-    thread.waiters[#thread.waiters + 1] = current
-    if not wait(until_then and until_then - seconds_since_start(), name) then return false end
+    queue_up(thread.waiters)
+    if not wait(until_then and until_then - seconds_since_start(), name) then
+      tidy(thread.waiters)
+      return false
+    end
   end
   thread.is_noticed = true
   return true
@@ -328,7 +359,7 @@ local function stop(thread, name)
     error(name .. ": the light thread runs, and cannot be ended where it is", 3)
   end
   local coroutine = thread.coroutine
-  sleeping[thread] = nil
+  sleeping[thread], thread.woken = nil, true
   for event, other in next, waiting do
     if other == thread then waiting[event] = nil end
   end
@@ -368,20 +399,6 @@ local function parallel(...)
   return unpack(results, 1, count)
 end
 
--- Threads that wait for the same thing, in the order they came.
-local function next_of(queue)
-  while queue[1] do
-    local thread = remove(queue, 1)
-    if not thread.woken and thread.serial == serial then return thread end
-  end
-end
-
-local function leave(queue, thread)
-  for i = #queue, 1, -1 do
-    if queue[i] == thread then remove(queue, i) end
-  end
-end
-
 -- Objects of pages, with what they hold by object.
 local function class(name, methods)
   local held = setmetatable({}, { __mode = "k" })
@@ -412,11 +429,11 @@ local new_semaphore, semaphore_of = class("plua.semaphore", semaphore_methods)
 function semaphore_methods.post(object, count)
   local state = semaphore_of(object, "post")
   for _ = 1, whole_number(1, "post", count, 1, 1) do
-    local thread = next_of(state.queue)
-    if not thread then
+    local entry = next_of(state.queue)
+    if not entry then
       state.count = state.count + 1
     else
-      wake(thread, true)
+      wake(entry[1], true)
     end
   end
 end
@@ -428,10 +445,9 @@ function semaphore_methods.wait(object, seconds)
     state.count = state.count - 1
     return true
   end
-  local thread = current
-  state.queue[#state.queue + 1] = thread
+  queue_up(state.queue)
   if wait(seconds, "semaphore:wait") then return true end
-  leave(state.queue, thread)
+  tidy(state.queue)
   return nil, "timeout"
 end
 
@@ -449,44 +465,41 @@ function channel_methods.send(object, value, seconds)
   if state.is_closed then return nil, "closed" end
   local receiver = next_of(state.receivers)
   if receiver then
-    receiver.received = value
-    wake(receiver, true)
+    receiver[1].received = value
+    wake(receiver[1], true)
     return true
   end
-  state.values[#state.values + 1] = value
-  if #state.values <= state.room then return true end
+  if #state.values < state.room then
+    state.values[#state.values + 1] = value
+    return true
+  end
   local thread = current
-  state.senders[#state.senders + 1] = thread
+  queue_up(state.senders, value)
   thread.refusal = nil
-  if wait(seconds, "channel:send") then
-    if thread.refusal then return nil, thread.refusal end
-    return true
+  if not wait(seconds, "channel:send") then
+    tidy(state.senders)
+    return nil, "timeout"
   end
-  -- Values of those that wait are the last ones, in the order of the queue.
-  for i = 1, #state.senders do
-    if state.senders[i] == thread then
-      remove(state.values, #state.values - #state.senders + i)
-      remove(state.senders, i)
-      break
-    end
-  end
-  return nil, "timeout"
+  if thread.refusal then return nil, thread.refusal end
+  return true
 end
 
 function channel_methods.receive(object, seconds)
   local state = channel_of(object, "receive")
   check_seconds(1, "receive", seconds)
-  local value = remove(state.values, 1)
-  if value ~= nil then
-    local sender = next_of(state.senders)
-    if sender then wake(sender, true) end
-    return value
+  local value, sender = remove(state.values, 1), next_of(state.senders)
+  if sender then
+    wake(sender[1], true)
+    if value == nil then return sender[3] end
+    state.values[#state.values + 1] = sender[3]
   end
+  if value ~= nil then return value end
   if state.is_closed then return nil, "closed" end
   local thread = current
-  state.receivers[#state.receivers + 1], thread.received = thread, nil
+  queue_up(state.receivers)
+  thread.received = nil
   if not wait(seconds, "channel:receive") then
-    leave(state.receivers, thread)
+    tidy(state.receivers)
     return nil, "timeout"
   end
   value, thread.received = thread.received, nil
@@ -497,15 +510,13 @@ end
 function channel_methods.close(object)
   local state = channel_of(object, "close")
   state.is_closed = true
-  for i = 1, #state.senders do
-    -- What they could not send is not sent any more.
-    remove(state.values)
-    state.senders[i].refusal = "closed"
+  -- What those could not send is not sent any more.
+  for sender in next_of, state.senders do
+    sender[1].refusal = "closed"
+    wake(sender[1], true)
   end
-  for _, queue in next, { state.senders, state.receivers } do
-    for thread in next_of, queue do
-      wake(thread, true)
-    end
+  for receiver in next_of, state.receivers do
+    wake(receiver[1], true)
   end
 end
 
