@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use plua::engine::{Served, WaitingPage};
 use plua::error::injection;
 use plua::exchange::Answer;
+use plua::state::processors;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 
@@ -34,7 +34,7 @@ static GATE: Mutex<Gate> = Mutex::new(Gate { woken: 0, queue: VecDeque::new() })
 
 impl Gate {
     fn most() -> usize {
-        WOKEN_A_PROCESSOR * thread::available_parallelism().map_or(1, usize::from)
+        WOKEN_A_PROCESSOR * processors()
     }
 
     /// Wakes those whose turn it is.

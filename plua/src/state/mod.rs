@@ -39,6 +39,7 @@ use crate::sandbox::forks;
 use crate::sandbox::working_directory;
 use crate::settings::{Limits, Settings};
 use crate::state::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
+pub use crate::state::pool::processors;
 
 /// What the state's own code says of a page: whether it ran to its end, and what it put out.
 type Ran = mlua::Result<(bool, [Value; 2])>;

@@ -186,7 +186,8 @@ thread_local! {
 }
 
 /// Processors of the machine, or what its administrator leaves of them. Asking reads files, so it is asked once.
-fn processors() -> usize {
+#[must_use]
+pub fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
