@@ -7,7 +7,6 @@ use mlua::{IntoLuaMulti, MultiValue};
 
 use super::{Arguments, IN_FINALIZER, NO_REQUEST, Native, refuse};
 use crate::request::visit::Visit;
-use crate::request::waits::Waits;
 
 /// Farther than any page waits, in seconds, and what the system's clock can add.
 const FARTHEST: f64 = 1e9;
@@ -39,13 +38,13 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     // wait_here(due) -> whether the page's time is over, or its server stops: waits in this thread
     let (slot, limit) = (native.slot.clone(), native.limit.clone());
     native.add_plain("wait_here", move |_, due: Option<f64>| {
-        let waits = slot.try_lock().as_mut().and_then(|visit| visit.as_deref_mut()).map(|visit| {
-            let waits = note(visit, due);
-            (waits.bell.clone(), waits.until, visit.deadline.and_then(|end| end.instant()))
+        let awaited = slot.try_lock().as_mut().and_then(|visit| visit.as_deref_mut()).and_then(|visit| {
+            note(visit, due);
+            visit.awaited().map(|awaited| (awaited, visit.deadline))
         });
-        let Some((bell, until, deadline)) = waits.filter(|_| limit.refusal().is_none()) else { return Ok(true) };
-        limit.wait(&bell, until.into_iter().chain(deadline).min());
-        Ok(deadline.is_some_and(|deadline| deadline <= Instant::now()) || limit.server_stops())
+        let Some(((bell, until), deadline)) = awaited.filter(|_| limit.refusal().is_none()) else { return Ok(true) };
+        limit.wait(&bell, until);
+        Ok(deadline.is_some_and(|deadline| deadline.left().is_zero()) || limit.server_stops())
     })?;
     // watch_client() -> true and the number of the event that its leaving is, or false and why not
     native.add("watch_client", |_, visit, _| {
@@ -64,13 +63,12 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
 }
 
 /// Notes that the page waits, at most until so many seconds [after the beginning](beginning).
-fn note(visit: &mut Visit, due: Option<f64>) -> &Waits {
+fn note(visit: &mut Visit, due: Option<f64>) {
     let waits = visit.waits.get_or_insert_default();
     waits.until = due.and_then(|due| {
         let due = Duration::try_from_secs_f64(due.clamp(0.0, FARTHEST)).unwrap_or_default();
         beginning().checked_add(due)
     });
-    waits
 }
 
 /// When this process first asked for the time.

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use crate::error::report::Report;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::held_file::{self, HeldFile};
 use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
+use crate::limits::bell::Bell;
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::End;
 use crate::network::opened::Opened;
@@ -305,6 +306,14 @@ impl Visit {
     #[must_use]
     pub fn is_own_upload(&self, path: &Path) -> bool {
         self.form.as_ref().is_some_and(|form| form.uploads.iter().any(|upload| upload.is_at(path)))
+    }
+
+    /// The bell that a page which waits in its thread waits at, and until when: it goes on in any case, or its time is over.
+    #[must_use]
+    pub fn awaited(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
+        let waits = self.waits.as_ref()?;
+        let deadline = self.deadline.and_then(End::instant);
+        Some((waits.bell.clone(), waits.until.into_iter().chain(deadline).min()))
     }
 
     /// Time until the page must have ended; none without a limit.

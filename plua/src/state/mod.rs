@@ -507,28 +507,27 @@ impl State {
         if ended == Ended::NotYet {
             let settings = self.slot.lock().as_ref().map(|visit| visit.settings.clone());
             let between = settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
-            self.run_in_coroutine(&self.calls.run.clone(), (page, between.0, between.1, self.reads_anew))
+            self.run_in_coroutine(self.calls.run.clone(), (page, between.0, between.1, self.reads_anew))
         } else if self.page_call.as_ref().is_some_and(PageCall::may_wait) {
-            self.run_in_coroutine(&self.calls.finish.clone(), ended == Ended::Done)
+            self.run_in_coroutine(self.calls.finish.clone(), ended == Ended::Done)
         } else {
             Some(Box::new(self.calls.finish.call(ended == Ended::Done).map(of_three)))
         }
     }
 
     /// Calls a function of the state's own code where it may wait.
-    fn run_in_coroutine(&mut self, run: &Function, arguments: impl IntoLuaMulti) -> Option<Box<Ran>> {
+    fn run_in_coroutine(&mut self, run: Function, arguments: impl IntoLuaMulti) -> Option<Box<Ran>> {
         // Lua 5.1 cannot yield below a protected call, so there a page waits where it is.
         if cfg!(feature = "lua51") {
             return Some(Box::new(run.call(arguments).map(of_three)));
         }
-        let coroutine = self.coroutine.take().map_or_else(
-            || {
-                let coroutine = self.lua.create_thread(run.clone())?;
-                self.calls.note_base.call::<()>(&coroutine)?;
-                Ok(coroutine)
-            },
-            |coroutine| coroutine.reset(run.clone()).map(|()| coroutine),
-        );
+        let coroutine = match self.coroutine.take() {
+            Some(coroutine) => coroutine.reset(run).map(|()| coroutine),
+            None => self
+                .lua
+                .create_thread(run)
+                .and_then(|coroutine| self.calls.note_base.call::<()>(&coroutine).map(|()| coroutine)),
+        };
         match coroutine {
             Ok(coroutine) => {
                 let ran = coroutine.resume(arguments);
@@ -561,11 +560,8 @@ impl State {
         if self.limit.is_over() {
             return;
         }
-        let waits = self.slot.lock().as_ref().and_then(|visit| {
-            let deadline = visit.deadline.and_then(End::instant);
-            visit.waits.as_ref().map(|waits| (waits.bell.clone(), waits.until.into_iter().chain(deadline).min()))
-        });
-        if let Some((bell, until)) = waits {
+        let awaited = self.slot.lock().as_ref().and_then(|visit| visit.awaited());
+        if let Some((bell, until)) = awaited {
             self.limit.handle().wait(&bell, until);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::sched_getcpu;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
@@ -106,8 +107,7 @@ struct Shelf(Mutex<Vec<Box<State>>>);
 #[derive(Default)]
 struct Waiter {
     turn: Mutex<Option<Turn>>,
-    arrived: Condvar,
-    /// Called for who waits without a thread.
+    /// Called when that has come.
     bell: Arc<Bell>,
 }
 
@@ -247,10 +247,15 @@ impl HostPool {
     pub fn lend_at_once(&self) -> Option<Result<StateGuard<'_>, Error>> {
         let turn = match self.settings.states() {
             0 => self.own(),
-            _ if self.waiting.load(Relaxed) == 0 => Turn::Take(self.shelf().0.lock().pop()?),
-            _ => return None,
+            _ => self.take_at_hand()?,
         };
         Some(self.guard(turn))
+    }
+
+    fn take_at_hand(&self) -> Option<Turn> {
+        // Who waits already comes first.
+        let is_free = self.waiting.load(Relaxed) == 0;
+        if is_free { self.shelf().0.lock().pop().map(Turn::Take) } else { None }
     }
 
     /// A state on loan as [`lend`](HostPool::lend) gives it; where all are out, a place in the line for so long.
@@ -273,7 +278,7 @@ impl HostPool {
 
     fn guard(&self, turn: Turn) -> Result<StateGuard<'_>, Error> {
         // Before a state is made, so that the right to make one comes back whatever happens.
-        let mut guard = StateGuard { pool: self, state: None, is_parked: false };
+        let mut guard = StateGuard { pool: self, state: None };
         guard.state = Some(match turn {
             Turn::Take(state) if !state.is_outdated(self.settings.revalidate()) => state,
             // It goes with all it has made of a module that is changed now.
@@ -303,20 +308,14 @@ impl HostPool {
             Joined::Turn(turn) => return Ok(turn),
             Joined::Line(waiter, wait) => (waiter, wait),
         };
-        let until = Instant::now() + wait;
-        let mut turn = waiter.turn.lock();
-        while turn.is_none() && !waiter.arrived.wait_until(&mut turn, until).timed_out() {}
-        drop(turn);
+        waiter.bell.wait_until(Some(Instant::now() + wait));
         self.leave_line(&waiter).ok_or_else(|| self.no_state(wait))
     }
 
     /// A turn at once, or a place in the line.
     fn join(&self, most: u32, wait: Option<Duration>) -> Joined {
-        // Who waits already comes first.
-        if self.waiting.load(Relaxed) == 0
-            && let Some(state) = self.shelf().0.lock().pop()
-        {
-            return Joined::Turn(Turn::Take(state));
+        if let Some(turn) = self.take_at_hand() {
+            return Joined::Turn(turn);
         }
         let mut queue = self.queue.lock();
         if queue.is_empty()
@@ -387,7 +386,6 @@ impl HostPool {
         if let Some(waiter) = queue.pop_front() {
             self.waiting.store(queue.len(), Relaxed);
             *waiter.turn.lock() = Some(turn);
-            waiter.arrived.notify_one();
             waiter.bell.call();
         }
     }
@@ -468,14 +466,15 @@ impl HostPool {
 pub struct StateGuard<'p> {
     pool: &'p HostPool,
     state: Option<Box<State>>,
-    is_parked: bool,
 }
 
 impl StateGuard<'_> {
     /// Takes the state out of the loan, with the page that waits in it.
     pub fn into_parked(mut self, pool: &Arc<HostPool>) -> ParkedState {
-        self.is_parked = true;
-        ParkedState { pool: pool.clone(), state: self.state.take() }
+        let state = self.state.take();
+        // What is left of the loan is the right to the state, which comes back with the page.
+        mem::forget(self);
+        ParkedState { pool: pool.clone(), state }
     }
 }
 
@@ -490,7 +489,7 @@ impl ParkedState {
     /// Goes on with the page in this thread: its answer, or itself where it waits again.
     pub fn go_on<R>(mut self, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> Result<R, ParkedState> {
         let pool = self.pool.clone();
-        let mut guard = StateGuard { pool: &pool, state: self.state.take(), is_parked: false };
+        let mut guard = StateGuard { pool: &pool, state: self.state.take() };
         match guard.go_on(conclude) {
             Some(answer) => Ok(answer),
             None => Err(guard.into_parked(&pool)),
@@ -522,10 +521,6 @@ impl Drop for ParkedState {
 
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
-        // Parked: it comes back later.
-        if self.is_parked {
-            return;
-        }
         let runs = self.pool.settings.runs();
         let fit = |state: &State| !state.is_spoiled() && (runs == 0 || state.runs() < runs);
         self.pool.give_back(self.state.take().filter(|state| fit(state)));
