@@ -15,7 +15,7 @@
 
 APLOG_USE_MODULE(plua);
 
-/* Since 2.4.63 (mmn 20120211.134?) a connection may wait for what a module asks. */
+/* Since 2.4.63 (20120211.137) a connection may wait for what a module asks. */
 #ifdef AP_MPMQ_CAN_WAITIO
 
 /* One connection of a client's. */

@@ -14,11 +14,8 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use servers::{Certificate, Talk, server, tls_server};
-use site::{Seen, Site};
-
-/// Where globals are the state's, the request's, and a sandbox's.
-const MODES: [&str; 3] = ["", "pLuaGlobals request\n", "pLuaSandbox On\npLuaConnect any\n"];
+use servers::{Certificate, Talk, answers, ask, server, tls_server};
+use site::Site;
 
 /// A request as a server has it: its head, and its body.
 struct Asked {
@@ -75,23 +72,6 @@ fn http(answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> (SocketAd
 fn answer(headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}\r\n", body.len()).as_bytes(), body].concat()
-}
-
-fn ask(configuration: &str, page: &str) -> Seen {
-    Site::new(&format!("pLuaStates 1\n{configuration}"), &[("page.plua", page)]).get("page.plua")
-}
-
-/// What the page answers, in every mode, twice.
-fn answers(address: SocketAddr, page: &str, wanted: &str) {
-    let page = page.replace("ADDRESS", &address.to_string());
-    for mode in MODES {
-        let site = Site::new(&format!("pLuaStates 1\n{mode}"), &[("page.plua", &page)]);
-        for _ in 0..2 {
-            let seen = site.get("page.plua");
-            assert_eq!((seen.text().as_str(), seen.status), (wanted, 200), "{mode}: {page}: {:?}", seen.log);
-            assert_eq!(seen.log, [""; 0], "{mode}: {page}");
-        }
-    }
 }
 
 #[test]

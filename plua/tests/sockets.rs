@@ -6,17 +6,14 @@ mod servers;
 mod site;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use servers::{Certificate, server, tls_server};
-use site::{Seen, Site};
-
-/// Where globals are the state's, the request's, and a sandbox's.
-const MODES: [&str; 3] = ["", "pLuaGlobals request\n", "pLuaSandbox On\npLuaConnect any\n"];
+use servers::{Certificate, answers, ask, server, tls_server};
+use site::Site;
 
 /// Whether a light thread that waits holds those inside which it runs.
 const HOLDS_OTHERS: bool = cfg!(feature = "lua51");
@@ -42,23 +39,6 @@ fn says(text: &'static [u8]) -> impl Fn(TcpStream) {
 /// Says that and closes.
 fn says_all(text: &'static [u8]) -> impl Fn(TcpStream) {
     move |mut connection| _ = connection.write_all(text)
-}
-
-fn ask(configuration: &str, page: &str) -> Seen {
-    Site::new(&format!("pLuaStates 1\n{configuration}"), &[("page.plua", page)]).get("page.plua")
-}
-
-/// What the page answers, in every mode, twice.
-fn answers(address: SocketAddr, page: &str, wanted: &str) {
-    let page = page.replace("ADDRESS", &address.to_string());
-    for mode in MODES {
-        let site = Site::new(&format!("pLuaStates 1\n{mode}"), &[("page.plua", &page)]);
-        for _ in 0..2 {
-            let seen = site.get("page.plua");
-            assert_eq!((seen.text().as_str(), seen.status), (wanted, 200), "{mode}: {page}: {:?}", seen.log);
-            assert_eq!(seen.log, [""; 0], "{mode}: {page}");
-        }
-    }
 }
 
 #[test]

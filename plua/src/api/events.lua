@@ -1,24 +1,18 @@
 -- Server-sent events (plua.events): a response that stays open and takes an event at a time, while the page waits for the next.
 --
--- The chunk takes the functions written in Rust, what puts out and sends, and what waits. It returns the page function. The form
+-- The chunk takes the functions written in Rust, what puts out and sends, and the light threads. It returns the page function. The form
 -- of the stream is that of the HTML standard, section 9.2.
-local native, put, flush, sleep = ...
+local native, put, flush, light_threads = ...
 
-local error, next, setmetatable, tostring, type = error, next, setmetatable, tostring, type
+local error, next, tostring, type = error, next, tostring, type
 local find, gmatch, gsub = string.find, string.gmatch, string.gsub
 local huge = math.huge
 
-local methods = {}
-local EVENTS = { __index = methods, __metatable = false, __name = "plua.events" }
-native.shielded[EVENTS] = true
--- By object: how often something is sent while the page waits.
-local heartbeats = setmetatable({}, { __mode = "k" })
+local sleep = light_threads.sleep
 
-local function state_of(events, method)
-  local heartbeat = heartbeats[events]
-  if not heartbeat then error("call " .. method .. " with a colon, on what plua.events has made", 3) end
-  return heartbeat
-end
+-- Each holds how often something is sent while the page waits.
+local methods = {}
+local new_events, heartbeat_of = light_threads.class("plua.events", methods, "plua.events has made")
 
 local function check(fine, ...)
   if not fine then error((...), 3) end
@@ -43,7 +37,7 @@ local function data_of(data)
 end
 
 function methods.send(events, event)
-  state_of(events, "send")
+  heartbeat_of(events, "send")
   if event == nil then error("bad argument #1 to 'send' (an event expected, got nil)", 2) end
   if type(event) ~= "table" or event.data == nil and event.retry == nil then event = { data = event } end
   local text = ""
@@ -63,7 +57,7 @@ function methods.send(events, event)
 end
 
 function methods.wait(events, seconds)
-  local heartbeat = state_of(events, "wait")
+  local heartbeat = heartbeat_of(events, "wait")
   if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
     error("bad argument #1 to 'wait' (seconds from 0 on expected)", 2)
   end
@@ -78,7 +72,7 @@ end
 
 -- The id that the visitor's last stream has come to.
 function methods.lastId(events)
-  state_of(events, "lastId")
+  heartbeat_of(events, "lastId")
   for name, value in next, check(native["plua.requestHeaders"]()) do
     if name:lower() == "last-event-id" then return value end
   end
@@ -94,7 +88,5 @@ return function(options)
   end
   check(native.setContentType("text/event-stream"))
   check(native.header("Cache-Control", "no-cache"))
-  local events = setmetatable({}, EVENTS)
-  heartbeats[events] = heartbeat
-  return events
+  return new_events(heartbeat)
 end

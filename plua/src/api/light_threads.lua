@@ -399,8 +399,9 @@ local function parallel(...)
   return unpack(results, 1, count)
 end
 
--- Objects of pages, with what they hold by object.
-local function class(name, methods)
+-- Objects of pages, with what they hold by object: what makes one, and what finds what it holds. `origin` says in errors where they
+-- come from.
+local function class(name, methods, origin)
   local held = setmetatable({}, { __mode = "k" })
   local metatable = { __index = methods, __metatable = false, __name = name }
   native.shielded[metatable] = true
@@ -410,21 +411,21 @@ local function class(name, methods)
     return object
   end, function(object, method)
     local state = held[object]
-    if not state then error("call " .. method .. " with a colon, on what " .. name .. " has made", 3) end
+    if not state then error("call " .. method .. " with a colon, on what " .. origin, 3) end
     return state
   end
 end
 
-local function whole_number(position, name, value, default, least)
-  if value == nil then return default end
-  if type(value) ~= "number" or value % 1 ~= 0 or value < least then
+local function whole_number(position, name, value, default, least, most)
+  if value == nil and default ~= nil then return default end
+  if type(value) ~= "number" or value % 1 ~= 0 or value < least or value > (most or huge) then
     error("bad argument #" .. position .. " to '" .. name .. "' (a whole number from " .. least .. " on expected)", 3)
   end
   return value
 end
 
 local semaphore_methods = {}
-local new_semaphore, semaphore_of = class("plua.semaphore", semaphore_methods)
+local new_semaphore, semaphore_of = class("plua.semaphore", semaphore_methods, "plua.semaphore has made")
 
 function semaphore_methods.post(object, count)
   local state = semaphore_of(object, "post")
@@ -456,7 +457,7 @@ function semaphore_methods.count(object) return semaphore_of(object, "count").co
 local function semaphore(count) return new_semaphore({ count = whole_number(1, "plua.semaphore", count, 0, 0), queue = {} }) end
 
 local channel_methods = {}
-local new_channel, channel_of = class("plua.channel", channel_methods)
+local new_channel, channel_of = class("plua.channel", channel_methods, "plua.channel has made")
 
 function channel_methods.send(object, value, seconds)
   local state = channel_of(object, "send")
@@ -550,6 +551,8 @@ end
 return {
   token = TOKEN,
   bases = bases,
+  class = class,
+  whole_number = whole_number,
   wait_for_event = wait_for_event,
   -- Whether nothing else of the page could run while it waits.
   is_alone = function() return alive == 0 end,

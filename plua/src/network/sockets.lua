@@ -3,29 +3,23 @@
 -- The chunk takes the functions written in Rust and the light threads. It returns what pages call.
 local native, light_threads = ...
 
-local error, setmetatable, tostring, type = error, setmetatable, tostring, type
+local error, tostring, type = error, tostring, type
 local concat, max = table.concat, math.max
-local wait_for_event, is_alone, now = light_threads.wait_for_event, light_threads.is_alone, native.seconds_since_start
+local whole_number, wait_for_event, is_alone, now =
+  light_threads.whole_number, light_threads.wait_for_event, light_threads.is_alone, native.seconds_since_start
 local socket_connect, socket_open, socket_send, socket_receive =
   native["plua.connect"], native["socket.open"], native["socket.send"], native["socket.receive"]
 local socket_give_up, socket_keep, socket_uses, socket_close =
   native["socket.give_up"], native["socket.keep"], native["socket.uses"], native["socket.close"]
 
+-- The largest number that Rust takes where it counts bytes.
+local MOST = 2147483647
 -- A day, as for `sleep`.
 local LONGEST = 86400
 
+-- Each holds the socket in Rust, how long it waits for what, and who reads and writes.
 local methods = {}
-local SOCKET = { __index = methods, __metatable = false, __name = "plua.socket" }
-native.shielded[SOCKET] = true
-
--- What each object of a page's holds: the socket in Rust, how long it waits for what, and who reads and writes.
-local held = setmetatable({}, { __mode = "k" })
-
-local function state_of(object, method)
-  local state = held[object]
-  if not state then error("call " .. method .. " with a colon, on what plua.connect has given", 3) end
-  return state
-end
+local new_socket, state_of = light_threads.class("plua.socket", methods, "plua.connect has given")
 
 local function seconds(position, name, value, before)
   if value == nil then return before end
@@ -54,9 +48,7 @@ local function connect(...)
     if event < 0 then return nil, problem, kind end
     left = problem
   end
-  local object = setmetatable({}, SOCKET)
-  held[object] = { handle = handle, sending = timeout, receiving = timeout }
-  return object
+  return new_socket({ handle = handle, sending = timeout, receiving = timeout })
 end
 
 function methods.settimeouts(object, connecting, sending, receiving)
@@ -133,16 +125,11 @@ end
 
 local PATTERNS = { ["*l"] = "*l", ["*a"] = "*a", l = "*l", a = "*a" }
 
-local function whole(position, name, value, least)
-  if type(value) == "number" and value % 1 == 0 and value >= least and value <= 2147483647 then return value end
-  error("bad argument #" .. position .. " to '" .. name .. "' (a whole number from " .. least .. " on expected)", 3)
-end
-
 function methods.receive(object, wanted)
   local state = state_of(object, "receive")
   local pattern, count = "*l", nil
   if type(wanted) == "number" then
-    pattern, count = "n", whole(1, "receive", wanted, 0)
+    pattern, count = "n", whole_number(1, "receive", wanted, nil, 0, MOST)
   elseif wanted ~= nil then
     pattern = PATTERNS[wanted]
     if not pattern then error('bad argument #1 to \'receive\' (a number of bytes, "*l" or "*a" expected)', 2) end
@@ -154,8 +141,8 @@ end
 
 function methods.receiveAny(object, most)
   local state = state_of(object, "receiveAny")
-  if most ~= nil then whole(1, "receiveAny", most, 1) end
-  local data, problem, partial = receive_alone(state, "socket:receiveAny", "any", most or 65536)
+  most = whole_number(1, "receiveAny", most, 65536, 1, MOST)
+  local data, problem, partial = receive_alone(state, "socket:receiveAny", "any", most)
   if data == nil then return nil, problem, partial end
   return data
 end
@@ -170,7 +157,7 @@ function methods.receiveUntil(object, delimiter, options)
   end
   local inclusive, has_ended = options and options.inclusive and true or false, false
   return function(most)
-    if most ~= nil then whole(1, "receiveUntil's function", most, 1) end
+    if most ~= nil then whole_number(1, "receiveUntil's function", most, nil, 1, MOST) end
     if has_ended then
       has_ended = false
       return nil
@@ -187,8 +174,7 @@ function methods.keepalive(object, time, size)
   local state = state_of(object, "keepalive")
   if state.is_sending or state.is_receiving then return nil, "socket busy" end
   time = seconds(1, "keepalive", time, 60)
-  if size ~= nil then whole(2, "keepalive", size, 0) end
-  local ok, problem = socket_keep(state.handle, time, size or 30)
+  local ok, problem = socket_keep(state.handle, time, whole_number(2, "keepalive", size, 30, 0, MOST))
   if not ok then error(problem, 2) end
   if problem then return nil, problem end
   return true

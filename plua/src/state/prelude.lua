@@ -596,7 +596,7 @@ plua.compile, plua.thisFile, plua.bodyPieces = composition.compile, composition.
 _G.dbopen = native.database(native, pcall, metatable_of)
 plua.connect, plua.fetch = connect, fetch
 plua.atEnd = at_end
-plua.events = native.events(native, put, flush, light_threads.sleep)
+plua.events = native.events(native, put, flush, light_threads)
 for name, run in next, light_threads.functions do
   plua[name] = run
 end

@@ -17,6 +17,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
+use crate::site::{Seen, Site};
+
+/// Where globals are the state's, the request's, and a sandbox's.
+pub const MODES: [&str; 3] = ["", "pLuaGlobals request\n", "pLuaSandbox On\npLuaConnect any\n"];
+
 /// A server that does that with each connection, in a thread of its own; and how many it has had.
 pub fn server(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -73,5 +78,23 @@ impl Certificate {
         let path = folder.path().join("certificate.pem");
         let pem = fs::read_to_string(&path).unwrap();
         Certificate { folder, path, pem }
+    }
+}
+
+/// What a page of this text answers under these lines.
+pub fn ask(configuration: &str, page: &str) -> Seen {
+    Site::new(&format!("pLuaStates 1\n{configuration}"), &[("page.plua", page)]).get("page.plua")
+}
+
+/// What the page answers, in every mode, twice.
+pub fn answers(address: SocketAddr, page: &str, wanted: &str) {
+    let page = page.replace("ADDRESS", &address.to_string());
+    for mode in MODES {
+        let site = Site::new(&format!("pLuaStates 1\n{mode}"), &[("page.plua", &page)]);
+        for _ in 0..2 {
+            let seen = site.get("page.plua");
+            assert_eq!((seen.text().as_str(), seen.status), (wanted, 200), "{mode}: {page}: {:?}", seen.log);
+            assert_eq!(seen.log, [""; 0], "{mode}: {page}");
+        }
     }
 }
