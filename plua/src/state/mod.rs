@@ -4,6 +4,7 @@
 //! Knows no other host.
 
 pub mod c_modules;
+mod coroutine;
 pub mod own_code;
 pub(crate) mod pool;
 pub(crate) mod sites;
@@ -11,11 +12,10 @@ pub(crate) mod sites;
 use std::env;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Thread, Value};
+use mlua::{Function, Lua, LuaString, Table, Thread, Value};
 use parking_lot::Mutex;
 
 use crate::api;
@@ -26,13 +26,11 @@ use crate::cache::loader::{LoadError, Loader};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
-use crate::limits::bell::Bell;
 use crate::limits::memory_limit::MemoryLimit;
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::network::Network;
 use crate::output::ffi_functions::Area;
 use crate::output::page_call::{self, Ended, PageCall};
-use crate::reactor::{Alarm, Reactor};
 use crate::request::fault;
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
@@ -321,11 +319,6 @@ impl State {
         }
     }
 
-    /// Counts its pages that wait without a thread among those of other states.
-    pub fn count_parked_in(&mut self, all_parked: &Arc<AtomicU32>) {
-        self.all_parked = all_parked.clone();
-    }
-
     /// Its number among all states of the process.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -388,27 +381,6 @@ impl State {
             None => Ended::NotYet,
         };
         let ran = if ended == Ended::Plain { None } else { Some(self.complete(ended, page)?) };
-        Some(self.finish(ran, conclude))
-    }
-
-    /// Goes on, in whatever thread, with the page that waits without one; what becomes of it as [`run`](State::run) says it.
-    ///
-    /// # Panics
-    /// Where no page waits.
-    pub fn go_on<R>(&mut self, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> Option<R> {
-        let parked = self.parked.take();
-        self.begin_again();
-        let ran = match parked {
-            Some(Parked::Called(page)) => {
-                let ended = self.page_call.as_mut().map_or(Ended::NotYet, PageCall::go_on);
-                if ended == Ended::Plain { None } else { Some(self.complete(ended, page)?) }
-            }
-            Some(Parked::Run(coroutine)) => {
-                let ran = coroutine.resume(());
-                Some(self.ran(coroutine, ran)?)
-            }
-            None => unreachable!("only a page that waits goes on"),
-        };
         Some(self.finish(ran, conclude))
     }
 
@@ -490,159 +462,6 @@ impl State {
             (Outcome::Failed(error.into()), true)
         })?;
         Ok(page)
-    }
-
-    /// What the state's own code makes of a page that Rust has called, or which it has to run itself. Nothing when the page waits
-    /// without its thread.
-    #[inline(never)]
-    fn complete(&mut self, mut ended: Ended, page: u32) -> Option<Box<Ran>> {
-        while ended == Ended::Waits {
-            if self.parks() {
-                self.parked = Some(Parked::Called(page));
-                return None;
-            }
-            self.wait_here();
-            ended = self.page_call.as_mut().map_or(Ended::NotYet, PageCall::go_on);
-        }
-        if ended == Ended::NotYet {
-            let settings = self.slot.lock().as_ref().map(|visit| visit.settings.clone());
-            let between = settings.as_ref().map_or((None, None), |settings| (settings.prepend(), settings.append()));
-            self.run_in_coroutine(self.calls.run.clone(), (page, between.0, between.1, self.reads_anew))
-        } else if self.page_call.as_ref().is_some_and(PageCall::may_wait) {
-            self.run_in_coroutine(self.calls.finish.clone(), ended == Ended::Done)
-        } else {
-            Some(Box::new(self.calls.finish.call(ended == Ended::Done).map(of_three)))
-        }
-    }
-
-    /// Calls a function of the state's own code where it may wait.
-    fn run_in_coroutine(&mut self, run: Function, arguments: impl IntoLuaMulti) -> Option<Box<Ran>> {
-        // Lua 5.1 cannot yield below a protected call, so there a page waits where it is.
-        if cfg!(feature = "lua51") {
-            return Some(Box::new(run.call(arguments).map(of_three)));
-        }
-        let coroutine = match self.coroutine.take() {
-            Some(coroutine) => coroutine.reset(run).map(|()| coroutine),
-            None => self
-                .lua
-                .create_thread(run)
-                .and_then(|coroutine| self.calls.note_base.call::<()>(&coroutine).map(|()| coroutine)),
-        };
-        match coroutine {
-            Ok(coroutine) => {
-                let ran = coroutine.resume(arguments);
-                self.ran(coroutine, ran)
-            }
-            Err(error) => Some(Box::new(Err(error))),
-        }
-    }
-
-    /// What such a function gave that was resumed, once it has ended.
-    fn ran(&mut self, coroutine: Thread, mut ran: mlua::Result<MultiValue>) -> Option<Box<Ran>> {
-        while ran.is_ok() && coroutine.is_resumable() {
-            if self.parks() {
-                self.parked = Some(Parked::Run(coroutine));
-                return None;
-            }
-            self.wait_here();
-            ran = coroutine.resume(());
-        }
-        if ran.is_ok() {
-            // One that ended with an error cannot be used again.
-            self.coroutine = Some(coroutine);
-        }
-        Some(Box::new(ran.and_then(|ran| FromLuaMulti::from_lua_multi(ran, &self.lua)).map(of_three)))
-    }
-
-    /// Waits in this thread for what the page waits for.
-    fn wait_here(&self) {
-        // PUC Lua's hook strikes only after so many steps: the page comes here again until it does.
-        if self.limit.is_over() {
-            return;
-        }
-        let awaited = self.slot.lock().as_ref().and_then(|visit| visit.awaited());
-        if let Some((bell, until)) = awaited {
-            self.limit.handle().wait(&bell, until);
-        }
-    }
-
-    /// Whether the page that waits gives its thread up. Then its time stands still, and no limit of this thread's looks at it.
-    fn parks(&mut self) -> bool {
-        let is_over = self.limit.is_over() || self.limit.handle().server_stops();
-        let mut slot = self.slot.lock();
-        let Some(visit) = slot.as_mut() else { return false };
-        if is_over || visit.runs_commands || !visit.exchange.can_park() {
-            return false;
-        }
-        let most = visit.host.parked();
-        let is_room = |parked: u32| (parked < most).then(|| parked + 1);
-        let left = visit.deadline.map(End::left);
-        let Some(waits) = &mut visit.waits else { return false };
-        if self.all_parked.fetch_update(Relaxed, Relaxed, is_room).is_err() {
-            return false;
-        }
-        waits.time_left = left;
-        waits.parked_since = Some(Instant::now());
-        drop(slot);
-        if let Some((reason, _)) = self.limit.stop() {
-            // It struck just now: it will again.
-            self.begin_again();
-            self.limit.handle().go_over(reason);
-            return false;
-        }
-        forks::end_fork();
-        true
-    }
-
-    /// The time of the page begins to run again, in this thread and in the page's folder.
-    fn begin_again(&mut self) {
-        let mut slot = self.slot.lock();
-        let Some(visit) = slot.as_mut() else { return };
-        let most = visit.limits.wait;
-        let Some(waits) = &mut visit.waits else { return };
-        match waits.time_left {
-            Some(left) => visit.deadline = Some(self.limit.start(left)),
-            None => self.limit.start_unlimited(),
-        }
-        if let Some(since) = waits.parked_since.take() {
-            waits.parked += since.elapsed();
-            self.all_parked.fetch_sub(1, Relaxed);
-        }
-        if !most.is_zero() && waits.parked >= most {
-            self.limit.handle().go_over(Reason::Wait);
-        }
-        working_directory::enter(visit.folder());
-    }
-
-    /// What is rung for the page that waits without its thread, and when it goes on in any case.
-    #[must_use]
-    pub fn parked_at(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
-        let slot = self.slot.lock();
-        let visit = slot.as_ref()?;
-        let waits = visit.waits.as_ref()?;
-        let most = visit.limits.wait;
-        let limit =
-            waits.parked_since.filter(|_| !most.is_zero()).map(|since| since + most.saturating_sub(waits.parked));
-        Some((waits.bell.clone(), waits.until.into_iter().chain(limit).min()))
-    }
-
-    /// Has the reactor watch the client of the page that waits, if the page has asked for that.
-    #[must_use]
-    pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
-        let slot = self.slot.lock();
-        let visit = slot.as_ref()?;
-        let waits = visit.waits.as_ref()?;
-        reactor.ring_when_closed(visit.exchange.connection()?, &waits.bell, waits.client_gone?).ok()
-    }
-
-    /// Takes the request away from a page that waits and that nobody goes on with. The state is not used again.
-    pub fn abandon(&mut self) {
-        self.limit.cutoff().kill_commands();
-        let visit = self.slot.lock().take();
-        if visit.is_some() {
-            self.all_parked.fetch_sub(1, Relaxed);
-        }
-        drop(visit);
     }
 
     /// Runs what a page wants to run at its end, whatever it ended with; then ends its time, and what it has in the state that
@@ -840,10 +659,6 @@ impl State {
         }
         error
     }
-}
-
-fn of_three((fine, address, length): (bool, Value, Value)) -> (bool, [Value; 2]) {
-    (fine, [address, length])
 }
 
 /// Makes of an error what a page is told that was stopped for that reason.
