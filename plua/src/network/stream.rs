@@ -101,7 +101,7 @@ impl Stream {
     /// The system's.
     pub fn wait(&mut self, interest: Interest, reactor: &Reactor, bell: &Arc<Bell>) -> io::Result<u32> {
         let registered = self.wire.registered(reactor)?;
-        let (event, watch) = watch::run(reactor, bell, watch::ready(registered, interest))?;
+        let (event, watch) = watch::when_ready(registered, interest, bell);
         let place = if interest.is_readable() { &mut self.reading } else { &mut self.writing };
         *place = Some(watch);
         Ok(event)

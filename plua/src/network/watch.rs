@@ -1,8 +1,13 @@
 //! What waits beside a page for what the page asked for.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Wake, Waker};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
@@ -12,14 +17,29 @@ use tokio::task::AbortHandle;
 use crate::limits::bell::Bell;
 use crate::reactor::Reactor;
 
-/// A task that rings for a page. Dropped before, the task is ended.
-#[derive(Debug)]
+/// What rings for a page. Dropped before, it does not.
 #[must_use]
-pub struct Watch(AbortHandle);
+pub struct Watch(Asked);
+
+enum Asked {
+    Task(AbortHandle),
+    /// What the reactor knows of a socket, which it forgets with this.
+    Socket {
+        _ready: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    },
+}
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Asked::Task(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Watch")
     }
 }
 
@@ -50,7 +70,7 @@ pub fn run(
         let _ring = ring;
         task.await;
     });
-    Ok((event, Watch(task.abort_handle())))
+    Ok((event, Watch(Asked::Task(task.abort_handle()))))
 }
 
 /// Runs beside the page until the result is dropped.
@@ -58,7 +78,7 @@ pub fn run(
 /// # Errors
 /// The system's, when the reactor cannot start.
 pub fn spawn(reactor: &Reactor, task: impl Future<Output = ()> + Send + 'static) -> io::Result<Watch> {
-    Ok(Watch(reactor.handle()?.spawn(task).abort_handle()))
+    Ok(Watch(Asked::Task(reactor.handle()?.spawn(task).abort_handle())))
 }
 
 /// A socket as the reactor knows it: of any family, and of datagrams too.
@@ -73,8 +93,36 @@ pub fn register(reactor: &Reactor, socket: OwnedFd) -> io::Result<Registered> {
     TcpStream::from_std(socket.into()).map(Arc::new)
 }
 
+/// Rings at a bell, once.
+struct RingOnce {
+    bell: Arc<Bell>,
+    event: u32,
+    has_rung: AtomicBool,
+}
+
+impl Wake for RingOnce {
+    fn wake(self: Arc<RingOnce>) {
+        if !self.has_rung.swap(true, Relaxed) {
+            self.bell.ring(self.event);
+        }
+    }
+}
+
+/// The event that comes when something can be read, or written, or perhaps can. The reactor rings itself, for a task would have
+/// to be begun and ended in its thread at each wait.
+pub fn when_ready(socket: Registered, interest: Interest, bell: &Arc<Bell>) -> (u32, Watch) {
+    let event = bell.event();
+    let ring = Arc::new(RingOnce { bell: bell.clone(), event, has_rung: AtomicBool::new(false) });
+    let waker = Waker::from(ring.clone());
+    let mut ready = Box::pin(ready(socket, interest));
+    if ready.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+        ring.wake();
+    }
+    (event, Watch(Asked::Socket { _ready: ready }))
+}
+
 /// Waits until something can be read, or written.
-pub async fn ready(socket: Registered, interest: Interest) {
+async fn ready(socket: Registered, interest: Interest) {
     loop {
         if socket.ready(interest).await.is_err() {
             return;

@@ -6,7 +6,9 @@
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::BorrowedFd;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use tokio::io::Interest;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Sleep;
 
 use crate::limits::bell::Bell;
 
@@ -61,12 +64,17 @@ impl Reactor {
     /// # Errors
     /// As [`handle`](Reactor::handle).
     pub fn call_at(&self, bell: &Arc<Bell>, time: Instant) -> io::Result<Alarm> {
-        let bell = bell.clone();
-        let task = self.handle()?.spawn(async move {
-            tokio::time::sleep_until(time.into()).await;
+        let sleep = {
+            let _inside = self.handle()?.enter();
+            tokio::time::sleep_until(time.into())
+        };
+        // No task: each one that begins or ends wakes the reactor's thread, and this is asked for at each wait of a page.
+        let mut sleep = Box::pin(sleep);
+        let waker = Waker::from(Arc::new(Call(bell.clone())));
+        if sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             bell.call();
-        });
-        Ok(Alarm(task.abort_handle()))
+        }
+        Ok(Alarm(Asked::Time { _sleep: sleep }))
     }
 
     /// Rings at the bell when the other end of a connection is closed, or sends no more, unless the result is dropped before.
@@ -90,17 +98,36 @@ impl Reactor {
                 let _ = own.try_io(Interest::READABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
             }
         });
-        Ok(Alarm(task.abort_handle()))
+        Ok(Alarm(Asked::Task(task.abort_handle())))
     }
 }
 
 /// What was asked for. Dropped before, it does not come.
 #[must_use]
-pub struct Alarm(AbortHandle);
+pub struct Alarm(Asked);
+
+enum Asked {
+    /// The clock's part, which forgets it when it is dropped.
+    Time {
+        _sleep: Pin<Box<Sleep>>,
+    },
+    Task(AbortHandle),
+}
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Asked::Task(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Calls at a bell.
+struct Call(Arc<Bell>);
+
+impl Wake for Call {
+    fn wake(self: Arc<Call>) {
+        self.0.call();
     }
 }
 
