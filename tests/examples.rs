@@ -10,13 +10,15 @@ use std::path::Path;
 use common::{Response, Server, Setup, httpd};
 
 /// The files of the site. Whoever tries the examples may have put others beside them, which are his.
-const FILES: [&str; 16] = [
+const FILES: [&str; 19] = [
     "blocks.plua",
     "counter.plua",
     "environment.plua",
     "error.plua",
     "form.plua",
     "index.plua",
+    "live.js",
+    "live.plua",
     "missing.plua",
     "parts/footer.plua",
     "parts/header.plua",
@@ -24,6 +26,7 @@ const FILES: [&str; 16] = [
     "parts/order.plua",
     "parts/source.plua",
     "parts/total.plua",
+    "requests.plua",
     "table.plua",
     "waiting.plua",
     "style.css",
@@ -100,6 +103,7 @@ fn no_page_sends_what_a_visitor_typed_as_html() {
                 let query = format!("{field}={typed}&{field}={typed}");
                 let headers = [("User-Agent", "<script>"), ("X-Note", "\"><script>")];
                 let text = server.request("GET", &format!("/{name}?{query}"), &headers, b"").text();
+                let text = text.replace("<script src=\"live.js\"></script>", "");
                 assert!(!text.to_lowercase().contains("<script"), "{name}: {text}");
             }
         }
@@ -123,6 +127,29 @@ fn the_table_is_sorted_by_the_column_that_is_asked_for() {
         assert_eq!(first("/table.plua?sort=name"), "Earth");
         assert_eq!(first("/table.plua?sort=moons"), "Saturn");
         assert_eq!(first("/table.plua?sort=nonsense"), "Mercury");
+    });
+}
+
+#[test]
+fn the_requests_are_answered_by_the_site_itself() {
+    site().run(|server| {
+        // Where it is here.
+        let page = fs::read_to_string(server.docroot().join("requests.plua")).unwrap();
+        server.put("requests.plua", page.replace("http://127.0.0.1:8080/", &server.url("/")));
+        let text = server.get("/requests.plua").text();
+        for (page, status) in [("table.plua", 200), ("blocks.plua", 200), ("missing.plua", 404)] {
+            assert!(text.contains(&format!("<tr><th>{page}</th><td>{status}, ")), "{page}: {text}");
+        }
+    });
+}
+
+#[test]
+fn the_live_page_sends_its_time_as_events() {
+    site().run(|server| {
+        let mut connection = server.connect();
+        connection.send(b"GET /live.plua?stream=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let text = String::from_utf8(connection.until(b"id: 2\n")).unwrap();
+        assert!(text.contains("event: time\n") && text.contains("text/event-stream"), "{text}");
     });
 }
 
