@@ -46,7 +46,7 @@ fn a_configuration_that_is_not_there_is_one_sentence() {
 #[test]
 fn a_wrong_directive_is_refused_before_anything_starts() {
     for (directive, sentence) in [
-        ("pLuaGlobals some", "'some' is neither request nor persistent"),
+        ("pLuaGlobals some", "'some' is neither persistent nor page nor request"),
         ("pLuaTimeOff=5", "there is no directive pLuaTimeOff"),
         ("pLuaTimeout", "write NAME=VALUE, or 'NAME VALUE'"),
     ] {

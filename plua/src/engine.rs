@@ -30,7 +30,7 @@ use crate::settings::Settings;
 
 use crate::state::Outcome;
 use crate::state::own_code::OwnCode;
-use crate::state::pool::{HostPool, Lent, ParkedState, PlaceInLine, Shape, StateGuard};
+use crate::state::pool::{HostPool, Lent, ParkedPage, PlaceInLine, Shape, StateGuard};
 use crate::state::sites::{Site, Sites};
 
 /// The file a request asks for.
@@ -311,7 +311,7 @@ impl Pending<'_> {
 
 enum Stage {
     InLine(PlaceInLine, Box<Pending<'static>>),
-    Runs(ParkedState),
+    Runs(ParkedPage),
 }
 
 impl WaitingPage {
@@ -350,7 +350,7 @@ impl WaitingPage {
         let has_events = bell.has_events();
         match &self.stage {
             Stage::InLine(place, _) => place.is_ready(),
-            Stage::Runs(_) => has_events || until.is_some_and(|until| until <= Instant::now()),
+            Stage::Runs(page) => has_events || page.has_seat() || until.is_some_and(|until| until <= Instant::now()),
         }
     }
 

@@ -2,7 +2,8 @@
 --
 -- The chunk takes the functions written in Rust, the marks of buffer.lua, the output and what it needs of the state's own code:
 -- `change_ending` sets why the running page must end, and gives why it had to. It returns the page function, whether the
--- request has any such functions, whether what is put out now is never sent, and what runs them.
+-- request has any such functions, whether what is put out now is never sent, what runs them, and what exchanges them for those of
+-- another page.
 local native, marks, output, call_with_handler, described, report, change_ending = ...
 
 local error, type = error, type
@@ -52,4 +53,13 @@ local function run_all(has_failed)
   functions, is_withheld = nil, false
 end
 
-return at_end, function() return functions ~= nil end, function() return is_withheld end, run_all
+return at_end,
+  function() return functions ~= nil end,
+  function() return is_withheld end,
+  run_all,
+  -- Exchanges the functions for those of another page, and gives them.
+  function(of_other)
+    local before = functions
+    functions = of_other
+    return before
+  end

@@ -1,7 +1,8 @@
 -- Pages made of several files: include, render, layouts and their blocks.
 --
 -- The chunk takes what it needs of the state's own code. It returns the page functions, and what runs around a page.
-local native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending = ...
+-- `aside` has the pages that wait while others run.
+local native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending, aside = ...
 
 local error, next, remove, select, setmetatable, type = error, next, table.remove, select, setmetatable, type
 local unpack = unpack or table.unpack
@@ -34,14 +35,18 @@ local function set_globals(copy, globals)
   end
 end
 
--- Functions that the file keeps among its texts do not see the variables, so the copy gets the texts alone.
-local function copy_with(vars, body, texts)
-  local copy = copies[body] and remove(copies[body]) or load_bytecode(dump(body))
+local function scope_of(vars)
   local scope = {}
   for name, value in next, vars do
     scope[name] = value
   end
-  set_globals(copy, setmetatable(scope, SCOPE))
+  return setmetatable(scope, SCOPE)
+end
+
+-- Functions that the file keeps among its texts do not see the variables, so the copy gets the texts alone.
+local function copy_with(vars, body, texts)
+  local copy = copies[body] and remove(copies[body]) or load_bytecode(dump(body))
+  set_globals(copy, scope_of(vars))
   if not texts then return copy end
   local alone = {}
   for i = 1, #texts do
@@ -89,7 +94,7 @@ local function source_of(caller) return caller and caller.source or nil end
 -- hundreds of includes look at lies in few tables, side by side: processes that take turns find little of it in a
 -- processor's cache.
 local numbers, numbered, included = {}, 0, {}
-local serial = 0
+local serial, last_serial = 0, 0
 
 local function number_of(identity)
   local number = numbers[identity]
@@ -172,8 +177,10 @@ local layout, blocks, inner
 local function begin()
   marks.composes, marks.needs_reset = 1, 1
   depth, layout, blocks, inner = 0, nil, nil, nil
-  serial = serial + 1
-  if numbered > MOST_REMEMBERED or remembered >= MOST_REMEMBERED then forget() end
+  last_serial = last_serial + 1
+  serial = last_serial
+  -- Those that wait have numbers in mind.
+  if (numbered > MOST_REMEMBERED or remembered >= MOST_REMEMBERED) and next(aside) == nil then forget() end
   if lifetime == 0 then return end
   known = known_of[marks.page]
   if known then look_at_clock() end
@@ -298,17 +305,19 @@ local LONGEST_NAME = 4096
 -- Whether requests have globals of their own, which a function is given each time.
 local rebinds = false
 
-local function returned(body, copy, ...)
-  give_back(body, copy)
+local function returned(unused, copy, ...)
+  set_globals(copy, GLOBALS)
+  unused[#unused + 1] = copy
   return ...
 end
 
-local function run_compiled(body, texts, vars)
-  if rebinds then set_globals(body, GLOBALS) end
-  if vars == nil then return body(for_pages(), texts) end
-  if type(vars) ~= "table" then expected("the function of a compiled text", 1, "table", vars) end
-  local copy = copy_with(vars, body)
-  return returned(body, copy, copy(for_pages(), texts))
+-- `unused` are the copies of the function that no call is using, the function itself among them.
+local function run_compiled(body, texts, vars, unused)
+  if vars == nil and not rebinds then return body(for_pages(), texts) end
+  if vars ~= nil and type(vars) ~= "table" then expected("the function of a compiled text", 1, "table", vars) end
+  local copy = remove(unused) or load_bytecode(dump(body))
+  set_globals(copy, vars and scope_of(vars) or GLOBALS)
+  return returned(unused, copy, copy(for_pages(), texts))
 end
 
 local function compile(text, name)
@@ -327,7 +336,8 @@ local function compile(text, name)
   local ok, body, texts = native.compile(text, name)
   if not ok then error(body, 2) end
   if not body then return nil, texts end
-  local function run(vars) return run_compiled(body, texts, vars) end
+  local unused = { rebinds and body or nil }
+  local function run(vars) return run_compiled(body, texts, vars, unused) end
   compiled_bytes = compiled_bytes + #text + #name
   if compiled_bytes > MOST_COMPILED then
     compiled, compiled_bytes = {}, #text + #name
@@ -410,7 +420,31 @@ return {
   use_globals = function(globals)
     GLOBALS, SCOPE.__index, SCOPE.__newindex = globals, globals, globals
     -- A page may keep what it was given for another one to call.
-    rebinds, compiled, compiled_bytes = true, {}, 0
+    if not rebinds then
+      rebinds, compiled, compiled_bytes = true, {}, 0
+    end
+  end,
+  -- What the page that waits has here, which is nothing to others until it is brought back.
+  put_aside = function()
+    if marks.composes == 0 then return nil end
+    local kept = {
+      depth = depth,
+      layout = layout,
+      blocks = blocks,
+      inner = inner,
+      serial = serial,
+      included = included,
+    }
+    included = {}
+    return kept
+  end,
+  bring_back = function(kept)
+    -- What is known of names is that of another folder.
+    known = UNKNOWN
+    if lifetime > 0 then known = nil end
+    if not kept then return end
+    depth, layout, blocks, inner = kept.depth, kept.layout, kept.blocks, kept.inner
+    serial, included = kept.serial, kept.included
   end,
   -- How deep the files are nested that another light thread is in.
   exchange_depth = function(of_other)

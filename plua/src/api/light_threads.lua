@@ -35,7 +35,7 @@ local MOST = protects and 1000 or 40
 -- Each thread has in `woken` whether it may go on, in `due` when it does in any case, in `drives` how often it is on the stack
 -- as the one that runs others, in `ticket` how often it has waited, and in `serial` the page it belongs to. The page's own code
 -- is one of them.
-local serial, alive, is_used = 0, 0, false
+local serial, last_serial, alive, is_used = 0, 0, 0, false
 local root, current
 -- Those that may go on, in the order they were woken; those that have a time; those that wait for an event, by its number.
 local ready, first, last = {}, 1, 0
@@ -48,7 +48,8 @@ local client_gone, on_abort
 local check_ending, described, report, exchange_depth, end_page
 
 local function begin()
-  serial, alive, is_used = serial + 1, 0, false
+  last_serial = last_serial + 1
+  serial, alive, is_used = last_serial, 0, false
   root = { woken = true, drives = 1, ticket = 0, serial = serial }
   current, ready, first, last, sleeping, waiting, failed = root, {}, 1, 0, {}, {}, {}
   client_gone, on_abort = nil, nil
@@ -579,5 +580,28 @@ return {
   -- Forgets the page before.
   reset = function()
     if is_used then begin() end
+  end,
+  -- What the page that waits has here, which is nothing to others until it is brought back.
+  put_aside = function()
+    local kept = {
+      serial = serial,
+      alive = alive,
+      root = root,
+      ready = ready,
+      first = first,
+      last = last,
+      sleeping = sleeping,
+      waiting = waiting,
+      failed = failed,
+      client_gone = client_gone,
+      on_abort = on_abort,
+    }
+    begin()
+    return kept
+  end,
+  bring_back = function(kept)
+    serial, alive, is_used, root, current = kept.serial, kept.alive, true, kept.root, kept.root
+    ready, first, last, sleeping, waiting = kept.ready, kept.first, kept.last, kept.sleeping, kept.waiting
+    failed, client_gone, on_abort = kept.failed, kept.client_gone, kept.on_abort
   end,
 }

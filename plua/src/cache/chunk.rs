@@ -65,6 +65,8 @@ pub struct Chunk {
     pub texts: Vec<Range<usize>>,
     /// Whether its function keeps functions in the table of the texts.
     pub keeps_functions: bool,
+    /// Whether the bytecode is of what makes the file's function.
+    pub makes_function: bool,
 }
 
 impl Chunk {

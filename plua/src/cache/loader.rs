@@ -73,8 +73,10 @@ pub struct Loader {
     bytes: usize,
     /// Kilobytes a page may have; 0 is no limit.
     memory: u32,
-    /// Whether functions of pages are made once.
-    keeps_functions: bool,
+    /// How functions of pages are made.
+    form: Form,
+    /// What makes copies of a file's function, for [`Form::Makers`].
+    maker_of: Option<Function>,
     next: u32,
     /// What the functions of files find their globals in, whatever the thread has (`setfenv(0, ...)`).
     globals: Table,
@@ -92,8 +94,10 @@ pub struct Loader {
 
 impl Loader {
     /// A loader for a new state whose code keeps functions in `pages`, texts in `texts` and what [`identity`] makes of
-    /// files that others include in `identities`.
+    /// files that others include in `identities`. With `maker_of`, what makes a function of a file's function, `pages` gets what
+    /// makes functions, for each request to have one.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is a table of the state's own code")]
     pub fn new(
         lua: &Lua,
         settings: &Settings,
@@ -102,9 +106,14 @@ impl Loader {
         texts: Table,
         identities: Table,
         compiler: Compiler,
+        maker_of: Option<Function>,
     ) -> Loader {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
-        let keeps_functions = settings.keeps_functions();
+        let form = match (&maker_of, settings.keeps_functions()) {
+            (Some(_), _) => Form::Makers,
+            (None, true) => Form::Keeping,
+            (None, false) => Form::Plain,
+        };
         let loaded = LruCache::new(files);
         let (globals, modules) = (lua.globals(), Modules::default());
         Loader {
@@ -112,7 +121,8 @@ impl Loader {
             loaded,
             bytes: 0,
             memory: 0,
-            keeps_functions,
+            form,
+            maker_of,
             next: 0,
             globals,
             pages,
@@ -187,14 +197,19 @@ impl Loader {
                 (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
             }
             None => {
-                let (chunk, function) =
-                    compile(&self.compiler, &self.globals, path, language, self.memory, self.keeps_functions)?;
+                let (chunk, function) = compile(&self.compiler, &self.globals, path, language, self.memory, self.form)?;
                 let chunk = Arc::new(chunk);
                 self.cache.put(path, chunk.clone());
                 (chunk, function)
             }
         };
-        self.keep(lua, path, chunk, &function).map_err(|error| LoadError::Page(engine_error(error)))
+        let function = match &self.maker_of {
+            Some(maker_of) if !chunk.makes_function => maker_of.call(function),
+            _ => Ok(function),
+        };
+        function
+            .and_then(|function| self.keep(lua, path, chunk, &function))
+            .map_err(|error| LoadError::Page(engine_error(error)))
     }
 
     /// A page that is a text of that name as a function, with the texts outside it, if there are any.
@@ -208,9 +223,9 @@ impl Loader {
         name: &Path,
         language: Language,
     ) -> Result<(Function, Option<Table>), LoadError> {
-        let (function, texts, _) = compile_source(&self.compiler, &self.globals, name, text, language, false)?;
-        let texts = (!texts.is_empty()).then(|| groups(lua, text, &texts)).transpose();
-        Ok((function, texts.map_err(|error| LoadError::Page(engine_error(error)))?))
+        let compiled = compile_source(&self.compiler, &self.globals, name, text, language, Form::Plain)?;
+        let texts = (!compiled.texts.is_empty()).then(|| groups(lua, text, &compiled.texts)).transpose();
+        Ok((compiled.function, texts.map_err(|error| LoadError::Page(engine_error(error)))?))
     }
 
     /// The source a path was loaded from.
@@ -330,36 +345,63 @@ fn compile(
     path: &Path,
     language: Language,
     memory: u32,
-    keeps_functions: bool,
+    form: Form,
 ) -> Result<(Chunk, Function), LoadError> {
     let (source, stamp) = read(path, memory)?;
-    let (function, translated_texts, keeps_functions) =
-        compile_source(compiler, globals, path, &source, language, keeps_functions)?;
+    let Compiled { function, texts, keeps_functions, makes_function } =
+        compile_source(compiler, globals, path, &source, language, form)?;
     let bytecode = function.dump(false);
-    Ok((Chunk { stamp, language, source, bytecode, texts: translated_texts, keeps_functions }, function))
+    Ok((Chunk { stamp, language, source, bytecode, texts, keeps_functions, makes_function }, function))
 }
 
-/// Compiles a source: its function, the texts outside it, and whether it keeps functions beside them.
+/// How the function of a page is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it is written.
+    Plain,
+    /// Functions in it are made once, where they can be kept.
+    Keeping,
+    /// By another function, which makes as many as are wanted of one prototype: what LuaJIT compiles belongs to that.
+    Makers,
+}
+
+/// A compiled source.
+struct Compiled {
+    /// The page's, or what makes that.
+    function: Function,
+    /// Texts outside it.
+    texts: Vec<Range<usize>>,
+    /// Whether it keeps functions beside them.
+    keeps_functions: bool,
+    /// Whether it makes the page's function.
+    makes_function: bool,
+}
+
+/// Compiles a source. Not every page can be in a function that makes its own: then it is the function itself.
 fn compile_source(
     compiler: &Compiler,
     globals: &Table,
     path: &Path,
     source: &[u8],
     language: Language,
-    keeps_functions: bool,
-) -> Result<(Function, Vec<Range<usize>>, bool), LoadError> {
+    form: Form,
+) -> Result<Compiled, LoadError> {
     let translated = translated(source, language);
+    let maker = |code: &[u8]| {
+        let is_fit = cfg!(feature = "luajit") && translated.is_fit_for_function();
+        is_fit.then(|| emit::as_function(code)).flatten().map(|code| load(compiler, globals, path, &code))
+    };
     // What does not compile that way is compiled as it was written, for its error or because of a limit of Lua's.
     let load = |code: &[u8]| {
-        let whole =
-            if cfg!(feature = "luajit") && translated.is_fit_for_function() { emit::as_function(code) } else { None };
-        let whole = whole.map(|code| load(compiler, globals, path, &code)?.call(()));
+        let whole = maker(code).map(|maker| maker?.call(()));
         whole.filter(is_compiled).unwrap_or_else(|| load(compiler, globals, path, code))
     };
-    let functions = if keeps_functions { translated.functions_to_keep() } else { None };
+    let maker = if form == Form::Makers { maker(&translated.source).filter(is_compiled) } else { None };
+    let makes_function = maker.is_some();
+    let functions = if form == Form::Keeping { translated.functions_to_keep() } else { None };
     let keeping = functions.and_then(|functions| load_keeping(functions, load));
     let keeps_functions = keeping.is_some();
-    let function = keeping.unwrap_or_else(|| load(&translated.source)).map_err(|error| {
+    let function = maker.or(keeping).unwrap_or_else(|| load(&translated.source)).map_err(|error| {
         LoadError::Page(match error {
             mlua::Error::SyntaxError { message, .. } => {
                 let syntax = if let Language::Page(syntax) = language { Some(syntax) } else { None };
@@ -368,7 +410,7 @@ fn compile_source(
             error => engine_error(error),
         })
     })?;
-    Ok((function, translated.texts, keeps_functions))
+    Ok(Compiled { function, texts: translated.texts, keeps_functions, makes_function })
 }
 
 /// The function of a page that keeps all of these that can be kept, if there are any.
@@ -402,7 +444,7 @@ fn is_compiled(function: &mlua::Result<Function>) -> bool {
 pub fn check(path: &Path, language: Language) -> Result<(), LoadError> {
     let lua = Lua::new_with(StdLib::NONE, LuaOptions::new()).map_err(|error| LoadError::Page(engine_error(error)))?;
     let compiler = Compiler::new(&lua, None).map_err(|error| LoadError::Page(engine_error(error)))?;
-    compile(&compiler, &lua.globals(), path, language, 0, false).map(|_| ())
+    compile(&compiler, &lua.globals(), path, language, 0, Form::Plain).map(|_| ())
 }
 
 /// Reads a file and gives the Lua it becomes.

@@ -80,6 +80,7 @@ mod tests {
             bytecode: Vec::new(),
             texts: Vec::new(),
             keeps_functions: false,
+            makes_function: false,
         })
     }
 

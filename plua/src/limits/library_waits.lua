@@ -2,7 +2,7 @@
 -- given no longer than the page has left, or what it asked for if that is less.
 --
 -- The chunk takes the functions written in Rust. It returns what makes all this hold for modules that are found from then on,
--- and what sets right, between requests, the times that modules keep for all who use them.
+-- what sets right, between requests, the times that modules keep for all who use them, and whether any does.
 local native = ...
 
 local next, setmetatable, tonumber, type = next, setmetatable, tonumber, type
@@ -177,4 +177,6 @@ return install,
       module.TIMEOUT = seconds
     end
     return next(times) ~= nil
-  end
+  end,
+  -- Whether there are such times.
+  function() return next(times) ~= nil end

@@ -11,13 +11,13 @@
 //! `unsafe` here for the allocator of a state: no safe interface takes one.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 #[cfg(feature = "luajit")]
 use std::{
-    cell::Cell,
     ffi::c_void,
     ptr::{self, NonNull},
 };
@@ -42,6 +42,8 @@ const MOST_BEYOND: usize = 16 << 20;
 pub struct MemoryLimit {
     /// Bytes the state held at first.
     fresh: usize,
+    /// Bytes it held that are not the page's: those, or what pages that wait hold as well.
+    base: Cell<usize>,
     limit: TimeLimitHandle,
     /// Owned, and shared with the state's allocator: a `Box` would claim it for itself.
     #[cfg(feature = "luajit")]
@@ -93,7 +95,7 @@ impl MemoryLimit {
 
     #[cfg(not(feature = "luajit"))]
     fn counting(_: &Lua, limit: TimeLimitHandle, fresh: usize) -> mlua::Result<MemoryLimit> {
-        Ok(MemoryLimit { fresh, limit })
+        Ok(MemoryLimit { fresh, base: Cell::new(fresh), limit })
     }
 
     #[cfg(feature = "luajit")]
@@ -114,7 +116,7 @@ impl MemoryLimit {
         })));
         // SAFETY: as above; the counter outlives its use, because the old allocator is put back before it is freed.
         unsafe { ffi::lua_setallocf(state.as_ptr(), count, counter.as_ptr().cast()) };
-        Ok(MemoryLimit { fresh, limit, counter, state })
+        Ok(MemoryLimit { fresh, base: Cell::new(fresh), limit, counter, state })
     }
 
     #[cfg(feature = "luajit")]
@@ -123,19 +125,39 @@ impl MemoryLimit {
         unsafe { self.counter.as_ref() }
     }
 
-    /// Allows a page so many kilobytes beyond a fresh state; 0 is no limit.
+    /// Says whose memory the next pages are charged with: all but what the state has at first, or, with the charge of a page that
+    /// waits, all but what the state holds now beside that.
+    pub fn charge(&self, lua: &Lua, beside_others: Option<usize>) {
+        self.base.set(match beside_others {
+            None => self.fresh,
+            Some(charge) => self.used(lua).saturating_sub(charge).max(self.fresh),
+        });
+    }
+
+    /// Bytes that the page is charged with which runs and may have so many kilobytes. Garbage counts until it is much.
+    #[must_use]
+    pub fn charged(&self, lua: &Lua, kilobytes: u32) -> usize {
+        let charged = || self.used(lua).saturating_sub(self.base.get());
+        if kilobytes > 0 && charged() > kilobytes as usize * 1024 / 2 {
+            // An error takes no part of it back.
+            let _ = lua.gc_collect();
+        }
+        charged()
+    }
+
+    /// Allows a page so many kilobytes beyond what is not its own; 0 is no limit.
     ///
     /// # Errors
     /// Lua's.
     pub fn start(&self, lua: &Lua, kilobytes: u32) -> mlua::Result<()> {
-        let allowed = kilobytes as usize * 1024;
-        self.limit.set_most(if kilobytes == 0 { usize::MAX } else { self.fresh + allowed });
+        let (allowed, base) = (kilobytes as usize * 1024, self.base.get());
+        self.limit.set_most(if kilobytes == 0 { usize::MAX } else { base + allowed });
         #[cfg(feature = "luajit")]
         {
             let _ = lua;
-            let bytes = |count: usize| if kilobytes == 0 { isize::MAX } else { (self.fresh + count) as isize };
+            let bytes = |count: usize| if kilobytes == 0 { isize::MAX } else { (base + count) as isize };
             let counter = self.counter();
-            counter.limit.set_enough((self.fresh + allowed / 16 * 15) / 1024);
+            counter.limit.set_enough((base + allowed / 16 * 15) / 1024);
             counter.ceiling.set(bytes(allowed + allowed.min(MOST_BEYOND)));
             counter.most.set(bytes(allowed));
             if counter.used.get() > counter.most.get() {
@@ -144,7 +166,7 @@ impl MemoryLimit {
             Ok(())
         }
         #[cfg(not(feature = "luajit"))]
-        lua.set_memory_limit(if kilobytes == 0 { 0 } else { self.fresh + allowed }).map(drop)
+        lua.set_memory_limit(if kilobytes == 0 { 0 } else { base + allowed }).map(drop)
     }
 
     /// Allows what runs after a page a tenth of the page's kilobytes beyond what the page has left, where that is most of them.
@@ -156,7 +178,7 @@ impl MemoryLimit {
         #[cfg(not(feature = "luajit"))]
         lua.set_memory_limit(0)?;
         lua.gc_collect()?;
-        let held = u32::try_from(self.used(lua).saturating_sub(self.fresh) / 1024).unwrap_or(u32::MAX);
+        let held = u32::try_from(self.used(lua).saturating_sub(self.base.get()) / 1024).unwrap_or(u32::MAX);
         self.start(lua, kilobytes.max(held.saturating_add(kilobytes / 10).saturating_add(1)))
     }
 
@@ -173,7 +195,7 @@ impl MemoryLimit {
     /// Whether what pages left behind takes up most of these kilobytes; 0 is no limit.
     #[must_use]
     pub fn is_full(&self, lua: &Lua, kilobytes: u32) -> bool {
-        let full = self.fresh + kilobytes as usize * 1024 / 4 * 3;
+        let full = self.base.get() + kilobytes as usize * 1024 / 4 * 3;
         kilobytes > 0 && self.used(lua) > full && (lua.gc_collect().is_err() || self.used(lua) > full)
     }
 

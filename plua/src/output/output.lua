@@ -29,6 +29,9 @@ local limit = huge
 -- Text goes into the topmost buffer.
 use(buffers[0])
 
+-- Buffers of a page that has ended, for the next one that runs while others wait.
+local idle
+
 -- A value that is neither string nor number, as echo shows it: what it is, unless it says otherwise. Where it is in memory
 -- is nothing for visitors. NULL of a database or of JSON is shown as nothing.
 local function describe(value)
@@ -302,5 +305,21 @@ return {
   tidy = function()
     clear()
     use(buffers[0])
+  end,
+  -- What the page that waits has here, which is nothing to others until it is brought back.
+  put_aside = function()
+    local kept = { buffers = buffers, openers = openers, level = level, prepended = prepended, for_pages = for_pages }
+    buffers, openers, level, prepended = idle or { [0] = new_buffer(limit) }, {}, 0, 0
+    idle = nil
+    use(buffers[0])
+    return kept
+  end,
+  bring_back = function(kept)
+    if level > 0 then drop(0) end
+    clear()
+    idle = buffers
+    buffers, openers, level, prepended = kept.buffers, kept.openers, kept.level, kept.prepended
+    for_pages = kept.for_pages
+    use(buffers[level])
   end,
 }

@@ -1,6 +1,6 @@
 //! One request being answered: what it asks, its body and form, and what the page has said of the answer so far.
 //!
-//! Stands on `cache`, `error`, `exchange`, `limits`, `network`, `sandbox` and `settings`. Knows no page function: those are made of it.
+//! Stands on `cache`, `error`, `exchange`, `limits`, `network`, `reactor`, `sandbox` and `settings`. Knows no page function: those are made of it.
 
 pub(crate) mod body;
 pub(crate) mod database;

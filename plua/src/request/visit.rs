@@ -20,6 +20,7 @@ use crate::limits::bell::Bell;
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::End;
 use crate::network::opened::Opened;
+use crate::reactor::{Alarm, Reactor};
 use crate::request::body::Body;
 use crate::request::database::Databases;
 use crate::request::form::{self, Form};
@@ -159,6 +160,12 @@ impl Visit {
             opened: None,
             refusal: None,
         })
+    }
+
+    /// Those it has.
+    #[must_use]
+    pub fn its_settings(&self) -> VisitSettings {
+        VisitSettings { directory: self.settings.clone(), host: self.host.clone(), limits: self.limits }
     }
 
     /// What is left of it for the next one.
@@ -314,6 +321,23 @@ impl Visit {
         let waits = self.waits.as_ref()?;
         let deadline = self.deadline.and_then(End::instant);
         Some((waits.bell.clone(), waits.until.into_iter().chain(deadline).min()))
+    }
+
+    /// What is rung for the page that waits without its thread, and when it goes on in any case.
+    #[must_use]
+    pub fn parked_at(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
+        let waits = self.waits.as_ref()?;
+        let most = self.limits.wait;
+        let limit =
+            waits.parked_since.filter(|_| !most.is_zero()).map(|since| since + most.saturating_sub(waits.parked));
+        Some((waits.bell.clone(), waits.until.into_iter().chain(limit).min()))
+    }
+
+    /// Has the reactor watch the client of the page that waits, if the page has asked for that.
+    #[must_use]
+    pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
+        let waits = self.waits.as_ref()?;
+        reactor.ring_when_closed(self.exchange.connection()?, &waits.bell, waits.client_gone?).ok()
     }
 
     /// Time until the page must have ended; none without a limit.

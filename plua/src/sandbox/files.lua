@@ -2,7 +2,7 @@
 -- closed when it ends. What they write to the standard output goes into the response.
 --
 -- The chunk takes the functions written in Rust, Lua's own `pcall`, the marks of buffer.lua, what puts out values and the methods
--- of files, and returns the function that closes.
+-- of files, and returns the function that closes, and what puts a page's files aside and brings them back.
 local native, pcall, marks, put, methods = ...
 
 local error, next, select, setmetatable, type = error, next, select, setmetatable, type
@@ -236,7 +236,7 @@ end
 local STANDARD = { [input] = stdin, [output] = stdout }
 
 -- Closes what the request has opened. A limit may cut in: another call goes on with what is left.
-return function()
+local function close_all()
   -- A limit may have cut in between a command and its noting; closing would wait for its end.
   if processes then native.end_with_page(processes) end
   for choose, before in next, defaults do
@@ -250,3 +250,19 @@ return function()
   end
   count, noted, processes = 0, false, nil
 end
+
+return close_all,
+  -- What the page that waits has here, which is nothing to others until it is brought back; false where it has what is the whole
+  -- state's.
+  function()
+    if processes or next(defaults) then return false end
+    if not noted then return nil end
+    local kept = { opened = opened, count = count }
+    opened, count, noted = setmetatable({}, { __mode = "k" }), 0, false
+    return kept
+  end,
+  function(kept)
+    if kept then
+      opened, count, noted = kept.opened, kept.count, true
+    end
+  end

@@ -7,12 +7,12 @@
 -- replaced by `isolate`, once the file of pLuaInit has run.
 --
 -- The chunk takes the functions written in Rust, whether a function is the engine's, by what getinfo says of it, the tables of
--- files' functions and texts, and what modules.lua needs. It returns what the state's own code works with from then on: the tables
--- as a request sees them, what runs a page, and `isolate`.
-local native, is_engine_by, files, file_texts, call_with_handler, frames, passes = ...
+-- what makes files' functions and of texts, and what modules.lua needs. It returns what the state's own code works with from then
+-- on: the tables as a request sees them, what runs a page, what puts one aside that waits, and `isolate`.
+local native, is_engine_by, makers, file_texts, call_with_handler, frames, passes = ...
 
-local error, next, pcall, rawequal, rawget, rawset, select, setmetatable, type =
-  error, next, pcall, rawequal, rawget, rawset, select, setmetatable, type
+local error, next, pcall, rawequal, rawget, rawset, setmetatable, type =
+  error, next, pcall, rawequal, rawget, rawset, setmetatable, type
 local getfenv, getmetatable, pairs, setfenv = getfenv, getmetatable, pairs, setfenv
 local debug, io, jit, package, string = debug, io, jit, package, string
 local getinfo, metatable_of, set_metatable = debug.getinfo, debug.getmetatable, debug.setmetatable
@@ -20,13 +20,14 @@ local STATE, LOADED, STRINGS = _G, package.loaded, debug.getmetatable("")
 local FILES = metatable_of(io.stdout)
 local GLOBALS, MODULES
 
+local functions = native.file_functions(native, makers, file_texts)
+
 -- The globals of pages, and what they hold from request to request: values that cannot be changed, and views.
 local globals, kept, kept_count = {}, {}, 0
 -- What else the request has found in its globals, by name.
 local handed = {}
--- The running request's globals, none between requests; those that chunks loaded by `load` get, which setfenv(0) chooses;
--- its copies by what they are copies of; its package.loaded.
-local current, chunk_globals, copies, loaded
+-- The running request's globals, none between requests; its copies by what they are copies of; its package.loaded.
+local current, copies, loaded
 -- What stands before each library, by library, and their metatables.
 local views, view_metatables = {}, {}
 -- Those that the request has made tables like any other, with the metatables to put back.
@@ -35,9 +36,9 @@ local opened = {}
 local listers = {}
 -- Metatables of the engine that the request got hold of, and what else to set right when it ends.
 local lent, undo = {}, {}
--- Number of the running request, and that of the last one to use each file's function.
-local serial, bound = 0, setmetatable({}, { __mode = "k" })
-local composition, set_globals, modules
+-- What timers of the request keep of it when it ends.
+local kept_for_timers
+local composition, modules
 -- Metatables that no page gets to see.
 local shielded = native.shielded
 local isolated = false
@@ -363,9 +364,42 @@ local function guard_all()
   guard(guarded_in_turn, STATE, "the state's globals")
 end
 
+-- Sets of globals and views that requests have left which ended while others waited, clean for the next.
+local spare, MOST_SPARE = {}, 64
+
+-- Leaves the globals of the request to whoever has them, and takes others for the next.
+local function take_others()
+  handed, opened = {}, {}
+  local set = spare[#spare]
+  spare[#spare] = nil
+  if set then
+    globals, kept, kept_count, views = set.globals, set.kept, set.kept_count, set.views
+    composition.use_globals(globals)
+  else
+    views = {}
+    new_globals()
+  end
+end
+
+local function note_all(page)
+  page.globals, page.kept, page.kept_count, page.views = globals, kept, kept_count, views
+  page.handed, page.opened, page.copies, page.loaded = handed, opened, copies, loaded
+  page.handed_modules = handed_modules
+  return page
+end
+
+local function take_all(page)
+  globals, kept, kept_count, views = page.globals, page.kept, page.kept_count, page.views
+  handed, opened, copies, loaded = page.handed, page.opened, page.copies, page.loaded
+  handed_modules = page.handed_modules
+  current = globals
+end
+
 local function finish()
   if not current then return end
-  current, chunk_globals, loaded, handed_modules, copies = nil, nil, nil, nil, nil
+  if kept_for_timers then note_all(kept_for_timers) end
+  current, loaded, handed_modules, copies = nil, nil, nil, nil
+  functions.finish()
   if next(lent) then
     for metatable in next, lent do
       restore(metatable)
@@ -377,7 +411,12 @@ local function finish()
     pcall(undo[i])
     undo[i] = nil
   end
-  clean_globals()
+  if kept_for_timers then
+    kept_for_timers = nil
+    take_others()
+  else
+    clean_globals()
+  end
   if native.is_sandboxed then
     local name = changed()
     if name then native.give_up(name) end
@@ -386,8 +425,8 @@ end
 
 local function begin()
   finish()
-  serial = serial + 1
-  current, chunk_globals = globals, globals
+  current = globals
+  functions.begin(globals)
 end
 
 -- What gives metatables, for values of pages.
@@ -439,42 +478,10 @@ local function any_metatable_for_page(value)
   return metatable
 end
 
--- A function that compiles; its argument of that number is the chunk's environment.
-local function with_globals(load, position)
-  if setfenv then
-    return function(...)
-      local chunk, problem = load(...)
-      if chunk and getfenv(chunk) == STATE then setfenv(chunk, chunk_globals or {}) end
-      return chunk, problem
-    end
-  end
-  return function(...)
-    if select("#", ...) >= position then return load(...) end
-    local source, name, mode = ...
-    if position == 3 then return load(source, name, current or {}) end
-    return load(source, name, mode, current or {})
-  end
-end
-
 -- Replaces a function that page code finds, if it finds it.
 local function replace(library, name, make)
   local original = library and library[name]
   if original then library[name] = make(original) end
-end
-
-local function isolate_loading()
-  replace(STATE, "load", function(load) return with_globals(load, 4) end)
-  replace(STATE, "loadstring", function(load) return with_globals(load, 4) end)
-  replace(STATE, "loadfile", function(load) return with_globals(load, 3) end)
-  local loadfile = STATE.loadfile
-  replace(STATE, "dofile", function()
-    return loadfile
-      and function(...)
-        local chunk, problem = loadfile((...))
-        if not chunk then error(problem, 0) end
-        return chunk()
-      end
-  end)
 end
 
 -- Whether a function, or the one at a level of this thread or another, is the engine's or written in C.
@@ -625,14 +632,51 @@ local function isolate()
       return foreach(value, run)
     end
   end)
-  isolate_loading()
+  functions.fit_loading(replace)
   isolate_debug()
   isolate_settings()
   modules.isolate(replace)
   if native.is_sandboxed then guard_all() end
 end
 
-local around = { isolate = isolate }
+-- What the page that waits has here, which is nothing to others until it is brought back; false where it has changed what is one
+-- for the whole state.
+local function put_aside()
+  if next(lent) or undo[1] or not rawequal(STRINGS.__index, string) then return false end
+  if native.is_sandboxed and changed() then return false end
+  local page = note_all({ functions = functions.put_aside(), for_timers = kept_for_timers })
+  current, copies, loaded, handed_modules, kept_for_timers = nil, nil, nil, nil, nil
+  take_others()
+  return page
+end
+
+local function leave_spare()
+  if #spare < MOST_SPARE then
+    spare[#spare + 1] = { globals = globals, kept = kept, kept_count = kept_count, views = views }
+  end
+end
+
+local function bring_back(page)
+  -- Of one that was stopped before it could.
+  finish()
+  leave_spare()
+  take_all(page)
+  kept_for_timers = page.for_timers
+  functions.bring_back(page.functions)
+  composition.use_globals(globals)
+end
+
+local around = {
+  isolate = isolate,
+  maker_of = functions.maker_of,
+  put_aside = put_aside,
+  bring_back = bring_back,
+  -- What `around_timer` gives a function that runs after its request.
+  keep = function()
+    if current and not kept_for_timers then kept_for_timers = {} end
+    return kept_for_timers
+  end,
+}
 
 -- The globals pages have just now: none between requests.
 function around.running()
@@ -642,36 +686,10 @@ end
 
 -- The globals of chunks that are compiled, which a page may choose.
 function around.chunks(chosen)
-  if chosen and current then chunk_globals = chosen end
-  return chunk_globals or around.running()
+  return functions.chunks(chosen) or around.running()
 end
 
--- The files' functions, by number, each with the globals of the request that takes it.
-around.files = setmetatable({}, {
-  __index = function(_, number)
-    local file = files[number]
-    if file and current and bound[file] ~= serial then
-      bound[file] = serial
-      set_globals(file, current)
-    end
-    return file
-  end,
-})
-
--- The texts of files too long to hold them, which page code can write to: each taker has tables of its own.
-around.texts = setmetatable({}, {
-  __index = function(_, number)
-    local groups = file_texts[number]
-    if not groups then return nil end
-    local mine = {}
-    for i = 1, #groups do
-      local of_group = { __index = groups[i], __metatable = false }
-      shielded[of_group] = true
-      mine[i] = setmetatable({}, of_group)
-    end
-    return mine
-  end,
-})
+around.files, around.texts = functions.files, functions.texts
 
 modules = native.modules(
   native,
@@ -689,7 +707,8 @@ around.calls_of = modules.calls_of
 
 -- `run` and what finishes later as they are for pages with globals of their own.
 function around.around(run, finish_later, of_composition, ends_later)
-  composition, set_globals = of_composition, of_composition.set_globals
+  composition = of_composition
+  functions.bind(composition.set_globals)
   -- All there is before pLuaInit runs is Lua's or the engine's.
   for _, names in next, { STATE, STATE.plua } do
     for _, value in next, names do
@@ -713,12 +732,32 @@ function around.around(run, finish_later, of_composition, ends_later)
     end
 end
 
+-- `run` as it is for a timer, whose function sees the globals of the request that asked for it.
+function around.around_timer(run, ends_later)
+  return function(timer)
+    if timer and timer.globals then
+      finish()
+      leave_spare()
+      take_all(timer.globals)
+      kept_for_timers = timer.globals
+      functions.begin(globals)
+      composition.use_globals(globals)
+    else
+      begin()
+    end
+    local fine, contents, length = run(timer)
+    if not ends_later() then finish() end
+    return fine, contents, length
+  end
+end
+
 -- A function that may change the state's globals between requests: what pages know of them is looked up again.
 function around.after(change)
   return function(...)
     change(...)
     if not isolated then return end
     if native.is_sandboxed then guard_all() end
+    spare = {}
     for name in next, kept do
       globals[name] = nil
     end

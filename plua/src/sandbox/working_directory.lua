@@ -3,12 +3,12 @@
 --
 -- Code in C uses the working directory as it likes, so once a state has any each of its requests begins in the folder. So
 -- does each with 5.4 and 5.1, whose errors would name what stands before these functions. The chunk takes the functions
--- written in Rust and the marks of buffer.lua, and returns what a request begins with, and what notes who asks for `ffi`: to
--- be called when what pages do without is taken out of it.
+-- written in Rust and the marks of buffer.lua, and returns what a request begins with, what notes who asks for `ffi`: to
+-- be called when what pages do without is taken out of it, and what notes that the thread is in the folder.
 local native, marks = ...
 
 if not jit then
-  return native.enter_folder, function() end
+  return native.enter_folder, function() end, function() end
 end
 
 local next, type = next, type
@@ -73,4 +73,4 @@ local function watch_ffi()
   end
 end
 
-return begin, watch_ffi
+return begin, watch_ffi, function() is_there = true end

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::connect::Connect;
 use super::library::known;
-use super::{NONE, Settings, union};
+use super::{Globals, NONE, Settings, union};
 use crate::exchange::Charset;
 use crate::language::page::{Mark, Marks};
 use crate::settings::time_zone::Zone;
@@ -334,8 +334,8 @@ pub const DIRECTIVES: &[Directive] = &[
         scope: Scope::Host,
         list: false,
         default: "persistent",
-        help: c"persistent keeps globals and modules as long as their state; request gives each request its own",
-        set: |settings, value| put(&mut settings.request_globals, globals(value)),
+        help: c"persistent keeps globals and modules as long as their state; request gives each request its own, page its own globals over the state's modules",
+        set: |settings, value| put(&mut settings.globals, globals(value)),
     },
     Directive {
         name: c"pLuaTimeZone",
@@ -420,11 +420,12 @@ fn charset(value: &str) -> Result<Charset, String> {
     }
 }
 
-fn globals(value: &str) -> Result<bool, String> {
+fn globals(value: &str) -> Result<Globals, String> {
     match value.to_ascii_lowercase().as_str() {
-        "request" => Ok(true),
-        "persistent" => Ok(false),
-        _ => Err(format!("'{value}' is neither request nor persistent")),
+        "persistent" => Ok(Globals::Persistent),
+        "page" => Ok(Globals::Page),
+        "request" => Ok(Globals::Request),
+        _ => Err(format!("'{value}' is neither persistent nor page nor request")),
     }
 }
 

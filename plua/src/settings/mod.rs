@@ -23,6 +23,17 @@ use crate::language::page::{Marks, Syntax};
 use crate::settings::connect::Connect;
 use crate::settings::time_zone::Zone;
 
+/// Whose the globals of pages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Globals {
+    /// The state's, with its modules.
+    Persistent,
+    /// The request's, over those of the state, whose modules they use.
+    Page,
+    /// The request's, with modules of its own.
+    Request,
+}
+
 /// The directives of one place; what is not given there is unset.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -52,7 +63,7 @@ pub struct Settings {
     init: Option<String>,
     prepend: Option<String>,
     append: Option<String>,
-    request_globals: Option<bool>,
+    globals: Option<Globals>,
     revalidate: Option<Duration>,
     /// None where the place takes back what an outer one says.
     time_zone: Option<Option<Zone>>,
@@ -111,7 +122,7 @@ impl Settings {
             init: inner.init.as_ref().or(self.init.as_ref()).cloned(),
             prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
-            request_globals: inner.request_globals.or(self.request_globals),
+            globals: inner.globals.or(self.globals),
             revalidate: inner.revalidate.or(self.revalidate),
             time_zone: inner.time_zone.as_ref().or(self.time_zone.as_ref()).cloned(),
             charset: if inner.charset == Charset::OfServer { &self.charset } else { &inner.charset }.clone(),
@@ -278,17 +289,17 @@ impl Settings {
         self.append.as_deref().filter(|file| *file != NONE)
     }
 
-    /// Whether each request has its own globals and modules; otherwise they are the state's. The sandbox implies it.
+    /// Whose the globals of pages are. In a sandbox they are the request's unless they are chosen.
     #[must_use]
-    pub fn request_globals(&self) -> bool {
-        self.request_globals.unwrap_or(self.sandbox())
+    pub fn globals(&self) -> Globals {
+        self.globals.unwrap_or(if self.sandbox() { Globals::Request } else { Globals::Persistent })
     }
 
     /// Whether a state makes functions of a page once and not for each request, which may then see what an earlier one
     /// did to them.
     #[must_use]
     pub fn keeps_functions(&self) -> bool {
-        !self.sandbox() && !self.request_globals()
+        !self.sandbox() && self.globals() == Globals::Persistent
     }
 
     /// The time zone of `os.date` and `os.time`; none is the process's.
@@ -343,7 +354,7 @@ mod tests {
                         (settings.short_hand(), settings.show_errors(), settings.multi_domain()),
                         (settings.log_level(), settings.auto_escape(), settings.state_wait()),
                         settings.limits(),
-                        settings.request_globals(),
+                        settings.globals(),
                         (settings.sandbox(), settings.connect().clone()),
                         settings.revalidate(),
                         (settings.engine(), settings.sites()),
@@ -457,9 +468,10 @@ mod tests {
     #[test]
     fn a_sandbox_implies_globals_of_each_requests_own_unless_they_are_chosen() {
         let sandbox = given("pLuaSandbox", &["On"]).unwrap();
-        assert!(sandbox.request_globals());
+        assert_eq!(sandbox.globals(), Globals::Request);
         let outer = given("pLuaGlobals", &["persistent"]).unwrap();
-        assert!(!sandbox.merged(&outer).request_globals() && !outer.merged(&sandbox).request_globals());
+        assert_eq!(sandbox.merged(&outer).globals(), Globals::Persistent);
+        assert_eq!(outer.merged(&sandbox).globals(), Globals::Persistent);
     }
 
     #[test]
@@ -491,7 +503,7 @@ mod tests {
             ("pLuaBaseDir", "/nowhere", "'/nowhere' cannot be used: No such file or directory (os error 2)"),
             ("pLuaInit", "init.lua", "'init.lua' is not an absolute path: it starts with a slash"),
             ("pLuaAppend", "", "names no file: write none for none"),
-            ("pLuaGlobals", "page", "'page' is neither request nor persistent"),
+            ("pLuaGlobals", "pages", "'pages' is neither persistent nor page nor request"),
             ("pLuaConnect", "10.0.0.0/33", "'10.0.0.0/33' has no number of bits from 0 to 32 after its slash"),
             ("pLuaRaw", "lua", "'lua' is not an extension with its dot: write '.lua'"),
         ] {

@@ -16,6 +16,9 @@ use crate::sandbox::forks;
 use crate::sandbox::working_directory;
 use crate::state::{Outcome, Parked, Ran, State};
 
+/// Coroutines that have ended and are kept for other pages.
+const MOST_COROUTINES: usize = 16;
+
 impl State {
     /// Counts its pages that wait without a thread among those of other states.
     pub fn count_parked_in(&mut self, all_parked: &Arc<AtomicU32>) {
@@ -72,7 +75,7 @@ impl State {
         if cfg!(feature = "lua51") {
             return Some(Box::new(run.call(arguments).map(of_three)));
         }
-        let coroutine = match self.coroutine.take() {
+        let coroutine = match self.coroutines.pop() {
             Some(coroutine) => coroutine.reset(run).map(|()| coroutine),
             None => self
                 .lua
@@ -98,9 +101,9 @@ impl State {
             self.wait_here();
             ran = coroutine.resume(());
         }
-        if ran.is_ok() {
-            // One that ended with an error cannot be used again.
-            self.coroutine = Some(coroutine);
+        // One that ended with an error cannot be used again.
+        if ran.is_ok() && self.coroutines.len() < MOST_COROUTINES {
+            self.coroutines.push(coroutine);
         }
         Some(Box::new(ran.and_then(|ran| FromLuaMulti::from_lua_multi(ran, &self.lua)).map(of_three)))
     }
@@ -168,28 +171,20 @@ impl State {
     /// What is rung for the page that waits without its thread, and when it goes on in any case.
     #[must_use]
     pub fn parked_at(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
-        let slot = self.slot.lock();
-        let visit = slot.as_ref()?;
-        let waits = visit.waits.as_ref()?;
-        let most = visit.limits.wait;
-        let limit =
-            waits.parked_since.filter(|_| !most.is_zero()).map(|since| since + most.saturating_sub(waits.parked));
-        Some((waits.bell.clone(), waits.until.into_iter().chain(limit).min()))
+        self.slot.lock().as_ref()?.parked_at()
     }
 
     /// Has the reactor watch the client of the page that waits, if the page has asked for that.
     #[must_use]
     pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
-        let slot = self.slot.lock();
-        let visit = slot.as_ref()?;
-        let waits = visit.waits.as_ref()?;
-        reactor.ring_when_closed(visit.exchange.connection()?, &waits.bell, waits.client_gone?).ok()
+        self.slot.lock().as_ref()?.watch_client(reactor)
     }
 
     /// Takes the request away from a page that waits and that nobody goes on with. The state is not used again.
     pub fn abandon(&mut self) {
         self.limit.cutoff().kill_commands();
         let visit = self.slot.lock().take();
+        self.parked = None;
         if visit.is_some() {
             self.all_parked.fetch_sub(1, Relaxed);
         }

@@ -5,8 +5,10 @@
 
 pub mod c_modules;
 mod coroutine;
+mod guests;
 pub mod own_code;
 pub(crate) mod pool;
+mod sharing;
 pub(crate) mod sites;
 
 use std::env;
@@ -35,9 +37,10 @@ use crate::request::fault;
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
 use crate::sandbox::working_directory;
-use crate::settings::{Limits, Settings};
-use crate::state::own_code::{OwnCode, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
+use crate::settings::{Globals, Limits, Settings};
+use crate::state::own_code::{OwnCode, PAGE_GLOBALS, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 pub use crate::state::pool::processors;
+use crate::state::sharing::Sharing;
 
 /// What the state's own code says of a page: whether it ran to its end, and what it put out.
 type Ran = mlua::Result<(bool, [Value; 2])>;
@@ -85,10 +88,12 @@ pub struct State {
     loader: Arc<Mutex<Option<Loader>>>,
     /// For pages that need no more, with LuaJIT.
     page_call: Option<PageCall>,
-    /// The coroutine that the state's own code runs other pages in, once there was one.
-    coroutine: Option<Thread>,
+    /// Coroutines that the state's own code ran other pages in, which have ended.
+    coroutines: Vec<Thread>,
     /// The page that waits without a thread.
     parked: Option<Parked>,
+    /// What lets it serve others meanwhile; none where a page's globals are the state's.
+    sharing: Option<Sharing>,
     /// How many such pages the states of its pool have.
     all_parked: Arc<AtomicU32>,
     calls: Calls,
@@ -180,9 +185,13 @@ impl State {
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
         let native = api::native(&lua, &slot, &loader, limit.handle(), network, settings)?;
-        let request_globals = settings.request_globals().then_some(REQUEST_GLOBALS);
+        let of_globals: &[_] = match settings.globals() {
+            Globals::Persistent => &[],
+            Globals::Page => &PAGE_GLOBALS,
+            Globals::Request => &REQUEST_GLOBALS,
+        };
         let time_zone = settings.time_zone().map(|_| TIME_ZONE);
-        let parts = PARTS.into_iter().chain(request_globals.into_iter().flatten());
+        let parts = PARTS.into_iter().chain(of_globals.iter().copied());
         for part in parts.chain(time_zone.into_iter().flatten()) {
             native.raw_set(part.name, own_code.function(&lua, part)?)?;
         }
@@ -200,7 +209,9 @@ impl State {
         let (pages, texts, identities) =
             (parts.raw_get("pages")?, parts.raw_get("texts")?, parts.raw_get("identities")?);
         let compiler = Compiler::new(&lua, Some(limit.handle()))?;
-        *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities, compiler));
+        let maker_of = parts.raw_get("maker_of")?;
+        *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities, compiler, maker_of));
+        let sharing = Sharing::of(&parts)?;
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
         if told != (0, 0) {
@@ -219,8 +230,9 @@ impl State {
             slot,
             loader,
             page_call,
-            coroutine: None,
+            coroutines: Vec::new(),
             parked: None,
+            sharing,
             all_parked: Arc::default(),
             calls,
             told,
@@ -305,6 +317,23 @@ impl State {
 
     /// Makes ready for a page of these limits, all but the time.
     fn set_limits(&mut self, limits: &Limits) -> Result<(), Error> {
+        self.tell_limits(limits)?;
+        self.limit_page_memory(limits.memory, 0)
+    }
+
+    /// Allows a page so many kilobytes, of which it is charged with so many bytes already.
+    fn limit_page_memory(&mut self, kilobytes: u32, charge: usize) -> Result<(), Error> {
+        let beside_others = (self.guests() > 0).then_some(charge);
+        match (kilobytes, &self.memory) {
+            (0, None) => return Ok(()),
+            (_, Some(memory)) => memory.charge(&self.lua, beside_others),
+            (_, None) => {}
+        }
+        self.limit_memory(kilobytes, None)
+    }
+
+    /// Tells the state's own code the limits it keeps.
+    fn tell_limits(&mut self, limits: &Limits) -> Result<(), Error> {
         let told = (limits.output, limits.pattern);
         if told != self.told {
             self.calls
@@ -313,10 +342,7 @@ impl State {
                 .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
             self.told = told;
         }
-        match limits.memory {
-            0 if self.memory.is_none() => Ok(()),
-            kilobytes => self.limit_memory(kilobytes, None),
-        }
+        Ok(())
     }
 
     /// Its number among all states of the process.
@@ -477,7 +503,7 @@ impl State {
             self.limit.take_hook_back();
             if cfg!(not(feature = "luajit")) {
                 // PUC Lua keeps it with the coroutine.
-                self.coroutine = None;
+                self.coroutines.clear();
             }
         }
         if !opens_files {

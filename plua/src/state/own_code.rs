@@ -48,11 +48,18 @@ pub const PARTS: [Part; 21] = [
     Part { name: "database", source: include_str!("../api/database.lua") },
 ];
 
-/// Those that let each request have globals of its own.
-pub const REQUEST_GLOBALS: [Part; 2] = [
+const FILE_FUNCTIONS: Part = Part { name: "file_functions", source: include_str!("../sandbox/file_functions.lua") };
+
+/// Those that let each request have globals and modules of its own.
+pub const REQUEST_GLOBALS: [Part; 3] = [
+    FILE_FUNCTIONS,
     Part { name: "globals", source: include_str!("../sandbox/globals.lua") },
     Part { name: "modules", source: include_str!("../cache/modules.lua") },
 ];
+
+/// Those that let each request have globals of its own over the state's.
+pub const PAGE_GLOBALS: [Part; 2] =
+    [FILE_FUNCTIONS, Part { name: "page_globals", source: include_str!("../sandbox/page_globals.lua") }];
 
 /// What gives pages a time zone of their host's own.
 pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("../api/time_zone.lua") }];
@@ -70,7 +77,12 @@ impl OwnCode {
     pub fn compile(&self) -> Result<(), Error> {
         let compile = || {
             let lua = Lua::new_with(StdLib::NONE, LuaOptions::new())?;
-            let parts = [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS).chain(TIME_ZONE);
+            let parts = [PRELUDE, C_MODULES]
+                .into_iter()
+                .chain(PARTS)
+                .chain(REQUEST_GLOBALS)
+                .chain(PAGE_GLOBALS)
+                .chain(TIME_ZONE);
             parts.into_iter().try_for_each(|part| self.function(&lua, part).map(drop))
         };
         compile().map_err(|error: mlua::Error| {
@@ -103,7 +115,9 @@ mod tests {
         let own_code = OwnCode::default();
         own_code.compile().unwrap();
         let lua = Lua::new();
-        for part in [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS).chain(TIME_ZONE) {
+        for part in
+            [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS).chain(PAGE_GLOBALS).chain(TIME_ZONE)
+        {
             own_code.function(&lua, Part { source: "is not compiled again", ..part }).unwrap();
         }
     }

@@ -6,7 +6,7 @@ use std::mem;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
@@ -22,8 +22,9 @@ use crate::limits::time_limit::{WaitingThread, Watchdog};
 use crate::network::Network;
 use crate::reactor::{Alarm, Reactor};
 use crate::request::visit::Visit;
-use crate::settings::Settings;
 use crate::settings::connect::Connect;
+use crate::settings::{Globals, Settings};
+use crate::state::guests::Guest;
 use crate::state::own_code::OwnCode;
 use crate::state::{Outcome, State};
 
@@ -42,7 +43,7 @@ pub struct Shape {
     sandbox: bool,
     connect: Connect,
     init: Option<String>,
-    request_globals: bool,
+    globals: Globals,
     revalidate: Duration,
     time_zone: Option<String>,
 }
@@ -62,7 +63,7 @@ impl From<&Settings> for Shape {
             sandbox: settings.sandbox(),
             connect: settings.connect().clone(),
             init: settings.init().map(str::to_string),
-            request_globals: settings.request_globals(),
+            globals: settings.globals(),
             revalidate: settings.revalidate(),
             time_zone: settings.time_zone().map(|zone| zone.name().to_string()),
         }
@@ -95,6 +96,51 @@ pub struct HostPool {
     queue: Mutex<VecDeque<Arc<Waiter>>>,
     /// Pages that wait in its states without a thread.
     parked: Arc<AtomicU32>,
+    /// States that take no new page, and end with the last that waits in them.
+    #[expect(clippy::vec_box, reason = "a state goes from here to whoever goes on with a page, and back")]
+    retired: Mutex<Vec<Box<State>>>,
+    seats: Seats,
+}
+
+/// Pages that are put aside and want the very state they wait in, while another uses it.
+#[derive(Default)]
+struct Seats {
+    /// How many there are in the lists, for who does not hold those.
+    many: AtomicUsize,
+    lists: Mutex<SeatLists>,
+}
+
+#[derive(Default)]
+struct SeatLists {
+    /// Those that may go on, by the number of their state.
+    line: VecDeque<(u64, Arc<Waiter>)>,
+    /// Those whose request is gone, by the number of their state and by their own.
+    gone: Vec<(u64, u64)>,
+}
+
+impl Seats {
+    /// Changes the lists.
+    fn change<R>(&self, change: impl FnOnce(&mut SeatLists) -> R) -> R {
+        let mut lists = self.lists.lock();
+        let changed = change(&mut lists);
+        self.many.store(lists.line.len() + lists.gone.len(), SeqCst);
+        changed
+    }
+
+    /// Whether nobody wants a state that is in use.
+    fn is_empty(&self) -> bool {
+        self.many.load(SeqCst) == 0
+    }
+
+    /// Takes a waiter out of the line, with the state if its turn has come.
+    fn leave(&self, waiter: &Arc<Waiter>) -> Option<Box<State>> {
+        // Nobody hands over to a waiter that is no longer in the line.
+        self.change(|lists| lists.line.retain(|(_, other)| !Arc::ptr_eq(other, waiter)));
+        match waiter.turn.lock().take() {
+            Some(Turn::Take(state)) => Some(state),
+            _ => None,
+        }
+    }
 }
 
 /// Free states that a processor ran last. The one used last is lent first: its memory is in the caches. Each shelf has
@@ -103,6 +149,27 @@ pub struct HostPool {
 #[repr(align(128))]
 #[expect(clippy::vec_box, reason = "a state is large, and goes from hand to hand with each request")]
 struct Shelf(Mutex<Vec<Box<State>>>);
+
+/// So many pages may wait in a state before one in which fewer do is taken, or another one made.
+const FEW: u32 = 64;
+
+/// How long a page that may go on waits for its state before it gives up its thread again.
+const A_MOMENT: Duration = Duration::from_millis(1);
+
+impl Shelf {
+    /// The one used last, unless more pages wait in it than that.
+    fn take(&self, guests: u32) -> Option<Box<State>> {
+        let mut states = self.0.lock();
+        states.pop_if(|state| state.guests() <= guests)
+    }
+
+    fn put(&self, state: Box<State>) {
+        let mut states = self.0.lock();
+        // Those in which many wait are taken last, and in turn.
+        let at = if state.guests() > FEW { 0 } else { states.len() };
+        states.insert(at, state);
+    }
+}
 
 #[derive(Default)]
 struct Waiter {
@@ -223,6 +290,8 @@ impl HostPool {
             waiting: AtomicUsize::new(0),
             queue: Mutex::default(),
             parked: Arc::default(),
+            retired: Mutex::default(),
+            seats: Seats::default(),
         }
     }
 
@@ -255,7 +324,7 @@ impl HostPool {
     fn take_at_hand(&self) -> Option<Turn> {
         // Who waits already comes first.
         let is_free = self.waiting.load(Relaxed) == 0;
-        if is_free { self.shelf().0.lock().pop().map(Turn::Take) } else { None }
+        if is_free { self.shelf().take(FEW).map(Turn::Take) } else { None }
     }
 
     /// A state on loan as [`lend`](HostPool::lend) gives it; where all are out, a place in the line for so long.
@@ -283,7 +352,7 @@ impl HostPool {
             Turn::Take(state) if !state.is_outdated(self.settings.revalidate()) => state,
             // It goes with all it has made of a module that is changed now.
             Turn::Take(outdated) => {
-                drop(outdated);
+                self.retire(outdated);
                 self.make()?
             }
             Turn::Make => self.make()?,
@@ -319,11 +388,17 @@ impl HostPool {
         }
         let mut queue = self.queue.lock();
         if queue.is_empty()
-            && let Some(state) = self.take_free()
+            && let Some(state) = self.take_free(FEW)
         {
             return Joined::Turn(Turn::Take(state));
         }
         let made = self.made.load(Relaxed);
+        if made >= most
+            && queue.is_empty()
+            && let Some(crowded) = self.take_free(u32::MAX)
+        {
+            return Joined::Turn(Turn::Take(crowded));
+        }
         let wait = match wait {
             Some(wait) if made >= most => wait,
             _ => {
@@ -369,14 +444,24 @@ impl HostPool {
         }
     }
 
-    fn take_free(&self) -> Option<Box<State>> {
-        self.shelves().find_map(|shelf| shelf.0.lock().pop())
+    /// A free state in which no more pages wait than that.
+    fn take_free(&self, guests: u32) -> Option<Box<State>> {
+        self.shelves().find_map(|shelf| shelf.take(guests))
+    }
+
+    /// The state of that number, if nobody uses it.
+    fn take_seated(&self, number: u64) -> Option<Box<State>> {
+        let take = |shelf: &Mutex<Vec<Box<State>>>| {
+            let mut shelf = shelf.lock();
+            shelf.iter().position(|state| state.number() == number).map(|at| shelf.remove(at))
+        };
+        self.shelves().find_map(|shelf| take(&shelf.0)).or_else(|| take(&self.retired))
     }
 
     /// Gives free states to who waits.
     fn hand_over(&self, queue: &mut VecDeque<Arc<Waiter>>) {
         while !queue.is_empty()
-            && let Some(state) = self.take_free()
+            && let Some(state) = self.take_free(u32::MAX)
         {
             self.call_next(queue, Turn::Take(state));
         }
@@ -400,6 +485,9 @@ impl HostPool {
             State::new(number, &self.settings, self.cache.clone(), watchdog, &self.network, &self.own_code)?;
         state.initialise(&self.settings, &self.fresh)?;
         state.count_parked_in(&self.parked);
+        if self.settings.states() != 0 {
+            state.allow_guests();
+        }
         Ok(Box::new(state))
     }
 
@@ -433,6 +521,104 @@ impl HostPool {
         self.first_state.get() == Some(&number)
     }
 
+    /// Takes a state back from a loan, if it is fit to be lent again.
+    fn take_back(&self, mut state: Box<State>, is_fit: bool) {
+        self.forget_gone(&mut state);
+        let had_right = !state.is_retired();
+        if state.guests() == 0 {
+            if had_right {
+                self.give_back(Some(state).filter(|_| is_fit));
+            }
+            return;
+        }
+        if !is_fit {
+            state.retire();
+        }
+        if state.is_retired() && had_right {
+            self.give_back(None);
+        }
+        self.seat_next(state);
+    }
+
+    /// Takes a state out of use, which ends when no page waits in it. The right to one stays with the caller.
+    fn retire(&self, mut state: Box<State>) {
+        self.forget_gone(&mut state);
+        if state.guests() > 0 {
+            state.retire();
+            self.seat_next(state);
+        }
+    }
+
+    /// Hands a state in which pages wait to the first of them that may go on, or puts it where it is found.
+    fn seat_next(&self, state: Box<State>) {
+        let number = state.number();
+        if let Some(waiter) = self.next_for(number) {
+            *waiter.turn.lock() = Some(Turn::Take(state));
+            return waiter.bell.call();
+        }
+        if state.is_retired() {
+            self.retired.lock().push(state);
+        } else {
+            self.give_back(Some(state));
+        }
+        // Who lines up after this look sees the state, for he looks once more after he is counted.
+        self.look_at_seats(number);
+    }
+
+    /// Takes the first out of the line that waits for the state of that number.
+    fn next_for(&self, number: u64) -> Option<Arc<Waiter>> {
+        if self.seats.is_empty() {
+            return None;
+        }
+        self.seats.change(|lists| {
+            let at = lists.line.iter().position(|(of, _)| *of == number)?;
+            lists.line.remove(at).map(|(_, waiter)| waiter)
+        })
+    }
+
+    /// Forgets the pages that waited in a state and whose requests are gone.
+    fn forget_gone(&self, state: &mut State) {
+        if state.guests() == 0 || self.seats.is_empty() {
+            return;
+        }
+        let number = state.number();
+        let gone: Vec<_> = self.seats.change(|lists| lists.gone.extract_if(.., |(of, _)| *of == number).collect());
+        for (_, guest) in gone {
+            state.forget_guest(guest);
+        }
+    }
+
+    /// Does what is wanted of the state of that number, if nobody uses it.
+    fn look_at_seats(&self, number: u64) {
+        let is_wanted = |lists: &mut SeatLists| {
+            lists.line.iter().any(|(of, _)| *of == number) || lists.gone.iter().any(|(of, _)| *of == number)
+        };
+        if !self.seats.is_empty()
+            && self.seats.change(is_wanted)
+            && let Some(state) = self.take_seated(number)
+        {
+            self.take_back(state, true);
+        }
+    }
+
+    /// The state of that number, or a place in the line for it.
+    fn seat(&self, number: u64) -> Result<Box<State>, Arc<Waiter>> {
+        if let Some(state) = self.take_seated(number) {
+            return Ok(state);
+        }
+        let waiter = Arc::new(Waiter::default());
+        self.seats.change(|lists| lists.line.push_back((number, waiter.clone())));
+        // It may have come back since.
+        match self.take_seated(number) {
+            Some(state) => match self.seats.leave(&waiter) {
+                // There is but one of that number.
+                Some(_) => unreachable!("a state is in one place"),
+                None => Ok(state),
+            },
+            None => Err(waiter),
+        }
+    }
+
     /// Takes a state back, or the right to make one in place of a state that is gone.
     fn give_back(&self, state: Option<Box<State>>) {
         if self.settings.states() == 0 {
@@ -443,8 +629,10 @@ impl HostPool {
         }
         // A page inside another's answer has made one more.
         let is_one_more = self.made.load(Relaxed) > self.settings.states();
-        if let (Some(state), false) = (state, is_one_more) {
-            self.shelf().0.lock().push(state);
+        if let Some(state) = state
+            && (!is_one_more || state.guests() > 0)
+        {
+            self.shelf().put(state);
             // Who begins to wait after this look sees the state, for it looks at the shelves after it is counted.
             if self.waiting.load(Relaxed) > 0 {
                 self.hand_over(&mut self.queue.lock());
@@ -469,61 +657,126 @@ pub struct StateGuard<'p> {
 }
 
 impl StateGuard<'_> {
-    /// Takes the state out of the loan, with the page that waits in it.
-    pub fn into_parked(mut self, pool: &Arc<HostPool>) -> ParkedState {
+    /// The page that waits in the state without a thread, with the state where others cannot use it meanwhile.
+    pub fn into_parked(mut self, pool: &Arc<HostPool>) -> ParkedPage {
+        let pool = pool.clone();
+        let number = self.number();
+        if let Some(guest) = self.put_aside() {
+            return ParkedPage { pool, home: Home::Shared { number, waiter: None, guest: Some(guest) } };
+        }
         let state = self.state.take();
         // What is left of the loan is the right to the state, which comes back with the page.
         mem::forget(self);
-        ParkedState { pool: pool.clone(), state }
+        ParkedPage { pool, home: Home::Alone(state) }
     }
 }
 
-/// A state on loan to a page that waits in it without a thread. Dropping it ends the page and the state.
+/// A page that waits without a thread. Dropping it ends the page.
 #[must_use]
-pub struct ParkedState {
+pub struct ParkedPage {
     pool: Arc<HostPool>,
-    state: Option<Box<State>>,
+    home: Home,
 }
 
-impl ParkedState {
-    /// Goes on with the page in this thread: its answer, or itself where it waits again.
-    pub fn go_on<R>(mut self, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> Result<R, ParkedState> {
+enum Home {
+    /// A state that waits with it.
+    Alone(Option<Box<State>>),
+    /// The state of that number, which serves others meanwhile; with its place in the line for it, once it may go on and another
+    /// uses the state.
+    Shared { number: u64, waiter: Option<Arc<Waiter>>, guest: Option<Guest> },
+}
+
+impl ParkedPage {
+    /// Goes on with the page in this thread: its answer, or itself where it waits again, be it for its state.
+    pub fn go_on<R>(mut self, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> Result<R, ParkedPage> {
         let pool = self.pool.clone();
-        let mut guard = StateGuard { pool: &pool, state: self.state.take() };
-        match guard.go_on(conclude) {
-            Some(answer) => Ok(answer),
-            None => Err(guard.into_parked(&pool)),
+        let (state, guest) = match &mut self.home {
+            Home::Alone(state) => (state.take(), None),
+            Home::Shared { number, waiter, guest } => {
+                let seat = match waiter.take() {
+                    None => pool.seat(*number),
+                    Some(waiter) => pool.seats.leave(&waiter).ok_or(waiter),
+                };
+                let seat = seat.or_else(|waiter| {
+                    // Most that use a state are done in a moment.
+                    waiter.bell.wait_until(Some(Instant::now() + A_MOMENT));
+                    if waiter.turn.lock().is_none() { Err(waiter) } else { pool.seats.leave(&waiter).ok_or(waiter) }
+                });
+                match seat {
+                    Ok(state) => (Some(state), guest.take()),
+                    Err(in_line) => {
+                        *waiter = Some(in_line);
+                        return Err(self);
+                    }
+                }
+            }
+        };
+        let mut guard = StateGuard { pool: &pool, state };
+        let answer = match guest {
+            None => guard.go_on(conclude),
+            Some(guest) => guard.go_on_with(guest, conclude),
+        };
+        answer.ok_or_else(|| guard.into_parked(&pool))
+    }
+
+    /// Has the reactor watch the client of the page, if the page has asked for that.
+    #[must_use]
+    pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
+        match &self.home {
+            Home::Alone(state) => state.as_ref()?.watch_client(reactor),
+            Home::Shared { guest, .. } => guest.as_ref()?.visit.watch_client(reactor),
         }
     }
 
-    /// As [`State::watch_client`].
-    #[must_use]
-    pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
-        self.state.as_ref()?.watch_client(reactor)
-    }
-
-    /// As [`State::parked_at`].
+    /// What is rung for the page, and when it goes on in any case.
     #[must_use]
     pub fn parked_at(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
-        self.state.as_ref()?.parked_at()
+        match &self.home {
+            Home::Alone(state) => state.as_ref()?.parked_at(),
+            Home::Shared { waiter: Some(waiter), .. } => Some((waiter.bell.clone(), None)),
+            Home::Shared { guest, .. } => guest.as_ref()?.visit.parked_at(),
+        }
+    }
+
+    /// Whether it may go on because its state has come.
+    #[must_use]
+    pub fn has_seat(&self) -> bool {
+        matches!(&self.home, Home::Shared { waiter: Some(waiter), .. } if waiter.turn.lock().is_some())
     }
 }
 
-impl Drop for ParkedState {
+impl Drop for ParkedPage {
     fn drop(&mut self) {
-        if let Some(mut state) = self.state.take() {
-            state.abandon();
-            drop(state);
-            self.pool.give_back(None);
+        match &mut self.home {
+            Home::Alone(state) => {
+                if let Some(mut state) = state.take() {
+                    state.abandon();
+                    self.pool.take_back(state, false);
+                }
+            }
+            Home::Shared { number, waiter, guest } => {
+                let Some(guest) = guest.take() else { return };
+                self.pool.parked.fetch_sub(1, Relaxed);
+                self.pool.seats.change(|lists| lists.gone.push((*number, guest.number())));
+                match waiter.take().and_then(|waiter| self.pool.seats.leave(&waiter)) {
+                    Some(state) => self.pool.take_back(state, true),
+                    // Who uses it now does that.
+                    None => self.pool.look_at_seats(*number),
+                }
+            }
         }
     }
 }
 
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
+        let Some(mut state) = self.state.take() else { return self.pool.give_back(None) };
+        if thread::panicking() {
+            state.mark_broken();
+        }
         let runs = self.pool.settings.runs();
-        let fit = |state: &State| !state.is_spoiled() && (runs == 0 || state.runs() < runs);
-        self.pool.give_back(self.state.take().filter(|state| fit(state)));
+        let is_fit = !state.is_spoiled() && (runs == 0 || state.runs() < runs);
+        self.pool.take_back(state, is_fit);
     }
 }
 

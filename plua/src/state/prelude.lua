@@ -89,7 +89,7 @@ _G.xpcall = function(run, handler, ...)
   )
 end
 
-local begin_in_folder, watch_ffi = native.working_directory(native, marks)
+local begin_in_folder, watch_ffi, note_folder = native.working_directory(native, marks)
 native.long_calls(native)
 local light_threads = native.light_threads(native, marks, output, call_with_handler, stops)
 local connect, fetch = native.sockets(native, light_threads), native.fetch(native, light_threads)
@@ -173,9 +173,10 @@ end
 -- Pages as compiled functions, by number, with the texts of those too long to hold them, and what tells their files apart.
 local pages, page_texts, identities = {}, {}, {}
 local loaded_pages, loaded_texts = pages, page_texts
--- Where requests have globals of their own, each takes the functions with these.
-local globals = native.globals
-  and native.globals(
+-- Where requests have globals of their own, each takes the functions with these, and `pages` has what makes them.
+local make_globals = native.globals or native.page_globals
+local globals = make_globals
+  and make_globals(
     native,
     is_engine,
     pages,
@@ -196,6 +197,9 @@ local function described(problem)
   return { match(message, "^plua:%d+: (.*)$") or message, globals and globals.calls_of(problem) or frames(3) }
 end
 
+-- The pages that wait while others run, by number, with all that they have of the state.
+local aside = {}
+
 local composition = native.composition(
   native,
   output,
@@ -206,10 +210,11 @@ local composition = native.composition(
   described,
   message_of,
   frames,
-  check_ending
+  check_ending,
+  aside
 )
 
-local at_end, ends_later, is_withheld, run_at_end = native.at_end(
+local at_end, ends_later, is_withheld, run_at_end, exchange_at_end = native.at_end(
   native,
   marks,
   output,
@@ -291,7 +296,7 @@ local run_prepended, run_appended = composition.runner("pLuaPrepend"), compositi
 -- may run between its end and the answer, and put out more.
 local is_called_by_rust = output.address and not globals and not sandboxed
 
-local set_times_right
+local set_times_right, keeps_times
 
 -- Sets right what the page before has changed.
 local function set_right()
@@ -559,9 +564,9 @@ elseif setfenv and sandboxed then
   native.environments(is_engine)
 end
 if sandboxed and loadstring then native.line_reading(of_files.__index) end
-local close_files = native.files(native, pcall, marks, put, of_files.__index)
+local close_files, put_files_aside, bring_files_back = native.files(native, pcall, marks, put, of_files.__index)
 local bound_waits
-bound_waits, set_times_right = native.library_waits(native)
+bound_waits, set_times_right, keeps_times = native.library_waits(native)
 native.libraries(native, ignored, leave, level)
 bound_waits()
 watch_ffi()
@@ -645,6 +650,52 @@ local function limit_page(kilobytes, steps)
   limit_patterns(steps)
 end
 
+-- Puts aside all that the page which waits in a coroutine has of the state, so that others may run. Whether it can be: not what is
+-- one for the whole state, and then that waits with the page.
+local function put_aside(number, coroutine)
+  if gc_changed or is_seeded or keeps_times() then return false end
+  local of_files = put_files_aside()
+  if of_files == false then return false end
+  local of_globals = globals.put_aside()
+  if not of_globals then
+    bring_files_back(of_files)
+    return false
+  end
+  aside[number] = {
+    coroutine = coroutine,
+    ending = ending,
+    failure = failure,
+    context = context,
+    page = marks.page,
+    may_wait = marks.may_wait,
+    composes = marks.composes,
+    files = of_files,
+    globals = of_globals,
+    composition = composition.put_aside(),
+    output = output.put_aside(),
+    light_threads = light_threads.put_aside(),
+    at_end = exchange_at_end(nil),
+  }
+  ending, failure, context = nil, nil, nil
+  return true
+end
+
+-- Takes the place of the page that ran last, which has ended or waits; the coroutine that goes on.
+local function bring_back(number)
+  local page = aside[number]
+  aside[number] = nil
+  ending, failure, context = page.ending, page.failure, page.context
+  bring_files_back(page.files)
+  globals.bring_back(page.globals)
+  composition.bring_back(page.composition)
+  output.bring_back(page.output)
+  light_threads.bring_back(page.light_threads)
+  exchange_at_end(page.at_end)
+  marks.page, marks.may_wait, marks.composes, marks.needs_reset = page.page, page.may_wait, page.composes, 1
+  note_folder()
+  return page.coroutine
+end
+
 -- Named as in mod.rs, which takes them.
 local parts = {
   run = run,
@@ -665,5 +716,6 @@ if globals then
   parts.run, parts.finish_later = globals.around(run, finish_later, composition, ends_later)
   parts.limit_page, parts.pages, parts.texts = globals.after(limit_page), loaded_pages, loaded_texts
   parts.area, parts.call, parts.isolate = nil, nil, globals.isolate
+  parts.maker_of, parts.aside, parts.put_aside, parts.bring_back = globals.maker_of, aside, put_aside, bring_back
 end
 return parts

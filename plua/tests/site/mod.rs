@@ -1,7 +1,7 @@
 //! A folder of pages served by the engine alone, and what its visitor and its administrator see.
 
 // Each test program uses its part of this.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
 #[path = "../../../tests/common/wait.rs"]
 pub mod wait;
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use plua::engine::{Engine, Host, PageFile};
+use plua::engine::{Engine, Host, PageFile, Served, WaitingPage};
 use plua::exchange::{Answer, Exchange, Head, HeaderChange, Level, Request};
 use plua::settings::{DIRECTIVES, Settings};
 use tempfile::TempDir;
@@ -130,6 +130,44 @@ impl Site {
 
     /// Sends a request of any method and body.
     pub fn send(&self, url: &str, sent: Sent<'_>) -> Seen {
+        match self.begin(url, sent, false) {
+            Begun::Ended(seen) => seen,
+            Begun::Waits(_) => unreachable!("the exchange parks no page"),
+        }
+    }
+
+    /// Sends a request whose page gives its thread up where it waits.
+    pub fn send_parking(&self, url: &str) -> Begun {
+        self.begin(url, Sent::default(), true)
+    }
+
+    /// Fetches all of these in one thread: whenever a page waits, another one runs. `choose` says which of so many.
+    pub fn get_interleaved(&self, urls: &[impl AsRef<str>], mut choose: impl FnMut(usize) -> usize) -> Vec<Seen> {
+        let mut seen = vec![Seen::default(); urls.len()];
+        let mut waiting = Vec::new();
+        for (number, url) in urls.iter().enumerate() {
+            match self.send_parking(url.as_ref()) {
+                Begun::Ended(ended) => seen[number] = ended,
+                Begun::Waits(page) => waiting.push((number, page)),
+            }
+        }
+        while !waiting.is_empty() {
+            let ready: Vec<_> = (0..waiting.len()).filter(|at| waiting[*at].1.page.is_ready()).collect();
+            if ready.is_empty() {
+                // Any of them may be the next, or its state's.
+                thread::sleep(Duration::from_micros(200));
+                continue;
+            }
+            let (number, page) = waiting.swap_remove(ready[choose(ready.len())]);
+            match page.go_on() {
+                Begun::Ended(ended) => seen[number] = ended,
+                Begun::Waits(page) => waiting.push((number, page)),
+            }
+        }
+        seen
+    }
+
+    fn begin(&self, url: &str, sent: Sent<'_>, parks: bool) -> Begun {
         let (name, query) = url.split_once('?').map_or((url, None), |(name, query)| (name, Some(query)));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let exchange = Recorded {
@@ -140,13 +178,30 @@ impl Site {
             request_body: sent.body,
             seen: seen.clone(),
             client_gone: false,
+            parks,
         };
         let path = self.path(name);
         let settings = match sent.directory {
             "" => self.settings.clone(),
             configuration => Arc::new(self.settings.narrowed(&given(configuration))),
         };
-        let answer = self.host.serve(PageFile { path: &path, stamp: None, settings: &settings }, Box::new(exchange));
+        let file = PageFile { path: &path, stamp: None, settings: &settings };
+        Begun::of(self.host.begin(file, Box::new(exchange)), seen)
+    }
+}
+
+/// What became of a request for now.
+pub enum Begun {
+    Ended(Seen),
+    Waits(Waiting),
+}
+
+impl Begun {
+    fn of(served: Served, seen: Arc<Mutex<Seen>>) -> Begun {
+        let answer = match served {
+            Served::Waits(page) => return Begun::Waits(Waiting { page, seen }),
+            Served::Answered(answer) => answer,
+        };
         let mut seen = seen.lock().clone();
         match answer {
             Answer::Sent => {}
@@ -156,7 +211,53 @@ impl Site {
             }
             Answer::Aborted => seen.aborted = true,
         }
-        seen
+        Begun::Ended(seen)
+    }
+
+    /// What is seen of a page that has ended.
+    pub fn ended(self) -> Seen {
+        match self {
+            Begun::Ended(seen) => seen,
+            Begun::Waits(_) => panic!("the page waits"),
+        }
+    }
+
+    /// A page that waits.
+    pub fn waits(self) -> Waiting {
+        match self {
+            Begun::Waits(page) => page,
+            Begun::Ended(seen) => panic!("the page has ended: {} {:?}", seen.text(), seen.log),
+        }
+    }
+}
+
+/// A page that waits without a thread.
+pub struct Waiting {
+    pub page: WaitingPage,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Waiting {
+    /// What is out already.
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().clone()
+    }
+
+    /// Goes on with it.
+    pub fn go_on(self) -> Begun {
+        let Waiting { page, seen } = self;
+        Begun::of(page.go_on(), seen)
+    }
+
+    /// Goes on with it whenever it may, until it has ended.
+    pub fn until_it_ends(mut self) -> Seen {
+        loop {
+            self.page.wait();
+            match self.go_on() {
+                Begun::Ended(seen) => return seen,
+                Begun::Waits(page) => self = page,
+            }
+        }
     }
 }
 
@@ -221,9 +322,14 @@ struct Recorded {
     request_body: Box<dyn Read + Send>,
     seen: Arc<Mutex<Seen>>,
     client_gone: bool,
+    parks: bool,
 }
 
 impl Exchange for Recorded {
+    fn can_park(&self) -> bool {
+        self.parks
+    }
+
     fn request(&self) -> Request<'_> {
         Request {
             method: self.method.as_bytes().into(),
