@@ -16,6 +16,10 @@ REQUESTS ?= 2000000
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 TOOLS = $(TARGET)/tools
 
+# Optimized with all it is linked from, which cargo does for a library that nothing but httpd loads; tests have it as a
+# Rust library too.
+BUILD_MODULE = $(CARGO) rustc --release -p mod_plua --lib --crate-type cdylib
+
 # Each test program holds what it links: without lines for debuggers and what the next compilation could take over, all of
 # them, with every Lua, take 4 GB instead of 11. A panic tells its line all the same.
 CARGO_TEST = CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) test
@@ -34,7 +38,8 @@ deps: ## Install what building needs (Debian packages)
 	scripts/deps build
 
 build: deps ## Build the module and the plua command with LUA (luajit, or lua54 or lua51)
-	$(CARGO) build --release -p mod_plua -p plua-cli --no-default-features --features "$(LUA)"
+	$(BUILD_MODULE) --no-default-features --features "$(LUA)"
+	$(CARGO) build --release -p plua-cli --no-default-features --features "$(LUA)"
 
 serve: ## Build, and show the pages of DIR (examples) on PORT (8080)
 	@MAKE_PID=$$PPID scripts/serve "$(DIR)" "$(PORT)" "$(TARGET)/release/plua" $(MAKE) --no-print-directory build
@@ -92,13 +97,15 @@ fuzz: ## Throw FUZZ_RUNS (1000000) made up inputs at each fuzz target, or at FUZ
 bench: ## Measure against a bare C handler, mod_php and mod_lua (ROUNDS=5 SECONDS=2 PAGE=all; installs them)
 	scripts/deps build
 	-scripts/deps bench
-	$(CARGO) build --release -p mod_plua -p bench
+	$(BUILD_MODULE)
+	$(CARGO) build --release -p bench
 	$(TARGET)/release/bench --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --page "$(PAGE)" --out "$(TARGET)/bench"
 
 bench-scale: ## Measure with many pages, hosts and clients, and cold pages
 	scripts/deps build
 	-scripts/deps bench
-	$(CARGO) build --release -p mod_plua -p bench
+	$(BUILD_MODULE)
+	$(CARGO) build --release -p bench
 	$(TARGET)/release/bench --scale --seconds "$(SECONDS)" --out "$(TARGET)/bench"
 
 bench-engine: ## Measure the parts of the engine
