@@ -302,7 +302,8 @@ fn postgresql_serves_pages() {
     survives_a_restart("pgsql", &mut database);
     is_missed_by_no_request("pgsql", &mut database);
     with_mod_dbd("pgsql", &database.parameters());
-    ends_in_time("pgsql", &database, "SELECT pg_sleep(100)", "SELECT pg_terminate_backend(pg_backend_pid())");
+    let many = "SELECT * FROM generate_series(1, 1000000)";
+    ends_in_time("pgsql", &database, "SELECT pg_sleep(100)", "SELECT pg_terminate_backend(", "pg_backend_pid()", many);
     keeps_no_server_from_stopping("pgsql", &database.parameters(), "SELECT pg_sleep(100)");
 }
 
@@ -327,7 +328,14 @@ fn mariadb_serves_pages() {
     survives_a_restart("mysql", &mut database);
     is_missed_by_no_request("mysql", &mut database);
     with_mod_dbd("mysql", &database.parameters());
-    ends_in_time("mysql", &database, "SELECT sleep(100)", "KILL CONNECTION_ID()");
+    ends_in_time(
+        "mysql",
+        &database,
+        "SELECT sleep(100)",
+        "KILL (",
+        "connection_id()",
+        "SELECT * FROM seq_1_to_1000000",
+    );
     keeps_no_server_from_stopping("mysql", &database.parameters(), "SELECT sleep(100)");
 }
 
@@ -346,7 +354,7 @@ fn keeps_no_server_from_stopping(driver: &str, parameters: &str, waiting: &str) 
 }
 
 /// A statement that waits in the database's server ends with its page; the handle is gone then, and another one works.
-fn ends_in_time(driver: &str, database: &dyn DatabaseServer, sleep: &str, kill: &str) {
+fn ends_in_time(driver: &str, database: &dyn DatabaseServer, sleep: &str, kill: &str, own: &str, many: &str) {
     let parameters = database.parameters();
     let lock =
         "assert(kept:run('DROP TABLE IF EXISTS locked')) assert(kept:run('CREATE TABLE locked AS SELECT 1 AS a'))";
@@ -367,7 +375,18 @@ fn ends_in_time(driver: &str, database: &dyn DatabaseServer, sleep: &str, kill: 
                 format!("kept:begin() kept:query('{sleep}')"),
                 format!("while true do pcall(function() kept:query('{sleep}') end) end"),
                 // A library that connects anew by itself would wait for a socket that nobody knows.
-                format!("kept:query('{kill}') kept:query('{sleep}') kept:query('{sleep}') while true do end"),
+                format!("kept:query('{kill}{own})') kept:query('{sleep}') kept:query('{sleep}') while true do end"),
+                // It knows that the connection is lost before we look.
+                format!(
+                    "local id = kept:query('SELECT {own}')[1][1]
+                    local other = assert(dbopen('{driver}', '{parameters}'))
+                    pcall(function()
+                        for row in kept:rows('{many}') do
+                            if other then other:query('{kill}' .. id .. ')') other = nil end
+                        end
+                    end)
+                    assert(not other) kept:query('{sleep}') while true do end"
+                ),
                 format!(
                     "{lock} local other = assert(dbopen('{driver}', '{parameters}')) assert(other:begin())
                     assert(other:run('UPDATE locked SET a = 2')) assert(kept:run('UPDATE locked SET a = 3'))"

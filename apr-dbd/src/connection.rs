@@ -19,7 +19,7 @@ use crate::memory_use::{Counting, MemoryUse};
 use crate::mysql::Mysql;
 use crate::pgsql::Pgsql;
 use crate::rows::text;
-use crate::socket;
+use crate::socket::{self, Told};
 use crate::sqlite::{Bounding, Bounds, Sqlite};
 use crate::statement::Dialect;
 
@@ -112,16 +112,20 @@ impl Connection {
     /// library does not tell.
     ///
     /// # Errors
-    /// That MySQL's server has ended the connection: its library may make another one in the next call.
+    /// That MySQL's server or library has ended the connection: the library may make another one in the next call.
     pub fn socket(&self) -> Result<Option<OwnedFd>, String> {
         // SAFETY: driver and handle are live, see `open` and `lent`.
-        let found = unsafe { socket::of(self.kind, self.driver(), self.handle.as_ptr()) };
+        let told = unsafe { socket::of(self.kind, self.driver(), self.handle.as_ptr()) };
         let is_between_answers = !self.open.values().any(|open| matches!(open, Open::Mysql(..)));
-        match &found {
-            Some(socket) if self.kind == Kind::Mysql && is_between_answers && socket::has_something(socket) => {
-                Err("the connection to the database is lost".into())
-            }
-            _ => Ok(found),
+        let is_lost = match &told {
+            Told::Open(socket) => is_between_answers && socket::has_something(socket),
+            Told::Closed => true,
+            Told::Nothing => false,
+        };
+        match told {
+            _ if is_lost && self.kind == Kind::Mysql => Err("the connection to the database is lost".into()),
+            Told::Open(socket) => Ok(Some(socket)),
+            Told::Closed | Told::Nothing => Ok(None),
         }
     }
 

@@ -11,15 +11,20 @@ use crate::library::library;
 /// What tells the socket of a library's own connection.
 type Tell = unsafe extern "C" fn(*mut c_void) -> c_int;
 
-/// A handle of its own on a connection's socket: a number of the library's may be another file's by the time it is used.
+/// What a library tells of its connection's socket.
+pub(crate) enum Told {
+    /// A handle of its own on it: a number of the library's may be another file's by the time it is used.
+    Open(OwnedFd),
+    /// The library has closed it.
+    Closed,
+    Nothing,
+}
+
+/// What is known of a connection's socket.
 ///
 /// # Safety
 /// Driver and handle are live, and of that kind.
-pub(crate) unsafe fn of(
-    kind: Kind,
-    driver: *const ffi::apr_dbd_driver_t,
-    handle: *mut ffi::apr_dbd_t,
-) -> Option<OwnedFd> {
+pub(crate) unsafe fn of(kind: Kind, driver: *const ffi::apr_dbd_driver_t, handle: *mut ffi::apr_dbd_t) -> Told {
     static PGSQL: OnceLock<Option<Tell>> = OnceLock::new();
     static MYSQL: OnceLock<Option<Tell>> = OnceLock::new();
     // SAFETY: the caller's promise; the functions are those of the library that the driver uses, and their native
@@ -31,14 +36,18 @@ pub(crate) unsafe fn of(
             Kind::Mysql => {
                 MYSQL.get_or_init(|| find(driver.cast(), &[c"mysql_get_socket", c"mysql_get_socket_descriptor"]))
             }
-            _ => return None,
+            _ => return Told::Nothing,
         };
         let native = ffi::apr_dbd_native_handle(driver, handle);
-        if native.is_null() {
-            return None;
+        let Some(tell) = tell.filter(|_| !native.is_null()) else { return Told::Nothing };
+        let number = tell(native);
+        if number < 0 {
+            return Told::Closed;
         }
-        let own = libc::fcntl((*tell)?(native), libc::F_DUPFD_CLOEXEC, 0);
-        (own >= 0).then(|| OwnedFd::from_raw_fd(own))
+        match libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) {
+            own if own >= 0 => Told::Open(OwnedFd::from_raw_fd(own)),
+            _ => Told::Nothing,
+        }
     }
 }
 
