@@ -10,6 +10,7 @@ use std::sync::Arc;
 use plua::engine::{Engine, Host};
 use plua::error::injection;
 use plua::error::report::printable;
+use plua::exchange::Level;
 use plua::settings::Settings;
 use plua::state::own_code::OwnCode;
 
@@ -221,6 +222,16 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         PAGES.set(PAGES.get() - 1);
+    }
+}
+
+/// httpd's `APLOG_` level.
+pub(crate) fn level_of(level: Level) -> u32 {
+    match level {
+        Level::Error => ffi::APLOG_ERR,
+        Level::Warning => ffi::APLOG_WARNING,
+        // httpd writes notices whatever its own LogLevel is: pLuaLogLevel decides about these.
+        Level::Information => ffi::APLOG_NOTICE,
     }
 }
 

@@ -10,13 +10,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::Arc;
 
 use apr_dbd::Connection;
 use plua::error::injection;
 use plua::error::report::printable;
-use plua::exchange::{Charset, Exchange, HTML, Head, HeaderChange, Level, Request};
+use plua::exchange::{Background, Charset, Exchange, HTML, Head, HeaderChange, Level, Request};
 
-use crate::child::{Server, Serving};
+use crate::background::BackgroundExchange;
+use crate::child::{Server, Serving, level_of};
 use crate::{ffi, pool};
 
 const SENT: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
@@ -269,14 +271,15 @@ impl Exchange for ApExchange {
     }
 
     fn log(&mut self, level: Level, line: &str) {
-        let level = match level {
-            Level::Error => ffi::APLOG_ERR,
-            Level::Warning => ffi::APLOG_WARNING,
-            // httpd writes notices whatever its own LogLevel is: pLuaLogLevel decides about these.
-            Level::Information => ffi::APLOG_NOTICE,
-        };
         // SAFETY: promised to `new`.
-        unsafe { log(self.r.as_ptr(), level, line) }
+        unsafe { log(self.r.as_ptr(), level_of(level), line) }
+    }
+
+    fn background(&self) -> Option<Background> {
+        let host = NonNull::new(self.record().server)?;
+        // SAFETY: a host's record is httpd's for as long as its configuration, which a child process has but one of.
+        let host = unsafe { BackgroundExchange::new(host) };
+        Some(Arc::new(move || Box::new(host.clone())))
     }
 
     fn database(&mut self) -> Result<Connection, String> {

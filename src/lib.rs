@@ -1,5 +1,6 @@
 //! mod_plua, the Apache httpd module: httpd's side of the engine in the crate `plua`.
 
+mod background;
 mod child;
 mod directives;
 mod entry;

@@ -22,6 +22,7 @@ use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::language::dialect::{self, Difference};
 use crate::limits::bell::{Bell, Waker};
 use crate::limits::time_limit::{self, Watchdog};
+use crate::reactor::background::Background;
 use crate::reactor::{Alarm, Reactor};
 use crate::request::body::Body;
 use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
@@ -30,7 +31,8 @@ use crate::settings::Settings;
 
 use crate::state::Outcome;
 use crate::state::own_code::OwnCode;
-use crate::state::pool::{HostPool, Lent, ParkedPage, PlaceInLine, Shape, StateGuard};
+use crate::state::parked::ParkedPage;
+use crate::state::pool::{HostPool, Lent, PlaceInLine, Shape, StateGuard};
 use crate::state::sites::{Site, Sites};
 
 /// The file a request asks for.
@@ -80,7 +82,18 @@ pub struct Engine {
     pools: Mutex<HashMap<(String, Shape), Pools>>,
     watchdog: Arc<OnceLock<Watchdog>>,
     reactor: Arc<Reactor>,
+    background: Arc<Background>,
     own_code: Arc<OwnCode>,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Work that goes on without a request ends with the process.
+        if let Some(watchdog) = self.watchdog.get().filter(|_| self.background.has_begun()) {
+            watchdog.end_pages();
+        }
+        self.background.end();
+    }
 }
 
 impl Engine {
@@ -93,7 +106,9 @@ impl Engine {
     /// The same, for hosts whose states take from `own_code` what is compiled there already.
     #[must_use]
     pub fn with(own_code: Arc<OwnCode>) -> Engine {
-        Engine { own_code, ..Engine::default() }
+        let mut engine = Engine::default();
+        engine.own_code = own_code;
+        engine
     }
 
     /// The host of that name. Hosts of one name share their states unless a setting that shapes the pool differs;
@@ -114,8 +129,11 @@ impl Engine {
                 let (settings, watchdog, own_code) = (settings.clone(), self.watchdog.clone(), self.own_code.clone());
                 let reactor = self.reactor.clone();
                 let most = settings.sites();
-                let make = move || HostPool::new(&settings, watchdog.clone(), reactor.clone(), own_code.clone());
-                Pools { own: Arc::new(make()), sites: Arc::new(Sites::new(most, make)) }
+                let background = self.background.clone();
+                let make = move || {
+                    HostPool::new(&settings, watchdog.clone(), reactor.clone(), background.clone(), own_code.clone())
+                };
+                Pools { own: make(), sites: Arc::new(Sites::new(most, make)) }
             })
             .clone();
         Ok(Host {

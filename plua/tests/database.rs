@@ -293,7 +293,7 @@ fn handles_nobody_holds_are_closed() {
     assert_eq!(open(), 0);
     get(&site, "kept = db kept:query('SELECT * FROM t')");
     assert_eq!(open(), 1);
-    drop(site.host);
+    drop((site.host, site.engine));
     assert_eq!(files().filter(|target| *target == path).count(), 0, "closed with its state");
 }
 

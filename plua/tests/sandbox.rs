@@ -594,8 +594,8 @@ fn a_finalizer_after_the_request_is_confined_too() {
         ),
     );
     assert_eq!(site.get("page.plua").text(), "made");
-    let Site { folder, host, .. } = site;
-    drop(host);
+    let Site { folder, host, engine, .. } = site;
+    drop((host, engine));
     assert!(mark.exists() && !made.exists());
     drop(folder);
 }

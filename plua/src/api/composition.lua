@@ -2,7 +2,8 @@
 --
 -- The chunk takes what it needs of the state's own code. It returns the page functions, and what runs around a page.
 -- `aside` has the pages that wait while others run.
-local native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending, aside = ...
+local native, output, pages, page_texts, identities, call_with_handler, described, message_of, frames, check_ending, aside =
+  ...
 
 local error, next, remove, select, setmetatable, type = error, next, table.remove, select, setmetatable, type
 local unpack = unpack or table.unpack

@@ -24,6 +24,7 @@ mod secret;
 mod socket;
 mod text;
 mod time_zone;
+mod timers;
 mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -45,6 +46,7 @@ use crate::language::functions::{FUNCTIONS, Written};
 use crate::limits::memory_limit;
 use crate::limits::time_limit::TimeLimitHandle;
 use crate::network::Network;
+use crate::request::timers::Timers;
 use crate::request::visit::{Slot, Visit};
 use crate::settings::Settings;
 
@@ -64,6 +66,7 @@ pub fn native(
     loader: &Arc<Mutex<Option<Loader>>>,
     limit: TimeLimitHandle,
     network: &Arc<Network>,
+    timers: &Timers,
     settings: &Settings,
 ) -> mlua::Result<Table> {
     let native = Native { lua, slot, limit, network, tables: fields::Tables::new(lua)?, table: lua.create_table()? };
@@ -81,6 +84,7 @@ pub fn native(
     fetch::install(&native)?;
     text::install(&native)?;
     time_zone::install(&native, settings)?;
+    timers::install(&native, timers)?;
     waiting::install(&native)?;
     form::install(&native)?;
     include::install(&native, loader)?;

@@ -184,6 +184,9 @@ pub enum Answer {
     Aborted,
 }
 
+/// Makes exchanges for work that goes on without a request: nobody gets what it puts out.
+pub type Background = Arc<dyn Fn() -> Box<dyn Exchange> + Send + Sync>;
+
 /// What a server implements for one request.
 ///
 /// The engine calls [`respond`](Exchange::respond) or [`respond_file`](Exchange::respond_file) once, or [`send_head`](Exchange::send_head) once and then
@@ -249,6 +252,11 @@ pub trait Exchange: Send {
     }
     /// The connection, where it can be watched for a client that leaves.
     fn connection(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// What work is done with that the page wants done without its request, as long as the server runs; none where nothing runs
+    /// without one.
+    fn background(&self) -> Option<Background> {
         None
     }
     /// Whether this request runs inside the answer of another page on the same thread, which waits for it.

@@ -117,6 +117,18 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.after",
+        signature: "plua.after(seconds, function, ...) -> timer",
+        help: "Calls the function after so long, when the request has ended, without one; timer:cancel() takes it back.",
+        written: InLua,
+    },
+    PageFunction {
+        name: "plua.every",
+        signature: "plua.every(seconds, function, ...) -> timer",
+        help: "The same, again and again with so long between the beginnings, until timer:cancel().",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.hint",
         signature: "plua.hint(link) -> boolean",
         help: "Tells the browser before the response what it will need (103 Early Hints); whether that could be sent.",

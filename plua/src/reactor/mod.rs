@@ -3,6 +3,8 @@
 //! Stands on `limits`. Knows no page: it rings bells. It is started when the first page waits, so a process whose pages never
 //! wait has neither the thread nor its descriptors.
 
+pub(crate) mod background;
+
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::BorrowedFd;

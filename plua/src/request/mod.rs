@@ -9,5 +9,6 @@ pub(crate) mod form;
 pub(crate) mod multipart;
 pub(crate) mod nested;
 pub(crate) mod query;
+pub(crate) mod timers;
 pub(crate) mod visit;
 pub mod waits;

@@ -37,6 +37,7 @@ pub type Slot = Arc<Mutex<Option<Box<Visit>>>>;
 const MOST_REPORTS: u32 = 100;
 
 /// The settings that hold for a request.
+#[derive(Clone)]
 pub struct VisitSettings {
     /// Those of the page's directory.
     pub directory: Arc<Settings>,

@@ -685,9 +685,7 @@ function around.running()
 end
 
 -- The globals of chunks that are compiled, which a page may choose.
-function around.chunks(chosen)
-  return functions.chunks(chosen) or around.running()
-end
+function around.chunks(chosen) return functions.chunks(chosen) or around.running() end
 
 around.files, around.texts = functions.files, functions.texts
 

@@ -65,12 +65,11 @@ return {
       local fine, contents, length = run(...)
       if not ends_later() then finish() end
       return fine, contents, length
-    end,
-      function(has_failed)
-        local fine, contents, length = finish_later(has_failed)
-        finish()
-        return fine, contents, length
-      end
+    end, function(has_failed)
+      local fine, contents, length = finish_later(has_failed)
+      finish()
+      return fine, contents, length
+    end
   end,
   after = function(change) return change end,
   -- What `around_timer` gives a function that runs after its request.

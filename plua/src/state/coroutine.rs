@@ -70,7 +70,7 @@ impl State {
     }
 
     /// Calls a function of the state's own code where it may wait.
-    fn run_in_coroutine(&mut self, run: Function, arguments: impl IntoLuaMulti) -> Option<Box<Ran>> {
+    pub(super) fn run_in_coroutine(&mut self, run: Function, arguments: impl IntoLuaMulti) -> Option<Box<Ran>> {
         // Lua 5.1 cannot yield below a protected call, so there a page waits where it is.
         if cfg!(feature = "lua51") {
             return Some(Box::new(run.call(arguments).map(of_three)));

@@ -35,16 +35,20 @@ impl State {
         self.sharing.as_ref().map_or(0, |sharing| sharing.pages())
     }
 
+    /// How many pages and timers need it: it does not end before them.
+    pub(super) fn tenants(&self) -> u32 {
+        let timers = if self.has_timers { self.timers.lock().len() } else { 0 };
+        self.guests() + u32::try_from(timers).unwrap_or(u32::MAX / 2)
+    }
+
     /// Whether it takes no new page, and ends with the last that waits in it.
     pub(super) fn is_retired(&self) -> bool {
-        self.sharing.as_ref().is_some_and(|sharing| sharing.is_retired)
+        self.is_retired
     }
 
     /// From here on it takes no new page.
     pub(super) fn retire(&mut self) {
-        if let Some(sharing) = &mut self.sharing {
-            sharing.is_retired = true;
-        }
+        self.is_retired = true;
     }
 
     /// Something unwound from it: no page goes on in it.

@@ -7,9 +7,12 @@ pub mod c_modules;
 mod coroutine;
 mod guests;
 pub mod own_code;
+pub(crate) mod parked;
 pub(crate) mod pool;
+mod seats;
 mod sharing;
 pub(crate) mod sites;
+mod timed;
 
 use std::env;
 use std::path::Path;
@@ -34,6 +37,7 @@ use crate::network::Network;
 use crate::output::ffi_functions::Area;
 use crate::output::page_call::{self, Ended, PageCall};
 use crate::request::fault;
+use crate::request::timers::{Scheduled, Timers};
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
 use crate::sandbox::working_directory;
@@ -94,6 +98,12 @@ pub struct State {
     parked: Option<Parked>,
     /// What lets it serve others meanwhile; none where a page's globals are the state's.
     sharing: Option<Sharing>,
+    /// Whether it takes no new page, and ends with the last that needs it.
+    is_retired: bool,
+    /// What its pages want done without their requests, and those of it that the pool does not know of yet.
+    timers: Timers,
+    has_timers: bool,
+    scheduled: Vec<Scheduled>,
     /// How many such pages the states of its pool have.
     all_parked: Arc<AtomicU32>,
     calls: Calls,
@@ -133,6 +143,8 @@ struct Calls {
     limit_page: Function,
     /// Takes a coroutine in which pages run from then on.
     note_base: Function,
+    /// Runs the function of a timer, by its number.
+    run_timer: Function,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
 }
@@ -148,6 +160,7 @@ impl Calls {
             tidy: parts.raw_get("tidy")?,
             limit_page: parts.raw_get("limit_page")?,
             note_base: parts.raw_get("note_base")?,
+            run_timer: parts.raw_get("run_timer")?,
             isolate: parts.raw_get("isolate")?,
         })
     }
@@ -184,7 +197,8 @@ impl State {
         c_modules::install(&lua, &limit.handle(), own_code)?;
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
-        let native = api::native(&lua, &slot, &loader, limit.handle(), network, settings)?;
+        let timers = Timers::default();
+        let native = api::native(&lua, &slot, &loader, limit.handle(), network, &timers, settings)?;
         let of_globals: &[_] = match settings.globals() {
             Globals::Persistent => &[],
             Globals::Page => &PAGE_GLOBALS,
@@ -233,6 +247,10 @@ impl State {
             coroutines: Vec::new(),
             parked: None,
             sharing,
+            is_retired: false,
+            timers,
+            has_timers: false,
+            scheduled: Vec::new(),
             all_parked: Arc::default(),
             calls,
             told,
@@ -429,6 +447,9 @@ impl State {
         };
         // Before the answer is out: whoever has it may ask for what the page did.
         injection::panic_at("end of page");
+        if ran.is_some() || self.runs == 1 {
+            self.note_timers(&mut visit);
+        }
         if !visit.databases.is_empty() {
             self.end_databases(&mut visit);
         }

@@ -24,11 +24,12 @@ pub const PRELUDE: Part = Part { name: "prelude", source: include_str!("prelude.
 pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_modules.lua") };
 
 /// The parts of each state.
-pub const PARTS: [Part; 21] = [
+pub const PARTS: [Part; 22] = [
     Part { name: "buffer", source: include_str!("../output/buffer.lua") },
     Part { name: "output", source: include_str!("../output/output.lua") },
     Part { name: "at_end", source: include_str!("../api/at_end.lua") },
     Part { name: "light_threads", source: include_str!("../api/light_threads.lua") },
+    Part { name: "timers", source: include_str!("../api/timers.lua") },
     Part { name: "events", source: include_str!("../api/events.lua") },
     Part { name: "fetch", source: include_str!("../network/fetch.lua") },
     Part { name: "sockets", source: include_str!("../network/sockets.lua") },

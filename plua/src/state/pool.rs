@@ -6,7 +6,7 @@ use std::mem;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
@@ -20,13 +20,13 @@ use crate::error::{Error, ErrorKind};
 use crate::limits::bell::Bell;
 use crate::limits::time_limit::{WaitingThread, Watchdog};
 use crate::network::Network;
-use crate::reactor::{Alarm, Reactor};
-use crate::request::visit::Visit;
+use crate::reactor::Reactor;
+use crate::reactor::background::Background;
 use crate::settings::connect::Connect;
 use crate::settings::{Globals, Settings};
-use crate::state::guests::Guest;
+use crate::state::State;
 use crate::state::own_code::OwnCode;
-use crate::state::{Outcome, State};
+use crate::state::seats::{SeatLists, Seats, Turn, Waiter};
 
 /// The settings hosts must have in common to share a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -76,6 +76,7 @@ impl From<&Settings> for Shape {
 /// write to no memory in common; the queue is for what a shelf cannot settle.
 pub struct HostPool {
     number: u64,
+    me: Weak<HostPool>,
     /// Goes with the pool, for those that it cannot reach.
     alive: Arc<()>,
     settings: Settings,
@@ -83,6 +84,9 @@ pub struct HostPool {
     watchdog: Arc<OnceLock<Watchdog>>,
     /// What its pages say to other servers, and share.
     network: Arc<Network>,
+    reactor: Arc<Reactor>,
+    /// What does the work of its pages that belongs to no request.
+    background: Arc<Background>,
     own_code: Arc<OwnCode>,
     first_state: OnceLock<u64>,
     processors: usize,
@@ -102,47 +106,6 @@ pub struct HostPool {
     seats: Seats,
 }
 
-/// Pages that are put aside and want the very state they wait in, while another uses it.
-#[derive(Default)]
-struct Seats {
-    /// How many there are in the lists, for who does not hold those.
-    many: AtomicUsize,
-    lists: Mutex<SeatLists>,
-}
-
-#[derive(Default)]
-struct SeatLists {
-    /// Those that may go on, by the number of their state.
-    line: VecDeque<(u64, Arc<Waiter>)>,
-    /// Those whose request is gone, by the number of their state and by their own.
-    gone: Vec<(u64, u64)>,
-}
-
-impl Seats {
-    /// Changes the lists.
-    fn change<R>(&self, change: impl FnOnce(&mut SeatLists) -> R) -> R {
-        let mut lists = self.lists.lock();
-        let changed = change(&mut lists);
-        self.many.store(lists.line.len() + lists.gone.len(), SeqCst);
-        changed
-    }
-
-    /// Whether nobody wants a state that is in use.
-    fn is_empty(&self) -> bool {
-        self.many.load(SeqCst) == 0
-    }
-
-    /// Takes a waiter out of the line, with the state if its turn has come.
-    fn leave(&self, waiter: &Arc<Waiter>) -> Option<Box<State>> {
-        // Nobody hands over to a waiter that is no longer in the line.
-        self.change(|lists| lists.line.retain(|(_, other)| !Arc::ptr_eq(other, waiter)));
-        match waiter.turn.lock().take() {
-            Some(Turn::Take(state)) => Some(state),
-            _ => None,
-        }
-    }
-}
-
 /// Free states that a processor ran last. The one used last is lent first: its memory is in the caches. Each shelf has
 /// lines of the caches to itself.
 #[derive(Default)]
@@ -152,9 +115,6 @@ struct Shelf(Mutex<Vec<Box<State>>>);
 
 /// So many pages may wait in a state before one in which fewer do is taken, or another one made.
 const FEW: u32 = 64;
-
-/// How long a page that may go on waits for its state before it gives up its thread again.
-const A_MOMENT: Duration = Duration::from_millis(1);
 
 impl Shelf {
     /// The one used last, unless more pages wait in it than that.
@@ -169,13 +129,6 @@ impl Shelf {
         let at = if state.guests() > FEW { 0 } else { states.len() };
         states.insert(at, state);
     }
-}
-
-#[derive(Default)]
-struct Waiter {
-    turn: Mutex<Option<Turn>>,
-    /// Called when that has come.
-    bell: Arc<Bell>,
 }
 
 /// A state on loan, or a place in the line of those that wait for one.
@@ -236,11 +189,6 @@ struct Own {
     alive: Weak<()>,
 }
 
-enum Turn {
-    Take(Box<State>),
-    Make,
-}
-
 enum Joined {
     Turn(Turn),
     /// For so long.
@@ -271,11 +219,15 @@ impl HostPool {
         settings: &Settings,
         watchdog: Arc<OnceLock<Watchdog>>,
         reactor: Arc<Reactor>,
+        background: Arc<Background>,
         own_code: Arc<OwnCode>,
-    ) -> HostPool {
+    ) -> Arc<HostPool> {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
-        HostPool {
+        Arc::new_cyclic(|me| HostPool {
             number: next_number(),
+            me: me.clone(),
+            reactor: reactor.clone(),
+            background,
             alive: Arc::default(),
             settings: settings.clone(),
             cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
@@ -292,7 +244,19 @@ impl HostPool {
             parked: Arc::default(),
             retired: Mutex::default(),
             seats: Seats::default(),
-        }
+        })
+    }
+
+    pub(super) fn weak(&self) -> Weak<HostPool> {
+        self.me.clone()
+    }
+
+    pub(super) fn reactor(&self) -> &Reactor {
+        &self.reactor
+    }
+
+    pub(super) fn background(&self) -> &Arc<Background> {
+        &self.background
     }
 
     /// A state on loan. When all are out it waits for one, at most `wait`, in the order of asking. With no time to
@@ -522,10 +486,13 @@ impl HostPool {
     }
 
     /// Takes a state back from a loan, if it is fit to be lent again.
-    fn take_back(&self, mut state: Box<State>, is_fit: bool) {
+    pub(super) fn take_back(&self, mut state: Box<State>, is_fit: bool) {
         self.forget_gone(&mut state);
+        for scheduled in state.take_scheduled() {
+            self.schedule(scheduled);
+        }
         let had_right = !state.is_retired();
-        if state.guests() == 0 {
+        if state.tenants() == 0 {
             if had_right {
                 self.give_back(Some(state).filter(|_| is_fit));
             }
@@ -543,7 +510,7 @@ impl HostPool {
     /// Takes a state out of use, which ends when no page waits in it. The right to one stays with the caller.
     fn retire(&self, mut state: Box<State>) {
         self.forget_gone(&mut state);
-        if state.guests() > 0 {
+        if state.tenants() > 0 {
             state.retire();
             self.seat_next(state);
         }
@@ -589,7 +556,7 @@ impl HostPool {
     }
 
     /// Does what is wanted of the state of that number, if nobody uses it.
-    fn look_at_seats(&self, number: u64) {
+    pub(super) fn look_at_seats(&self, number: u64) {
         let is_wanted = |lists: &mut SeatLists| {
             lists.line.iter().any(|(of, _)| *of == number) || lists.gone.iter().any(|(of, _)| *of == number)
         };
@@ -601,8 +568,24 @@ impl HostPool {
         }
     }
 
+    /// Takes a waiter out of the line for its state, with that if its turn has come.
+    pub(super) fn leave_seat(&self, waiter: &Arc<Waiter>) -> Option<Box<State>> {
+        self.seats.leave(waiter)
+    }
+
+    /// Notes that the request is gone of a page that waits in the state of that number.
+    pub(super) fn note_gone(&self, state: u64, guest: u64) {
+        self.parked.fetch_sub(1, Relaxed);
+        self.seats.change(|lists| lists.gone.push((state, guest)));
+    }
+
+    /// A loan of a state that was taken for a page in it.
+    pub(super) fn guard_of(&self, state: Box<State>) -> StateGuard<'_> {
+        StateGuard { pool: self, state: Some(state) }
+    }
+
     /// The state of that number, or a place in the line for it.
-    fn seat(&self, number: u64) -> Result<Box<State>, Arc<Waiter>> {
+    pub(super) fn seat(&self, number: u64) -> Result<Box<State>, Arc<Waiter>> {
         if let Some(state) = self.take_seated(number) {
             return Ok(state);
         }
@@ -630,7 +613,7 @@ impl HostPool {
         // A page inside another's answer has made one more.
         let is_one_more = self.made.load(Relaxed) > self.settings.states();
         if let Some(state) = state
-            && (!is_one_more || state.guests() > 0)
+            && (!is_one_more || state.tenants() > 0)
         {
             self.shelf().put(state);
             // Who begins to wait after this look sees the state, for it looks at the shelves after it is counted.
@@ -657,114 +640,11 @@ pub struct StateGuard<'p> {
 }
 
 impl StateGuard<'_> {
-    /// The page that waits in the state without a thread, with the state where others cannot use it meanwhile.
-    pub fn into_parked(mut self, pool: &Arc<HostPool>) -> ParkedPage {
-        let pool = pool.clone();
-        let number = self.number();
-        if let Some(guest) = self.put_aside() {
-            return ParkedPage { pool, home: Home::Shared { number, waiter: None, guest: Some(guest) } };
-        }
+    /// Takes the state out of the loan. The right to it comes back with it.
+    pub(super) fn keep(mut self) -> Option<Box<State>> {
         let state = self.state.take();
-        // What is left of the loan is the right to the state, which comes back with the page.
         mem::forget(self);
-        ParkedPage { pool, home: Home::Alone(state) }
-    }
-}
-
-/// A page that waits without a thread. Dropping it ends the page.
-#[must_use]
-pub struct ParkedPage {
-    pool: Arc<HostPool>,
-    home: Home,
-}
-
-enum Home {
-    /// A state that waits with it.
-    Alone(Option<Box<State>>),
-    /// The state of that number, which serves others meanwhile; with its place in the line for it, once it may go on and another
-    /// uses the state.
-    Shared { number: u64, waiter: Option<Arc<Waiter>>, guest: Option<Guest> },
-}
-
-impl ParkedPage {
-    /// Goes on with the page in this thread: its answer, or itself where it waits again, be it for its state.
-    pub fn go_on<R>(mut self, conclude: impl FnOnce(&mut Visit, Outcome<'_>) -> R) -> Result<R, ParkedPage> {
-        let pool = self.pool.clone();
-        let (state, guest) = match &mut self.home {
-            Home::Alone(state) => (state.take(), None),
-            Home::Shared { number, waiter, guest } => {
-                let seat = match waiter.take() {
-                    None => pool.seat(*number),
-                    Some(waiter) => pool.seats.leave(&waiter).ok_or(waiter),
-                };
-                let seat = seat.or_else(|waiter| {
-                    // Most that use a state are done in a moment.
-                    waiter.bell.wait_until(Some(Instant::now() + A_MOMENT));
-                    if waiter.turn.lock().is_none() { Err(waiter) } else { pool.seats.leave(&waiter).ok_or(waiter) }
-                });
-                match seat {
-                    Ok(state) => (Some(state), guest.take()),
-                    Err(in_line) => {
-                        *waiter = Some(in_line);
-                        return Err(self);
-                    }
-                }
-            }
-        };
-        let mut guard = StateGuard { pool: &pool, state };
-        let answer = match guest {
-            None => guard.go_on(conclude),
-            Some(guest) => guard.go_on_with(guest, conclude),
-        };
-        answer.ok_or_else(|| guard.into_parked(&pool))
-    }
-
-    /// Has the reactor watch the client of the page, if the page has asked for that.
-    #[must_use]
-    pub fn watch_client(&self, reactor: &Reactor) -> Option<Alarm> {
-        match &self.home {
-            Home::Alone(state) => state.as_ref()?.watch_client(reactor),
-            Home::Shared { guest, .. } => guest.as_ref()?.visit.watch_client(reactor),
-        }
-    }
-
-    /// What is rung for the page, and when it goes on in any case.
-    #[must_use]
-    pub fn parked_at(&self) -> Option<(Arc<Bell>, Option<Instant>)> {
-        match &self.home {
-            Home::Alone(state) => state.as_ref()?.parked_at(),
-            Home::Shared { waiter: Some(waiter), .. } => Some((waiter.bell.clone(), None)),
-            Home::Shared { guest, .. } => guest.as_ref()?.visit.parked_at(),
-        }
-    }
-
-    /// Whether it may go on because its state has come.
-    #[must_use]
-    pub fn has_seat(&self) -> bool {
-        matches!(&self.home, Home::Shared { waiter: Some(waiter), .. } if waiter.turn.lock().is_some())
-    }
-}
-
-impl Drop for ParkedPage {
-    fn drop(&mut self) {
-        match &mut self.home {
-            Home::Alone(state) => {
-                if let Some(mut state) = state.take() {
-                    state.abandon();
-                    self.pool.take_back(state, false);
-                }
-            }
-            Home::Shared { number, waiter, guest } => {
-                let Some(guest) = guest.take() else { return };
-                self.pool.parked.fetch_sub(1, Relaxed);
-                self.pool.seats.change(|lists| lists.gone.push((*number, guest.number())));
-                match waiter.take().and_then(|waiter| self.pool.seats.leave(&waiter)) {
-                    Some(state) => self.pool.take_back(state, true),
-                    // Who uses it now does that.
-                    None => self.pool.look_at_seats(*number),
-                }
-            }
-        }
+        state
     }
 }
 

@@ -92,6 +92,7 @@ end
 local begin_in_folder, watch_ffi, note_folder = native.working_directory(native, marks)
 native.long_calls(native)
 local light_threads = native.light_threads(native, marks, output, call_with_handler, stops)
+local timers = native.timers(native, marks, light_threads)
 local connect, fetch = native.sockets(native, light_threads), native.fetch(native, light_threads)
 native.nesting(native, leave, level, debug, stops, light_threads)
 
@@ -188,6 +189,8 @@ local globals = make_globals
 if globals then
   pages, page_texts = globals.files, globals.texts
 end
+
+if globals then timers.keep_globals_with(globals.keep) end
 
 -- Handler of pages and included files: what was raised, as { message, frames }, while the calls are still active.
 local function described(problem)
@@ -348,6 +351,16 @@ local function run(number, prepend, append, read_anew)
   end
   return complete(step(page, texts), append)
 end
+
+-- Runs the function of a timer as a page: what it puts out goes nowhere. Whether it is there and ran to its end.
+local function run_timer(timer)
+  set_right()
+  marks.page, marks.composes, marks.may_wait = 0, 0, 1
+  if sandboxed or globals then output.renew() end
+  return complete(not timer or step(timers.call, timer))
+end
+if globals then run_timer = globals.around_timer(run_timer, ends_later) end
+local function run_timer_number(number) return run_timer(timers.take(number)) end
 
 -- What Rust calls a page with, as page_call.rs says. `problem` is where it leaves what the page raised.
 local problem = { false }
@@ -602,8 +615,10 @@ _G.dbopen = native.database(native, pcall, metatable_of)
 plua.connect, plua.fetch = connect, fetch
 plua.atEnd = at_end
 plua.events = native.events(native, put, flush, light_threads)
-for name, run in next, light_threads.functions do
-  plua[name] = run
+for _, functions in next, { light_threads.functions, timers.functions } do
+  for name, run in next, functions do
+    plua[name] = run
+  end
 end
 _G.getEnv, plua.requestHeaders = by_header("getEnv"), by_header("plua.requestHeaders")
 
@@ -711,6 +726,7 @@ local parts = {
   area = output.address,
   call = call_parts,
   note_base = light_threads.note_base,
+  run_timer = run_timer_number,
 }
 if globals then
   parts.run, parts.finish_later = globals.around(run, finish_later, composition, ends_later)

@@ -14,8 +14,6 @@ pub(super) struct Sharing {
     last: u64,
     /// Whether the pool lends the state to others meanwhile.
     pub(super) is_allowed: bool,
-    /// Whether it takes no new page, and ends with the last that waits in it.
-    pub(super) is_retired: bool,
     /// Whether something unwound from it, so that no page goes on in it.
     pub(super) is_broken: bool,
 }
@@ -34,7 +32,6 @@ impl Sharing {
             pages: 0,
             last: 0,
             is_allowed: false,
-            is_retired: false,
             is_broken: false,
         }))
     }

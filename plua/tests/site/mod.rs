@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use plua::engine::{Engine, Host, PageFile, Served, WaitingPage};
-use plua::exchange::{Answer, Exchange, Head, HeaderChange, Level, Request};
+use plua::exchange::{Answer, Background, Exchange, Head, HeaderChange, Level, Request};
 use plua::settings::{DIRECTIVES, Settings};
 use tempfile::TempDir;
 
@@ -54,18 +54,23 @@ pub struct Site {
     pub folder: TempDir,
     kept: Vec<TempDir>,
     pub host: Host,
+    /// What work without a request has logged.
+    pub background: Arc<Mutex<Seen>>,
+    pub engine: Engine,
     settings: Arc<Settings>,
 }
 
 impl Site {
     /// A site with these lines of configuration, and pages as if they were written a while ago.
     pub fn new(configuration: &str, pages: &[(&str, &str)]) -> Site {
-        let settings = given(configuration);
+        let (settings, engine) = (given(configuration), Engine::new());
         let site = Site {
             folder: tempfile::tempdir().unwrap(),
             kept: Vec::new(),
-            host: Engine::new().host("test", &settings).unwrap(),
+            host: engine.host("test", &settings).unwrap(),
+            background: Arc::default(),
             settings: Arc::new(settings),
+            engine,
         };
         for (name, page) in pages {
             site.write_before(name, page);
@@ -179,6 +184,7 @@ impl Site {
             seen: seen.clone(),
             client_gone: false,
             parks,
+            background: self.background.clone(),
         };
         let path = self.path(name);
         let settings = match sent.directory {
@@ -323,11 +329,31 @@ struct Recorded {
     seen: Arc<Mutex<Seen>>,
     client_gone: bool,
     parks: bool,
+    /// What is logged where there is no request.
+    background: Arc<Mutex<Seen>>,
 }
 
 impl Exchange for Recorded {
     fn can_park(&self) -> bool {
         self.parks
+    }
+
+    fn background(&self) -> Option<Background> {
+        let seen = self.background.clone();
+        Some(Arc::new(move || {
+            Box::new(Recorded {
+                query: None,
+                headers: Vec::new(),
+                method: String::new(),
+                content_type: None,
+                request_body: Box::new(io::empty()),
+                // Each is a response of its own, of which only the log is looked at.
+                seen: Arc::default(),
+                client_gone: false,
+                parks: true,
+                background: seen.clone(),
+            })
+        }))
     }
 
     fn request(&self) -> Request<'_> {
@@ -390,6 +416,7 @@ impl Exchange for Recorded {
     }
 
     fn log(&mut self, _: Level, line: &str) {
-        self.seen.lock().log.push(line.to_string());
+        let seen = if self.method.is_empty() { &self.background } else { &self.seen };
+        seen.lock().log.push(line.to_string());
     }
 }
