@@ -6,73 +6,16 @@ mod servers;
 mod site;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use servers::{Certificate, Talk, answers, ask, server, tls_server};
+use servers::http::{answer, http, serve};
+use servers::{Certificate, answers, ask, server, tls_server};
 use site::Site;
-
-/// A request as a server has it: its head, and its body.
-struct Asked {
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Asked {
-    fn path(&self) -> &str {
-        self.head.split(' ').nth(1).unwrap()
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let found = |line: &str| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)).is_some();
-        self.head.lines().find(|line| found(line)).map(|line| line.split_once(": ").unwrap().1)
-    }
-}
-
-/// Reads requests and answers each, until either side closes.
-fn serve(mut connection: impl Talk, answer: impl Fn(&Asked) -> Vec<u8>) {
-    let mut come = Vec::new();
-    let mut piece = [0; 65_536];
-    loop {
-        let end = loop {
-            if let Some(end) = come.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end + 4;
-            }
-            match connection.read(&mut piece) {
-                Ok(count) if count > 0 => come.extend_from_slice(&piece[..count]),
-                _ => return,
-            }
-        };
-        let head = String::from_utf8(come.drain(..end).collect()).unwrap();
-        let mut asked = Asked { head, body: Vec::new() };
-        let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
-        while come.len() < length {
-            match connection.read(&mut piece) {
-                Ok(count) if count > 0 => come.extend_from_slice(&piece[..count]),
-                _ => return,
-            }
-        }
-        asked.body = come.drain(..length).collect();
-        let answer = answer(&asked);
-        if connection.write_all(&answer).and_then(|()| connection.flush()).is_err() || answer.is_empty() {
-            return;
-        }
-    }
-}
-
-fn http(answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
-    server(move |connection| serve(connection, &answer))
-}
-
-fn answer(headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
-    let body = body.as_ref();
-    [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}\r\n", body.len()).as_bytes(), body].concat()
-}
 
 #[test]
 fn a_page_asks_a_server_and_has_its_answer() {

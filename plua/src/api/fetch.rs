@@ -1,9 +1,12 @@
 //! The page function `plua.fetch`, as fetch.lua calls it: what it asks for is made by a task, and looked at when that rings.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, UserData, Value};
 use parking_lot::Mutex;
@@ -14,15 +17,21 @@ use crate::limits::memory_limit::{PIECE, Room};
 use crate::limits::time_limit::TimeLimitHandle;
 use crate::network::decoding::{ACCEPTED, Decoder};
 use crate::network::fetch::{Ask, Fetch, Head, LARGEST};
+use crate::network::proxy::Proxy;
 use crate::network::tls::Wish;
 use crate::network::{Attempt, Failure, Network, url};
 use crate::request::visit::Visit;
 
-/// Headers that are the client's own: with others it would say something else than it does.
-const OF_THE_CLIENT: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE];
+/// Headers that are the client's own: with others it would say something else than it does. Who asks is for the proxy alone, and
+/// not for the server behind it.
+const OF_THE_CLIENT: [HeaderName; 6] =
+    [CONNECTION, CONTENT_LENGTH, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
 
 /// Bytes of all headers of a request at most.
 const MOST_HEADERS: usize = 64_000;
+
+/// Bytes of a proxy's address at most.
+const LONGEST_PROXY: usize = 4096;
 
 /// Redirects at most.
 const MOST_REDIRECTS: u32 = 50;
@@ -48,7 +57,7 @@ struct Reading {
 impl UserData for Asked {}
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    // start(url, method, headers, body, follow, in_pieces, tls) -> event, request | -1, message, kind
+    // start(url, method, headers, body, follow, in_pieces, tls, proxy) -> event, request | -1, message, kind
     let (network, limit) = (native.network.clone(), native.limit.clone());
     native.add("plua.fetch", move |lua, visit, arguments| {
         if visit.opened.get_or_insert_default().is_full() {
@@ -178,6 +187,13 @@ fn ask(
             Bytes::copy_from_slice(&body)
         }
     };
+    let proxy = match arguments.value(8) {
+        Value::Nil => None,
+        _ => {
+            let proxy = String::from_utf8_lossy(&arguments.short_text(8, LONGEST_PROXY)?).into_owned();
+            Some(Arc::new(Proxy::parse(&proxy).map_err(|what| arguments.bad(2, &format!("proxy: {what}")))?))
+        }
+    };
     let mut wish = Wish { http: true, ..Wish::default() };
     if let Value::Table(options) = arguments.value(7) {
         for option in options.pairs::<String, Value>() {
@@ -192,6 +208,7 @@ fn ask(
         uri,
         headers,
         body,
+        proxy,
         follow: arguments.whole(5, 0, MOST_REDIRECTS)?,
         in_pieces: arguments.is_true(6),
         most: held.saturating_add(left),
@@ -200,7 +217,8 @@ fn ask(
 }
 
 fn start(visit: &mut Visit, network: &Network, ask: Ask, wish: &Wish, decodes: bool) -> Result<(u32, Asked), Failure> {
-    let client = network.clients.client(wish, &network.trust, &network.connect)?;
+    let kind = (wish.clone(), ask.proxy.clone());
+    let client = network.clients.client(kind, &network.trust, &network.connect)?;
     let held = visit.opened.get_or_insert_default().held.clone();
     let (event, fetch) = Fetch::start(ask, client, network, bell(visit), held)?;
     visit.opened.get_or_insert_default().add(fetch.ends());

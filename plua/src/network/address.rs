@@ -16,7 +16,7 @@ use crate::settings::connect::{Connect, host_and_port};
 const LONGEST_NAME: usize = 255;
 
 /// A host with its port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Its name, or an address.
     pub host: String,

@@ -1,4 +1,4 @@
-//! The clients of HTTP of one site: one for each kind of trust, with the connections that they keep.
+//! The clients of HTTP of one site: one for each kind of trust and each proxy, with the connections that they keep.
 
 use std::error::Error;
 use std::io;
@@ -14,6 +14,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::network::connector::Connector;
+use crate::network::proxy::Proxy;
 use crate::network::tls::{Trust, Wish};
 use crate::network::{Failure, tls, words};
 use crate::settings::connect::Connect;
@@ -29,11 +30,14 @@ const MOST_KEPT: usize = 1000;
 const LARGEST_HEAD: u32 = 64 << 10;
 const LARGEST_READ: usize = 256 << 10;
 
-/// As many kinds of trust as a site's pages have at one time, most of them.
+/// As many kinds of trust and proxies as a site's pages have at one time, most of them.
 const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 /// All of a site.
-pub struct Clients(Mutex<LruCache<Wish, Client>>);
+pub struct Clients(Mutex<LruCache<Kind, Client>>);
+
+/// Whom they trust, and who asks for them. What was said to a proxy on a connection is so for nobody else.
+type Kind = (Wish, Option<Arc<Proxy>>);
 
 impl Default for Clients {
     fn default() -> Clients {
@@ -42,16 +46,17 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// The one that trusts as it is wished.
+    /// The one that trusts as it is wished, and asks by that proxy if there is one.
     ///
     /// # Errors
     /// Kind `tls`: certificates that are none.
-    pub fn client(&self, wish: &Wish, trust: &Trust, connect: &Connect) -> Result<Client, Failure> {
+    pub fn client(&self, kind: Kind, trust: &Trust, connect: &Connect) -> Result<Client, Failure> {
         let mut clients = self.0.lock();
-        if let Some(client) = clients.get(wish) {
+        if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
         }
-        let connector = Connector { connect: Arc::new(connect.clone()), config: trust.config(wish)? };
+        let config = trust.config(&kind.0)?;
+        let connector = Connector { connect: Arc::new(connect.clone()), config, proxy: kind.1.clone() };
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(KEPT)
             .pool_max_idle_per_host(MOST_KEPT)
@@ -60,7 +65,7 @@ impl Clients {
             .http1_max_buf_size(LARGEST_READ)
             .http2_max_header_list_size(LARGEST_HEAD)
             .build(connector);
-        clients.put(wish.clone(), client.clone());
+        clients.put(kind, client.clone());
         Ok(client)
     }
 }

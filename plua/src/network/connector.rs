@@ -21,6 +21,8 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::network::address::Target;
+use crate::network::proxy::Proxy;
+use crate::network::url::target;
 use crate::network::{Failure, tls};
 use crate::settings::connect::Connect;
 
@@ -31,6 +33,8 @@ pub struct Connector {
     pub connect: Arc<Connect>,
     /// What TLS is spoken with.
     pub config: Arc<ClientConfig>,
+    /// Who they ask to connect, where it is not the server itself.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 /// Looks a name up, and leaves out the addresses where pages may not connect to.
@@ -58,18 +62,6 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// The host and the port that an address names.
-///
-/// # Errors
-/// Kind `protocol`, where it names none.
-pub fn target(uri: &Uri) -> Result<Target, Failure> {
-    let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-    let host = uri.host().filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| Failure::new("protocol", "the address names no host"))?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    Ok(Target { host: host.to_owned(), port: uri.port_u16().unwrap_or(if is_https { 443 } else { 80 }) })
-}
-
 impl Service<Uri> for Connector {
     type Response = Line;
     type Error = Failure;
@@ -80,46 +72,66 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Connector { connect, config } = self.clone();
+        let Connector { connect, config, proxy } = self.clone();
         Box::pin(async move {
-            let target = target(&uri)?;
-            check(&connect, &target)?;
-            let mut connector = HttpConnector::new_with_resolver(Resolver { connect, target: target.clone() });
+            let server = target(&uri)?;
+            check(&connect, &server, proxy.as_deref())?;
+            let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+            let (uri, target) = match &proxy {
+                Some(proxy) => (proxy.uri.clone(), proxy.target.clone()),
+                None => (uri, server.clone()),
+            };
+            let mut connector = HttpConnector::new_with_resolver(Resolver { connect, target });
             connector.enforce_http(false);
             connector.set_nodelay(true);
-            let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-            let stream = connector.call(uri).await.map_err(|error| not_connected(&error))?;
-            if !is_https {
-                return Ok(Line { way: Way::Plain(stream), uses: Uses::default() });
-            }
-            let name = tls::server_name(&target.host)?;
-            let connected = TlsConnector::from(config).connect(name, stream.into_inner()).await;
-            let connected = connected.map_err(|error| tls::handshake_failure(&error))?;
-            Ok(Line { way: Way::Tls(Box::new(TokioIo::new(connected))), uses: Uses::default() })
+            let stream = connector.call(uri).await.map_err(|error| not_connected(&error, proxy.as_deref()))?;
+            let way = match &proxy {
+                _ if is_https => {
+                    if let Some(proxy) = &proxy {
+                        proxy.tunnel(stream.inner(), &server).await?;
+                    }
+                    let name = tls::server_name(&server.host)?;
+                    let connected = TlsConnector::from(config).connect(name, stream.into_inner()).await;
+                    Way::Tls(Box::new(TokioIo::new(connected.map_err(|error| tls::handshake_failure(&error))?)))
+                }
+                Some(_) => Way::Proxy(stream),
+                None => Way::Plain(stream),
+            };
+            Ok(Line { way, uses: Uses::default() })
         })
     }
 }
 
-/// Looks whether pages may connect there.
+/// Looks whether pages may ask that server, and the proxy by which they do.
 ///
 /// # Errors
 /// Kind `refused`.
-pub fn check(connect: &Connect, target: &Target) -> Result<(), Failure> {
-    connect.check_host(&target.host, target.port).map_err(|message| Failure::new("refused", message))
+pub fn check(connect: &Connect, server: &Target, proxy: Option<&Proxy>) -> Result<(), Failure> {
+    let checked = match proxy {
+        None => connect.check_host(&server.host, server.port),
+        Some(Proxy { target, .. }) => connect
+            .check_host(&target.host, target.port)
+            .and_then(|()| connect.check_by_proxy(&server.host, server.port)),
+    };
+    checked.map_err(|message| Failure::new("refused", message))
 }
 
-fn not_connected(error: &(dyn std::error::Error + 'static)) -> Failure {
+fn not_connected(error: &(dyn std::error::Error + 'static), proxy: Option<&Proxy>) -> Failure {
+    let failure = |words: String| match proxy {
+        Some(proxy) => proxy.failure("connect", words),
+        None => Failure::new("connect", words),
+    };
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(failure) = error.downcast_ref::<Failure>() {
             return failure.clone();
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Failure::new("connect", super::words(error));
+            return failure(super::words(error));
         }
         cause = error.source();
     }
-    Failure::new("connect", error.to_string())
+    failure(error.to_string())
 }
 
 /// Answers that have come on a connection.
@@ -148,6 +160,8 @@ pub struct Line {
 enum Way {
     /// As it is.
     Plain(TokioIo<TcpStream>),
+    /// To a proxy, which is told whole addresses.
+    Proxy(TokioIo<TcpStream>),
     /// Behind TLS.
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
@@ -157,6 +171,7 @@ impl Connection for Line {
         let connected = Connected::new().extra(self.uses.clone());
         match &self.way {
             Way::Tls(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => connected.negotiated_h2(),
+            Way::Proxy(_) => connected.proxy(true),
             _ => connected,
         }
     }
@@ -165,7 +180,7 @@ impl Connection for Line {
 impl Read for Line {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().way {
-            Way::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Way::Plain(stream) | Way::Proxy(stream) => Pin::new(stream).poll_read(context, into),
             Way::Tls(stream) => Pin::new(stream).poll_read(context, into),
         }
     }
@@ -174,21 +189,21 @@ impl Read for Line {
 impl Write for Line {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().way {
-            Way::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Way::Plain(stream) | Way::Proxy(stream) => Pin::new(stream).poll_write(context, bytes),
             Way::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().way {
-            Way::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Way::Plain(stream) | Way::Proxy(stream) => Pin::new(stream).poll_flush(context),
             Way::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().way {
-            Way::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Way::Plain(stream) | Way::Proxy(stream) => Pin::new(stream).poll_shutdown(context),
             Way::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }

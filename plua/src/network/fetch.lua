@@ -27,6 +27,7 @@ local OPTIONS = {
   timeout = "number",
   follow = "number",
   stream = "boolean",
+  proxy = "string",
   verify = "boolean",
   ca = "string",
 }
@@ -159,7 +160,7 @@ local function fetch(address, options)
   end
   local method = options.method and upper(options.method) or body and "POST" or "GET"
   local ok, event, handle, kind =
-    fetch_start(address, method, headers, body, options.follow or 5, options.stream or false, tls)
+    fetch_start(address, method, headers, body, options.follow or 5, options.stream or false, tls, options.proxy)
   if not ok then error(event, 2) end
   if event < 0 then return nil, handle, kind end
   if timeout > LONGEST then timeout = LONGEST end

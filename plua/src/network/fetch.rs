@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION};
-use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
+use http::uri::Scheme;
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -15,8 +16,9 @@ use tokio::sync::Notify;
 
 use crate::limits::bell::Bell;
 use crate::network::client::{Client, failure};
-use crate::network::connector::{Uses, check, target};
+use crate::network::connector::{Uses, check};
 use crate::network::opened::{Ends, Held};
+use crate::network::proxy::Proxy;
 use crate::network::watch::{self, Watch};
 use crate::network::{Attempt, Failure, Network, url};
 use crate::settings::connect::Connect;
@@ -37,6 +39,8 @@ pub struct Ask {
     pub headers: HeaderMap,
     /// Body, perhaps an empty one.
     pub body: Bytes,
+    /// Who is asked for it, where it is not the server itself.
+    pub proxy: Option<Arc<Proxy>>,
     /// Redirects that are followed; with none they are the page's to follow.
     pub follow: u32,
     /// Whether the page reads the body piece by piece.
@@ -214,13 +218,18 @@ fn wait<T>(state: &mut State, bell: &Arc<Bell>) -> Attempt<T> {
 async fn run(mut ask: Ask, client: Client, connect: &Connect, come: &Come) -> Result<(), Failure> {
     let mut left = ask.follow;
     loop {
-        let asked = target(&ask.uri)?;
-        check(connect, &asked)?;
+        let asked = url::target(&ask.uri)?;
+        check(connect, &asked, ask.proxy.as_deref())?;
         let shown = |failure: Failure| match failure.kind {
             "refused" | "name" => failure,
             _ => Failure { message: format!("{}:{}: {}", asked.host, asked.port, failure.message), ..failure },
         };
         let answer = request(&ask, &client).await.map_err(shown)?;
+        if let Some(proxy) = ask.proxy.as_ref().filter(|_| ask.uri.scheme() == Some(&Scheme::HTTP))
+            && answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            return Err(shown(proxy.refusal(answer.status())));
+        }
         match leads_to(&answer, &ask) {
             Some(next) if ask.follow > 0 => {
                 if left == 0 {
@@ -245,6 +254,9 @@ async fn request(ask: &Ask, client: &Client) -> Result<Response<Incoming>, Failu
         *request.method_mut() = ask.method.clone();
         *request.uri_mut() = ask.uri.clone();
         *request.headers_mut() = ask.headers.clone();
+        if let Some(proxy) = &ask.proxy {
+            proxy.address(&ask.uri, request.headers_mut());
+        }
         let connection = capture_connection(&mut request);
         let answered = client.request(request).await;
         let mut known = Extensions::new();

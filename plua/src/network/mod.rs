@@ -12,6 +12,7 @@ pub(crate) mod fetch;
 pub(crate) mod idle;
 pub(crate) mod opened;
 pub(crate) mod opening;
+pub(crate) mod proxy;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;

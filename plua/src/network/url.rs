@@ -5,6 +5,7 @@ use http::uri::Scheme;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use crate::network::Failure;
+use crate::network::address::Target;
 
 /// The longest address that is asked for.
 const LONGEST: usize = 16 << 10;
@@ -38,6 +39,18 @@ pub fn parse(text: &[u8]) -> Result<Uri, Failure> {
         ));
     }
     Ok(uri)
+}
+
+/// The host and the port that an address names.
+///
+/// # Errors
+/// Kind `protocol`, where it names none.
+pub fn target(uri: &Uri) -> Result<Target, Failure> {
+    let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+    let host = uri.host().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| Failure::new("protocol", "the address names no host"))?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Ok(Target { host: host.to_owned(), port: uri.port_u16().unwrap_or(if is_https { 443 } else { 80 }) })
 }
 
 /// The address that a server at `base` means by its header Location.

@@ -66,6 +66,20 @@ impl Connect {
         is_open.then_some(()).ok_or_else(|| refusal(&format!("{host}:{port}")))
     }
 
+    /// Looks whether pages may have a proxy ask this host, by its name or as an address: what a name leads to is the proxy's to
+    /// find out, so networks allow no name.
+    ///
+    /// # Errors
+    /// A sentence for the page.
+    pub fn check_by_proxy(&self, host: &str, port: u16) -> Result<(), String> {
+        match self {
+            Connect::Only(_) if host.parse::<IpAddr>().is_err() => {
+                self.has_name(host, port).then_some(()).ok_or_else(|| refusal(&format!("{host}:{port}")))
+            }
+            _ => self.check_host(host, port),
+        }
+    }
+
     /// Looks whether pages may connect to this address, which the host's name was resolved to.
     ///
     /// # Errors
@@ -285,6 +299,18 @@ mod tests {
             address("api.example.com", "10.0.0.1", 443).unwrap_err(),
             "api.example.com:443: 10.0.0.1 is a private address, which pLuaConnect does not name"
         );
+    }
+
+    #[test]
+    fn networks_allow_no_name_that_a_proxy_looks_up() {
+        let connect = given("10.0.0.0/8 api.example.com:443 *.example.org").unwrap();
+        let by_proxy = |host: &str, port| connect.check_by_proxy(host, port).is_ok();
+        assert!(by_proxy("api.example.com", 443) && by_proxy("a.example.org", 80) && by_proxy("10.1.2.3", 80));
+        for (host, port) in [("api.example.com", 80), ("other.example.com", 443), ("127.1", 80), ("192.0.2.1", 80)] {
+            assert!(!by_proxy(host, port), "{host}:{port}");
+        }
+        assert!(Connect::Any.check_by_proxy("whoever", 80).is_ok());
+        assert!(Connect::None.check_by_proxy("api.example.com", 443).is_err());
     }
 
     #[test]

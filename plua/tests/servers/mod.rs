@@ -3,6 +3,8 @@
 // Each test program uses its part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod http;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -43,11 +45,7 @@ impl<T: Read + Write> Talk for T {}
 
 /// The same behind TLS.
 pub fn tls_server(certificate: &Certificate, talk: impl Fn(Box<dyn Talk>) + Send + Sync + 'static) -> SocketAddr {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let certificates = CertificateDer::pem_slice_iter(certificate.pem.as_bytes()).map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(certificate.folder.path().join("key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(config.with_no_client_auth().with_single_cert(certificates, key).unwrap());
+    let config = certificate.server(&[]);
     let (address, _) = server(move |connection| {
         let tls = ServerConnection::new(config.clone()).unwrap();
         talk(Box::new(StreamOwned::new(tls, connection)));
@@ -78,6 +76,17 @@ impl Certificate {
         let path = folder.path().join("certificate.pem");
         let pem = fs::read_to_string(&path).unwrap();
         Certificate { folder, path, pem }
+    }
+
+    /// What a server is known by with it, which speaks these protocols.
+    pub fn server(&self, protocols: &[&[u8]]) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let certificates = CertificateDer::pem_slice_iter(self.pem.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(self.folder.path().join("key.pem")).unwrap();
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut config = config.with_no_client_auth().with_single_cert(certificates, key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
     }
 }
 
