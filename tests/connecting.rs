@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,6 +88,55 @@ fn http2_is_spoken_with_servers_that_know_it() {
             let port = server.httpd().ports()[1];
             assert_eq!(server.get(&format!("/page.plua?port={port}")).text(), "2slow 2 2slow 2 1000000");
         });
+}
+
+#[test]
+fn pages_send_piece_by_piece_without_a_thread_and_for_as_long_as_they_may_wait() {
+    // Reads what it is sent, and answers at the end of a body with how long that was; never where its path is `/silent`.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            thread::spawn(move || {
+                let (mut connection, mut come) = (connection.unwrap(), Vec::new());
+                while !come.ends_with(b"\r\n0\r\n\r\n") {
+                    let mut piece = [0; 4096];
+                    match connection.read(&mut piece) {
+                        Ok(count) if count > 0 => come.extend_from_slice(&piece[..count]),
+                        _ => return,
+                    }
+                }
+                let pieces = come.windows(5).filter(|bytes| *bytes == b"piece").count();
+                if come.starts_with(b"POST /silent") {
+                    let _ = connection.read_to_end(&mut Vec::new());
+                }
+                let _ = write!(connection, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{pieces}");
+            });
+        }
+    });
+    let page = format!(
+        "<? local n = 0
+            local r = assert(plua.fetch('http://{address}/' .. plua.get('to'), {{ body = function()
+                sleep(0.2) n = n + 1 return n < 4 and 'piece' or nil end }})) ?><?= r.body ?>"
+    );
+    let lines = "pLuaStates 100\nAsyncRequestWorkerFactor 100\npLuaWaitLimit 3";
+    for mode in ["", "pLuaGlobals page\n"] {
+        let lines = format!("{mode}{lines}");
+        httpd().mpm(Mpm::Event).children(1, 4).lines(&lines).pages(&[("page.plua", &page)]).run(|server| {
+            server.expect("Time limit: The page waited longer than pLuaWaitLimit allows");
+            let (begun, shared) = (Instant::now(), &*server);
+            thread::scope(|scope| {
+                for _ in 0..20 {
+                    scope.spawn(move || assert_eq!(shared.get("/page.plua?to=x").text(), "3"));
+                }
+            });
+            // Four threads would have had them wait four seconds.
+            assert!(begun.elapsed() < Duration::from_millis(3500), "{:?}", begun.elapsed());
+            let begun = Instant::now();
+            assert_eq!(server.get("/page.plua?to=silent").status, 500);
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        });
+    }
 }
 
 #[test]

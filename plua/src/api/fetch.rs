@@ -18,12 +18,13 @@ use crate::limits::time_limit::TimeLimitHandle;
 use crate::network::decoding::{ACCEPTED, Decoder};
 use crate::network::fetch::{Ask, Fetch, Head, LARGEST};
 use crate::network::proxy::Proxy;
+use crate::network::sending::{Content, Supply};
 use crate::network::tls::Wish;
 use crate::network::{Attempt, Failure, Network, url};
 use crate::request::visit::Visit;
 
-/// Headers that are the client's own: with others it would say something else than it does. Who asks is for the proxy alone, and
-/// not for the server behind it.
+/// Headers that are the client's own: with others it would say something else than it does. The length is the page's to say where
+/// nobody else knows it, and who asks is for the proxy alone, and not for the server behind it.
 const OF_THE_CLIENT: [HeaderName; 6] =
     [CONNECTION, CONTENT_LENGTH, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
 
@@ -57,7 +58,7 @@ struct Reading {
 impl UserData for Asked {}
 
 pub fn install(native: &Native<'_>) -> mlua::Result<()> {
-    // start(url, method, headers, body, follow, in_pieces, tls, proxy) -> event, request | -1, message, kind
+    // start(url, method, headers, body or true, follow, in_pieces, tls, proxy) -> event, request | -1, message, kind
     let (network, limit) = (native.network.clone(), native.limit.clone());
     native.add("plua.fetch", move |lua, visit, arguments| {
         if visit.opened.get_or_insert_default().is_full() {
@@ -151,7 +152,40 @@ pub fn install(native: &Native<'_>) -> mlua::Result<()> {
     native.add("fetch.close", |_, _, arguments| {
         asked(&arguments)?.fetch.close();
         Ok(())
+    })?;
+    install_sending(native)
+}
+
+/// What sends a body that the page gives piece by piece.
+fn install_sending(native: &Native<'_>) -> mlua::Result<()> {
+    // wanted(request) -> 0 when a piece is | event | -1 when none will be
+    native.add("fetch.wanted", |_, visit, arguments| {
+        Ok(match supply(&arguments)?.is_wanted(bell(visit)) {
+            Attempt::Done(is_wanted) => i64::from(is_wanted) - 1,
+            Attempt::Wait(event) => event.into(),
+        })
+    })?;
+    // give(request, piece or nil)
+    let limit = native.limit.clone();
+    native.add("fetch.give", move |lua, visit, arguments| {
+        let supply = supply(&arguments)?;
+        if let Value::Nil = arguments.value(2) {
+            return supply.give(None);
+        }
+        let piece = arguments.bytes(2)?;
+        let held = visit.opened.get_or_insert_default().held.bytes();
+        Room::new(lua, &limit).ask(held.saturating_add(piece.len()))?;
+        supply.give(Some(&piece))
+    })?;
+    // sent(request): whoever waits for the answer looks for it
+    native.add("fetch.sent", |_, _, arguments| {
+        asked(&arguments)?.fetch.tell();
+        Ok(())
     })
+}
+
+fn supply(arguments: &Arguments) -> Result<Arc<Supply>, String> {
+    asked(arguments)?.fetch.sending().cloned().ok_or_else(|| arguments.bad(1, "a request that sends pieces expected"))
 }
 
 /// What a page asks for, how the server is to be known, and whether its answer is to be decoded. An error is the page's own.
@@ -168,8 +202,9 @@ fn ask(
     let method = arguments.short_text(2, 32)?;
     let method = Method::from_bytes(&method).map_err(|_| arguments.bad(2, "method: the name of one expected"))?;
     let mut headers = HeaderMap::new();
+    let sends_pieces = matches!(arguments.value(4), Value::Boolean(true));
     if let Value::Table(given) = arguments.value(3) {
-        add_headers(given, &mut headers).map_err(|what| arguments.bad(2, &what))?;
+        add_headers(given, &mut headers, sends_pieces).map_err(|what| arguments.bad(2, &what))?;
     }
     let decodes = !headers.contains_key(ACCEPT_ENCODING);
     for (name, value) in [
@@ -180,11 +215,15 @@ fn ask(
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     let body = match arguments.value(4) {
-        Value::Nil => Bytes::new(),
+        Value::Nil => Content::Whole(Bytes::new()),
+        _ if sends_pieces => {
+            let length = length(&mut headers).map_err(|what| arguments.bad(2, &what))?;
+            Content::Pieces(Supply::new(visit.opened.get_or_insert_default().held.clone(), length))
+        }
         _ => {
             let body = arguments.bytes(4)?;
             Room::new(lua, limit).ask(body.len())?;
-            Bytes::copy_from_slice(&body)
+            Content::Whole(Bytes::copy_from_slice(&body))
         }
     };
     let proxy = match arguments.value(8) {
@@ -225,8 +264,23 @@ fn start(visit: &mut Visit, network: &Network, ask: Ask, wish: &Wish, decodes: b
     Ok((event, Asked { fetch, decodes, reading: Mutex::default() }))
 }
 
+/// How long the page says its pieces are together; HTTP/1.1 is told that nobody has said it.
+fn length(headers: &mut HeaderMap) -> Result<Option<u64>, String> {
+    let http::header::Entry::Occupied(given) = headers.entry(CONTENT_LENGTH) else {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        return Ok(None);
+    };
+    let (_, mut values) = given.remove_entry_mult();
+    let is_number = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
+    let length = values.next().filter(is_number).and_then(|value| value.to_str().ok()?.parse().ok());
+    match (length, values.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err("headers: a number of bytes expected for Content-Length".into()),
+    }
+}
+
 /// Takes names and values, one after the other.
-fn add_headers(given: &Table, headers: &mut HeaderMap) -> Result<(), String> {
+fn add_headers(given: &Table, headers: &mut HeaderMap, sends_pieces: bool) -> Result<(), String> {
     let mut size = 0;
     let mut name = None;
     for text in given.sequence_values::<mlua::LuaString>() {
@@ -239,7 +293,7 @@ fn add_headers(given: &Table, headers: &mut HeaderMap) -> Result<(), String> {
         let Some(name) = name.take() else {
             let shown = || text.to_string_lossy();
             let found = HeaderName::from_bytes(&bytes).map_err(|_| format!("headers: '{}' is no name", shown()))?;
-            if OF_THE_CLIENT.contains(&found) {
+            if OF_THE_CLIENT.contains(&found) && !(sends_pieces && found == CONTENT_LENGTH) {
                 return Err(format!("headers: {} is said by the client itself", shown()));
             }
             name = Some(found);

@@ -6,8 +6,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lru::LruCache;
@@ -15,12 +13,13 @@ use parking_lot::Mutex;
 
 use crate::network::connector::Connector;
 use crate::network::proxy::Proxy;
+use crate::network::sending::Body;
 use crate::network::tls::{Trust, Wish};
 use crate::network::{Failure, tls, words};
 use crate::settings::connect::Connect;
 
 /// One of them. Its connections are those of all that are made of it.
-pub type Client = legacy::Client<Connector, Full<Bytes>>;
+pub type Client = legacy::Client<Connector, Body>;
 
 /// Time that a connection is kept which nobody uses, and how many of those to one server.
 const KEPT: Duration = Duration::from_secs(60);

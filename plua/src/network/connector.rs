@@ -1,6 +1,6 @@
 //! How the client of HTTP gets its connections: only to where pages may connect, with TLS where the address says so.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -192,6 +192,22 @@ impl Write for Line {
             Way::Plain(stream) | Way::Proxy(stream) => Pin::new(stream).poll_write(context, bytes),
             Way::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
+    }
+
+    // Pieces go to the system as they are: they are not gathered in a buffer that nobody counts.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().way {
+            Way::Plain(stream) | Way::Proxy(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Way::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,12 +3,15 @@
 -- The chunk takes the functions written in Rust and the light threads. It returns what pages call.
 local native, light_threads = ...
 
-local error, next, rawget, setmetatable, tostring, type = error, next, rawget, setmetatable, tostring, type
-local concat, sort, max = table.concat, table.sort, math.max
+local error, next, pcall, rawget, setmetatable, tostring, type = error, next, pcall, rawget, setmetatable, tostring, type
+local concat, sort, max, huge = table.concat, table.sort, math.max, math.huge
+local running, co_status = coroutine.running, coroutine.status
 local find, lower, match, upper = string.find, string.lower, string.match, string.upper
 local wait_for_event, now = light_threads.wait_for_event, native.seconds_since_start
 local fetch_start, fetch_head, fetch_body, fetch_read, fetch_close =
   native["plua.fetch"], native["fetch.head"], native["fetch.body"], native["fetch.read"], native["fetch.close"]
+local fetch_wanted, fetch_give, fetch_sent = native["fetch.wanted"], native["fetch.give"], native["fetch.sent"]
+local spawn, kill = light_threads.functions.spawn, light_threads.functions.kill
 local json_encode, json_decode, escape_url = native["json.encode"], native["json.decode"], native.escapeUrl
 
 -- A day, and so long where a page says nothing.
@@ -16,11 +19,11 @@ local LONGEST, PATIENCE = 86400, 30
 
 local function bad(what, level) error("bad argument #2 to 'plua.fetch' (" .. what .. ")", level + 1) end
 
--- What each option may be.
+-- What each option may be, or one of two.
 local OPTIONS = {
   method = "string",
   headers = "table",
-  body = "string",
+  body = { "string", "function" },
   query = "table",
   json = "any",
   form = "table",
@@ -97,7 +100,13 @@ local function check(options)
   for name, value in next, options do
     local wanted, kind = OPTIONS[name], type(value)
     if not wanted then bad("no option '" .. tostring(name) .. "'", 3) end
-    if wanted ~= "any" and kind ~= wanted then bad(name .. ": " .. wanted .. " expected, got " .. kind, 3) end
+    if type(wanted) == "table" then
+      if kind ~= wanted[1] and kind ~= wanted[2] then
+        bad(name .. ": " .. wanted[1] .. " or " .. wanted[2] .. " expected, got " .. kind, 3)
+      end
+    elseif wanted ~= "any" and kind ~= wanted then
+      bad(name .. ": " .. wanted .. " expected, got " .. kind, 3)
+    end
   end
   return options
 end
@@ -133,6 +142,85 @@ local function complete(handle, event, timeout, look, ...)
   return event, first, second, third, fourth
 end
 
+-- Asks the page's function for pieces as the connection wants them. What ends that is noted.
+local function send_pieces(sending)
+  local handle = sending.handle
+  while true do
+    local ok, event = fetch_wanted(handle)
+    while ok and event > 0 do
+      local seconds = sending.in_steps and sending.timeout or max(sending.deadline - now(), 0)
+      if not wait_for_event(event, seconds, "plua.fetch") then
+        sending.failure = { "timeout", "timeout" }
+        return
+      end
+      ok, event = fetch_wanted(handle)
+    end
+    if not ok or event < 0 then return end
+    local piece, message = sending.produce()
+    if sending.is_over then return end
+    if piece == nil and message ~= nil then
+      -- What it reads from has broken off: without its rest the body would look whole.
+      sending.failure = { "body: " .. (type(message) == "string" and message or "no more comes"), "body" }
+      return
+    elseif piece ~= nil and type(piece) ~= "string" then
+      sending.complaint = "body: a string or nil expected of the function, got a " .. type(piece)
+      return
+    end
+    local is_taken, complaint = fetch_give(handle, piece)
+    if not is_taken then
+      sending.complaint = complaint
+      return
+    end
+    if piece == nil then return end
+  end
+end
+
+-- The same in a light thread of its own, so that the answer, the time and whoever ends the request stop the page's function where
+-- it waits.
+local function run_sending(sending)
+  sending.coroutine = running()
+  local fine, problem = pcall(send_pieces, sending)
+  -- Nobody is there any more who could be told.
+  if not fine and sending.is_over then error(problem, 0) end
+  sending.is_done, sending.has_raised, sending.problem = true, not fine, problem
+  if sending.in_steps then sending.deadline = now() + sending.timeout end
+  fetch_sent(sending.handle)
+end
+
+local function stop_sending(sending)
+  sending.is_over = true
+  local coroutine = sending.coroutine
+  -- Where it does not wait, or cannot be left, it ends when the function comes back.
+  if not coroutine or co_status(coroutine) == "suspended" then kill(sending.thread) end
+end
+
+local function abandon(sending)
+  fetch_close(sending.handle)
+  stop_sending(sending)
+end
+
+-- Sends what a function of the page's gives, and waits for the answer. What `complete` gives.
+local function send(handle, event, produce, timeout, in_steps)
+  local sending = { handle = handle, produce = produce, timeout = timeout, in_steps = in_steps, deadline = now() + timeout }
+  sending.thread = spawn(run_sending, sending)
+  local ok, status, headers, url, version
+  while event > 0 do
+    local seconds = in_steps and not sending.is_done and huge or max(sending.deadline - now(), 0)
+    local is_in_time = wait_for_event(event, seconds, "plua.fetch", abandon, sending)
+    if not is_in_time then sending.failure = sending.failure or { "timeout", "timeout" } end
+    if sending.has_raised or sending.complaint or sending.failure then
+      abandon(sending)
+      if sending.has_raised then error(sending.problem, 0) end
+      if sending.complaint then error("plua.fetch: " .. sending.complaint, 3) end
+      return -1, sending.failure[1], sending.failure[2]
+    end
+    ok, event, status, headers, url, version = fetch_head(handle)
+    if not ok then error(event, 3) end
+  end
+  stop_sending(sending)
+  return event, status, headers, url, version
+end
+
 local function fetch(address, options)
   if type(address) ~= "string" then
     error("bad argument #1 to 'plua.fetch' (string expected, got " .. type(address) .. ")", 2)
@@ -159,12 +247,19 @@ local function fetch(address, options)
     end
   end
   local method = options.method and upper(options.method) or body and "POST" or "GET"
+  local produce = type(body) == "function" and body
+  if produce then body = true end
   local ok, event, handle, kind =
     fetch_start(address, method, headers, body, options.follow or 5, options.stream or false, tls, options.proxy)
   if not ok then error(event, 2) end
   if event < 0 then return nil, handle, kind end
   if timeout > LONGEST then timeout = LONGEST end
-  local state, status, received, url, version = complete(handle, event, timeout, fetch_head)
+  local state, status, received, url, version
+  if produce then
+    state, status, received, url, version = send(handle, event, produce, timeout, options.stream)
+  else
+    state, status, received, url, version = complete(handle, event, timeout, fetch_head)
+  end
   if state < 0 then return nil, status, received end
   local response = {
     status = status,

@@ -5,10 +5,12 @@ use std::mem;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, TRANSFER_ENCODING,
+};
 use http::uri::Scheme;
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
 use parking_lot::Mutex;
@@ -19,6 +21,7 @@ use crate::network::client::{Client, failure};
 use crate::network::connector::{Uses, check};
 use crate::network::opened::{Ends, Held};
 use crate::network::proxy::Proxy;
+use crate::network::sending::{Content, Supply};
 use crate::network::watch::{self, Watch};
 use crate::network::{Attempt, Failure, Network, url};
 use crate::settings::connect::Connect;
@@ -38,7 +41,7 @@ pub struct Ask {
     /// Headers.
     pub headers: HeaderMap,
     /// Body, perhaps an empty one.
-    pub body: Bytes,
+    pub body: Content,
     /// Who is asked for it, where it is not the server itself.
     pub proxy: Option<Arc<Proxy>>,
     /// Redirects that are followed; with none they are the page's to follow.
@@ -77,6 +80,8 @@ struct Come {
     taken: Notify,
     held: Arc<Held>,
     in_pieces: bool,
+    /// What the page still sends.
+    sending: Option<Arc<Supply>>,
 }
 
 #[derive(Default)]
@@ -108,6 +113,9 @@ struct Ending(Arc<Come>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        if let Some(supply) = &self.0.sending {
+            supply.break_off();
+        }
         let mut state = self.0.state.lock();
         state.end.get_or_insert_with(|| Err(Failure::new("closed", "the request was ended")));
         state.tell();
@@ -143,7 +151,9 @@ impl Fetch {
     ) -> Result<(u32, Fetch), Failure> {
         let event = bell.event();
         let state = State { waiter: Some((bell.clone(), event)), ..State::default() };
-        let come = Arc::new(Come { state: Mutex::new(state), taken: Notify::new(), held, in_pieces: ask.in_pieces });
+        let sending = ask.body.supply().cloned();
+        let come =
+            Arc::new(Come { state: Mutex::new(state), taken: Notify::new(), held, in_pieces: ask.in_pieces, sending });
         let (ending, connect) = (Ending(come.clone()), network.connect.clone());
         let task = watch::spawn(&network.reactor, async move {
             let done = run(ask, client, &connect, &ending.0).await;
@@ -165,7 +175,19 @@ impl Fetch {
         self.0.end();
     }
 
-    /// The answer's head, when that is there, and for one that is not read in pieces all of its body too.
+    /// What the page sends piece by piece.
+    #[must_use]
+    pub fn sending(&self) -> Option<&Arc<Supply>> {
+        self.0.come.sending.as_ref()
+    }
+
+    /// Has the page look for the answer.
+    pub fn tell(&self) {
+        self.0.come.state.lock().tell();
+    }
+
+    /// The answer's head, when that is there and nothing is sent any more, and for one that is not read in pieces all of its body
+    /// too.
     ///
     /// # Errors
     /// Why there is none.
@@ -175,7 +197,8 @@ impl Fetch {
             return Err(failure.clone());
         }
         let is_there = state.end.is_some() || self.0.come.in_pieces;
-        Ok(match state.head.take_if(|_| is_there) {
+        let is_sent = self.sending().is_none_or(|supply| supply.is_over());
+        Ok(match state.head.take_if(|_| is_there && is_sent) {
             Some(head) => Attempt::Done(head),
             None => wait(&mut state, bell),
         })
@@ -230,6 +253,10 @@ async fn run(mut ask: Ask, client: Client, connect: &Connect, come: &Come) -> Re
         {
             return Err(shown(proxy.refusal(answer.status())));
         }
+        // Who goes on reading after such an answer has no use for it.
+        if let Some(supply) = ask.body.supply().filter(|_| !answer.status().is_success()) {
+            supply.stop();
+        }
         match leads_to(&answer, &ask) {
             Some(next) if ask.follow > 0 => {
                 if left == 0 {
@@ -250,7 +277,7 @@ const MOST_CLOSED: usize = 3;
 async fn request(ask: &Ask, client: &Client) -> Result<Response<Incoming>, Failure> {
     let mut closed = 0;
     loop {
-        let mut request = Request::new(Full::new(ask.body.clone()));
+        let mut request = Request::new(ask.body.body());
         *request.method_mut() = ask.method.clone();
         *request.uri_mut() = ask.uri.clone();
         *request.headers_mut() = ask.headers.clone();
@@ -273,26 +300,28 @@ async fn request(ask: &Ask, client: &Client) -> Result<Response<Incoming>, Failu
         };
         closed += 1;
         let was_left = uses.is_some_and(Uses::are_some) && failure.kind == "closed";
-        if !was_left || !ask.method.is_idempotent() || closed > MOST_CLOSED {
+        let can_repeat = ask.method.is_idempotent() && ask.body.supply().is_none();
+        if !was_left || !can_repeat || closed > MOST_CLOSED {
             return Err(failure);
         }
     }
 }
 
-/// Where an answer sends whoever asked.
+/// Where an answer sends whoever asked, if what was sent can be had again or is not asked for there.
 fn leads_to(answer: &Response<Incoming>, ask: &Ask) -> Option<Result<Uri, Failure>> {
-    let leads = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let status = answer.status().as_u16();
+    let leads = matches!(status, 301 | 302 | 303 | 307 | 308)
+        && (ask.body.supply().is_none() || becomes_get(status, &ask.method));
     let location = answer.headers().get(LOCATION).filter(|_| leads)?;
     Some(url::join(&ask.uri, location.as_bytes()))
 }
 
 /// The next request, which carries no secrets to others and no body where none is asked for.
 fn go_there(ask: &mut Ask, status: u16, next: Uri) {
-    let becomes_get = status == 303 && ask.method != Method::HEAD || status < 303 && ask.method == Method::POST;
-    if becomes_get {
+    if becomes_get(status, &ask.method) {
         ask.method = Method::GET;
-        ask.body = Bytes::new();
-        for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH] {
+        ask.body = Content::Whole(Bytes::new());
+        for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING] {
             ask.headers.remove(name);
         }
     }
@@ -303,6 +332,10 @@ fn go_there(ask: &mut Ask, status: u16, next: Uri) {
         }
     }
     ask.uri = next;
+}
+
+fn becomes_get(status: u16, method: &Method) -> bool {
+    status == 303 && *method != Method::HEAD || status < 303 && *method == Method::POST
 }
 
 /// Takes the answer for the page, as much as it may hold.

@@ -13,6 +13,7 @@ pub(crate) mod idle;
 pub(crate) mod opened;
 pub(crate) mod opening;
 pub(crate) mod proxy;
+pub(crate) mod sending;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod http;
+pub mod http2;
 
 use std::fs;
 use std::io::{Read, Write};
