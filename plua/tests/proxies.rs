@@ -147,6 +147,28 @@ fn servers_of_tls_are_asked_through_a_tunnel_that_they_know_nothing_of() {
 }
 
 #[test]
+fn bodies_go_by_a_proxy_piece_by_piece() {
+    let certificate = Certificate::new("localhost");
+    let secure = tls_server(&certificate, |connection| serve(connection, shown));
+    let (plain, _) = http(shown);
+    let proxy = Proxy::new();
+    let rest = format!(
+        "local function pieces() local n = 0 return function() n = n + 1 return n < 4 and 'piece' or nil end end
+        get('http://{plain}/', {{ body = pieces(), headers = {{ ['Content-Length'] = 15 }} }})
+        get('https://localhost:{}/', {{ body = pieces(), verify = false }})
+        get('http://{plain}/', {{ body = pieces(), proxy = 'http://user:wrong@{}' }})",
+        secure.port(),
+        proxy.address
+    );
+    let text = ask("", &page(proxy.address, &rest)).text();
+    let answers: Vec<&str> = text.split('|').collect();
+    for answer in &answers[..2] {
+        assert!(answer.starts_with("200 post / http/1.1\r\n") && answer.ends_with("\r\n\r\npiecepiecepiece"), "{text}");
+    }
+    assert!(answers[2].starts_with("proxy ") && answers[2].ends_with("407 Proxy Authentication Required"), "{text}");
+}
+
+#[test]
 fn a_redirect_takes_no_password_of_the_proxy_along() {
     let certificate = Certificate::new("localhost");
     let (plain, _) = http(shown);
