@@ -32,6 +32,10 @@ const NOT_ON_THE_GROUND: &[&str] = &[
 const UNSAFE: &[&str] = &[
     "src/",
     "apr-dbd/src/",
+    "shared-store/src/lock.rs",
+    "shared-store/src/memory.rs",
+    "shared-store/src/segment.rs",
+    "shared-store/src/store.rs",
     "plua/src/api/fields.rs",
     "plua/src/state/c_modules/",
     "plua/src/cache/compiler.rs",

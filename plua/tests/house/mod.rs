@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 pub const PACKAGES: &[(&str, &str, &[&str])] = &[
     ("c-headers", "c-headers", &[]),
     ("apr-dbd", "apr-dbd", &["c-headers"]),
-    ("plua", "plua", &["apr-dbd"]),
+    ("shared-store", "shared-store", &[]),
+    ("plua", "plua", &["apr-dbd", "shared-store"]),
     ("private-httpd", "private-httpd", &[]),
     ("plua-cli", "plua-cli", &["plua", "private-httpd"]),
-    ("mod_plua", "", &["apr-dbd", "c-headers", "plua", "private-httpd"]),
+    ("mod_plua", "", &["apr-dbd", "c-headers", "plua", "private-httpd", "shared-store"]),
     ("bench", "benches", &["apr-dbd", "private-httpd"]),
 ];
 
