@@ -65,9 +65,9 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .allowlist_function("ap_(add_cgi_vars|add_common_vars|check_cmd_context|get_module_config)")
         .allowlist_function("ap_(get_server_banner|get_server_revision|get_status_line_ex)")
         .allowlist_function("ap_(getword_conf|pregcomp|pregfree|regexec|set_content_length|set_content_type)")
-        .allowlist_function("apr_(pool_cleanup_null|pool_cleanup_register|pstrmemdup)")
+        .allowlist_function("apr_(palloc|pmemdup|pool_cleanup_null|pool_cleanup_register|pool_userdata_get|pool_userdata_set|pstrmemdup)")
         .allowlist_function("apr_fnmatch|apr_table_(addn|elts|get|setn|unset)")
-        .allowlist_type("module|command_rec|cmd_parms|request_rec|server_rec|apr_table_entry_t|ap_version_t")
+        .allowlist_type("module|command_rec|cmd_parms|process_rec|request_rec|server_rec|apr_table_entry_t|ap_version_t")
         .allowlist_var("ap_conftree|AP_REG_(EXTENDED|ICASE)")
         .allowlist_var("MODULE_MAGIC_(COOKIE|NUMBER_MAJOR|NUMBER_MINOR)")
         .allowlist_var(

@@ -12,8 +12,10 @@ use plua::error::injection;
 use plua::error::report::printable;
 use plua::exchange::Level;
 use plua::settings::Settings;
+use plua::shared::Stores;
 use plua::state::own_code::OwnCode;
 
+use crate::stores::{self, Wanted};
 use crate::{ffi, names, pool};
 
 /// What mod_plua keeps for a server: the main one or a `<VirtualHost>`.
@@ -21,6 +23,8 @@ use crate::{ffi, names, pool};
 pub(crate) struct Server {
     /// What its configuration says, merged with the main server's.
     pub(crate) settings: Settings,
+    /// The stores that its configuration names.
+    pub(crate) stores: Stores,
     /// Its host, from the start of a child to its end.
     pub(crate) host: Option<Host>,
     /// The running httpd's version, known as long as the host: `2.4.71`.
@@ -63,6 +67,8 @@ pub(crate) unsafe fn check(
         }
     };
     // SAFETY: the caller's promise.
+    unsafe { find_stores(main) }?;
+    // SAFETY: the caller's promise.
     for (record, _) in unsafe { hosts(&Engine::new(), main) }? {
         // SAFETY: the record is the configuration's; nobody changes it meanwhile.
         let around = unsafe { &record.as_ref().settings }.ways_around_base_folders();
@@ -85,6 +91,22 @@ pub(crate) unsafe fn check(
         unsafe { record.as_mut() }.own_code = Some(own_code);
     }
     Ok(())
+}
+
+/// Finds the stores of every server.
+///
+/// # Safety
+/// As [`check`] asks.
+unsafe fn find_stores(main: *mut ffi::server_rec) -> Result<(), String> {
+    // SAFETY: the caller's promise.
+    let servers = unsafe { servers(main) };
+    let wanted = servers.into_iter().map(|(name, mut record)| {
+        // SAFETY: the record is the configuration's; each server has its own, and nobody else looks at it meanwhile.
+        let Server { settings, stores, .. } = unsafe { record.as_mut() };
+        Wanted { name, settings, stores }
+    });
+    // SAFETY: the caller's promise: the process is live, and no other thread uses its pool.
+    unsafe { stores::find((*(*main).process).pool, wanted.collect()) }
 }
 
 /// Gives every server its host, until `pool` is cleared.
@@ -138,28 +160,39 @@ pub(crate) unsafe fn end_pages(main: *mut ffi::server_rec) {
 /// # Safety
 /// As [`start`] asks of `main`.
 unsafe fn hosts(engine: &Engine, main: *mut ffi::server_rec) -> Result<Vec<(NonNull<Server>, Host)>, String> {
+    let mut hosts = Vec::new();
+    // SAFETY: the caller's promise.
+    for (name, record) in unsafe { servers(main) } {
+        // SAFETY: the record is the configuration's; nobody changes it meanwhile.
+        let Server { settings, stores, .. } = unsafe { record.as_ref() };
+        let host =
+            engine.host_with(&name, settings, stores).map_err(|sentence| format!("server {name}: {sentence}"))?;
+        hosts.push((record, host));
+    }
+    Ok(hosts)
+}
+
+/// Each server that has a record, the main one first, with its name.
+///
+/// # Safety
+/// As [`start`] asks of `main`.
+unsafe fn servers(main: *mut ffi::server_rec) -> Vec<(String, NonNull<Server>)> {
     let all = iter::successors(NonNull::new(main), |server| {
         // SAFETY: the list of servers is httpd's, and complete when this runs.
         NonNull::new(unsafe { server.as_ref().next })
     });
-    let mut hosts = Vec::new();
-    for server in all {
+    let named = all.filter_map(|server| {
         // SAFETY: a live server of httpd's list.
-        let Some(record) = (unsafe { Server::of(server.as_ptr()) }) else {
-            continue;
-        };
-        // SAFETY: the record is the configuration's; nobody changes it meanwhile.
-        let settings = unsafe { &record.as_ref().settings };
+        let record = unsafe { Server::of(server.as_ptr()) }?;
         // SAFETY: a live server; httpd gives it a name that is a C string, or none.
         let name = match unsafe { server.as_ref().server_hostname } {
             name if name.is_null() => String::new(),
             // SAFETY: as above.
             name => unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned(),
         };
-        let host = engine.host(&name, settings).map_err(|sentence| format!("server {name}: {sentence}"))?;
-        hosts.push((record, host));
-    }
-    Ok(hosts)
+        Some((name, record))
+    });
+    named.collect()
 }
 
 fn httpd_version() -> String {

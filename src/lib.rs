@@ -10,6 +10,7 @@ mod names;
 mod panics;
 mod parking;
 mod pool;
+mod stores;
 
 use std::ffi::c_int;
 use std::ptr;

@@ -1,6 +1,7 @@
 //! The engine of one process: the hosts it serves and the way in for a request.
 //!
-//! Stands on `api`, `cache`, `error`, `exchange`, `language`, `limits`, `reactor`, `request`, `sandbox`, `settings` and `state`.
+//! Stands on `api`, `cache`, `error`, `exchange`, `language`, `limits`, `reactor`, `request`, `sandbox`, `settings`, `shared` and
+//! `state`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use crate::request::body::Body;
 use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::sandbox::working_directory;
 use crate::settings::Settings;
+use crate::shared::Stores;
 
 use crate::state::Outcome;
 use crate::state::own_code::OwnCode;
@@ -111,12 +113,20 @@ impl Engine {
         engine
     }
 
-    /// The host of that name. Hosts of one name share their states unless a setting that shapes the pool differs;
-    /// with `pLuaMultiDomain 0` all names are one.
+    /// The host of that name, with stores in memory of its own. Hosts of one name share their states unless a setting that
+    /// shapes the pool differs; with `pLuaMultiDomain 0` all names are one.
     ///
     /// # Errors
     /// A sentence when the settings ask for what this build cannot keep.
     pub fn host(&self, name: &str, settings: &Settings) -> Result<Host, String> {
+        self.host_with(name, settings, &Stores::in_new_memory(settings)?)
+    }
+
+    /// The same with stores that others have too.
+    ///
+    /// # Errors
+    /// As [`host`](Engine::host).
+    pub fn host_with(&self, name: &str, settings: &Settings, stores: &Stores) -> Result<Host, String> {
         if !settings.limits().timeout.is_zero() {
             time_limit::self_check()?;
         }
@@ -124,16 +134,18 @@ impl Engine {
         let Pools { own, sites } = self
             .pools
             .lock()
-            .entry((name.clone(), Shape::from(settings)))
+            .entry((name.clone(), Shape::new(settings, stores)))
             .or_insert_with(|| {
                 let (settings, watchdog, own_code) = (settings.clone(), self.watchdog.clone(), self.own_code.clone());
-                let reactor = self.reactor.clone();
+                let (reactor, stores) = (self.reactor.clone(), stores.clone());
                 let most = settings.sites();
                 let background = self.background.clone();
-                let make = move || {
-                    HostPool::new(&settings, watchdog.clone(), reactor.clone(), background.clone(), own_code.clone())
+                let make = move |stores| {
+                    let (watchdog, reactor, background) = (watchdog.clone(), reactor.clone(), background.clone());
+                    HostPool::new(&settings, watchdog, reactor, background, own_code.clone(), stores)
                 };
-                Pools { own: make(), sites: Arc::new(Sites::new(most, make)) }
+                let own = make(stores.clone());
+                Pools { own, sites: Arc::new(Sites::new(most, move |root| make(stores.of_site(root)))) }
             })
             .clone();
         Ok(Host {

@@ -15,6 +15,7 @@ pub mod reactor;
 mod request;
 mod sandbox;
 pub mod settings;
+pub mod shared;
 pub mod state;
 #[cfg(test)]
 #[path = "../../tests/common/wait.rs"]

@@ -1,7 +1,7 @@
 //! The functions pages call: how those written in Rust reach the request.
 //!
-//! Stands on `cache`, `error`, `exchange`, `language`, `limits`, `network`, `output`, `request`, `sandbox` and `settings`. Knows no pool
-//! and no state but the one that it is in.
+//! Stands on `cache`, `error`, `exchange`, `language`, `limits`, `network`, `output`, `request`, `sandbox`, `settings` and
+//! `shared`. Knows no pool and no state but the one that it is in.
 
 mod arguments;
 mod command;
@@ -21,7 +21,9 @@ mod response;
 mod rows;
 mod script;
 mod secret;
+mod shared;
 mod socket;
+mod stored_value;
 mod text;
 mod time_zone;
 mod timers;
@@ -31,7 +33,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mlua::{FromLuaMulti, IntoLuaMulti, Lua, MultiValue, Table, Value};
+use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 
 pub use arguments::{Arguments, int64, is_exact};
@@ -49,6 +51,7 @@ use crate::network::Network;
 use crate::request::timers::Timers;
 use crate::request::visit::{Slot, Visit};
 use crate::settings::Settings;
+use crate::shared::Stores;
 
 /// What a function that finds no request says.
 const NO_REQUEST: &str = "there is no request: page functions work only while a page runs";
@@ -69,7 +72,9 @@ pub fn native(
     timers: &Timers,
     settings: &Settings,
 ) -> mlua::Result<Table> {
-    let native = Native { lua, slot, limit, network, tables: fields::Tables::new(lua)?, table: lua.create_table()? };
+    let plain = Plain { slot: slot.clone(), limit: limit.clone() };
+    let tables = fields::Tables::new(lua)?;
+    let native = Native { lua, slot, limit, plain, network, tables, table: lua.create_table()? };
     response::install(&native)?;
     request::install(&native)?;
     script::install(&native)?;
@@ -99,10 +104,19 @@ pub fn native(
     Ok(native.table)
 }
 
+/// What gives the functions of a host's stores, when a page first asks for one.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+pub fn stores(lua: &Lua, slot: &Slot, limit: TimeLimitHandle, stores: &Stores) -> mlua::Result<Function> {
+    shared::opener(lua, Plain { slot: slot.clone(), limit }, stores.clone())
+}
+
 struct Native<'a> {
     lua: &'a Lua,
     slot: &'a Slot,
     limit: TimeLimitHandle,
+    plain: Plain,
     /// What pages of the site say to other servers.
     network: &'a Arc<Network>,
     tables: fields::Tables,
@@ -152,6 +166,33 @@ impl Native<'_> {
         name: &'static str,
         body: impl Fn(&Lua, A) -> mlua::Result<R> + Send + 'static,
     ) -> mlua::Result<()> {
+        self.table.raw_set(name, self.plain.function(self.lua, name, body)?)
+    }
+
+    /// Adds such a function that answers with a path, or nil and why there is none, while a state closes too.
+    fn add_path<A: FromLuaMulti>(
+        &self,
+        name: &'static str,
+        body: impl Fn(A) -> Result<PathBuf, String> + Send + 'static,
+    ) -> mlua::Result<()> {
+        self.table.raw_set(name, memory_limit::path_function(self.lua, &self.limit, body)?)
+    }
+}
+
+/// Makes functions for the state's own code, which find their request themselves.
+#[derive(Clone)]
+struct Plain {
+    slot: Slot,
+    limit: TimeLimitHandle,
+}
+
+impl Plain {
+    fn function<A: FromLuaMulti, R: IntoLuaMulti>(
+        &self,
+        lua: &Lua,
+        name: &'static str,
+        body: impl Fn(&Lua, A) -> mlua::Result<R> + Send + 'static,
+    ) -> mlua::Result<Function> {
         let slot = self.slot.clone();
         let body = move |lua: &Lua, arguments: A| {
             catch_unwind(AssertUnwindSafe(|| body(lua, arguments))).unwrap_or_else(|panic| {
@@ -163,16 +204,7 @@ impl Native<'_> {
                 resume_unwind(panic)
             })
         };
-        self.table.raw_set(name, memory_limit::function(self.lua, &self.limit, body)?)
-    }
-
-    /// Adds such a function that answers with a path, or nil and why there is none, while a state closes too.
-    fn add_path<A: FromLuaMulti>(
-        &self,
-        name: &'static str,
-        body: impl Fn(A) -> Result<PathBuf, String> + Send + 'static,
-    ) -> mlua::Result<()> {
-        self.table.raw_set(name, memory_limit::path_function(self.lua, &self.limit, body)?)
+        memory_limit::function(lua, &self.limit, body)
     }
 }
 

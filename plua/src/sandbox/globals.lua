@@ -160,8 +160,11 @@ MODULES = {
 
 listers[GLOBALS], listers[MODULES] = GLOBALS.__pairs, MODULES.__pairs
 
+-- What `plua` has of its own each time it is asked.
+local OF_REQUEST = { ctx = true, shared = true }
+
 -- The metatable of what stands before a library. A view is empty until it is listed, or something of the library's is replaced
--- or taken away. Under the name `of_request`, if one is given, the library has something of the running request's.
+-- or taken away. Under the names `of_request`, if some are given, the library has something that is asked for each time.
 local function stand_before(library, of_request)
   local nested = false
   for _, value in next, library do
@@ -170,7 +173,7 @@ local function stand_before(library, of_request)
   local metatable = { __metatable = false, __index = library }
   if nested then
     metatable.__index = function(_, name)
-      if name == of_request then return library[name] end
+      if of_request and of_request[name] then return library[name] end
       return found(library[name])
     end
   end
@@ -179,10 +182,10 @@ local function stand_before(library, of_request)
   listers[of_opened] = function(view) return next, view, nil end
   if of_request then
     of_opened.__index = function(_, name)
-      if name == of_request then return library[name] end
+      if of_request and of_request[name] then return library[name] end
     end
     of_opened.__newindex = function(view, name, value)
-      if name == of_request then
+      if of_request and of_request[name] then
         library[name] = value
       else
         rawset(view, name, value)
@@ -201,7 +204,7 @@ local function stand_before(library, of_request)
     return next, view, nil
   end
   function metatable.__newindex(view, name, value)
-    if of_request and name == of_request then
+    if of_request and of_request[name] then
       library[name] = value
       return
     end
@@ -711,7 +714,7 @@ function around.around(run, finish_later, of_composition, ends_later)
   for _, names in next, { STATE, STATE.plua } do
     for _, value in next, names do
       if type(value) == "table" and value ~= STATE and value ~= package then
-        stand_before(value, value == STATE.plua and "ctx" or nil)
+        stand_before(value, value == STATE.plua and OF_REQUEST or nil)
       end
     end
   end

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::connect::Connect;
 use super::library::known;
+use super::shared::Shared;
 use super::{Globals, NONE, Settings, union};
 use crate::exchange::Charset;
 use crate::language::page::{Mark, Marks};
@@ -51,13 +52,14 @@ impl Directive {
             [] => Err("takes a value".into()),
             [_, _, ..] if !self.list => Err("takes one value".into()),
             // Two values that are one.
-            _ if self.name == TAGS => (self.set)(settings, &values.join(" ")),
+            _ if self.name == TAGS || self.name == SHARED => (self.set)(settings, &values.join(" ")),
             _ => values.iter().try_for_each(|value| (self.set)(settings, value)),
         }
     }
 }
 
 const TAGS: &CStr = c"pLuaTags";
+const SHARED: &CStr = c"pLuaShared";
 
 /// Every directive, in the order of the manual.
 pub const DIRECTIVES: &[Directive] = &[
@@ -312,6 +314,14 @@ pub const DIRECTIVES: &[Directive] = &[
         default: "any",
         help: c"Where pages may connect to: none, any, or names, addresses and networks, each with a port or without; in a sandbox none",
         set: |settings, value| Connect::add(&mut settings.connect, value),
+    },
+    Directive {
+        name: SHARED,
+        scope: Scope::Host,
+        list: true,
+        default: "none",
+        help: c"A name and a size, such as: cart 10M; a store in plua.shared that outlives requests, for all processes",
+        set: |settings, value| Shared::add(&mut settings.shared, value),
     },
     Directive {
         name: c"pLuaPrepend",

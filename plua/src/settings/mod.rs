@@ -6,6 +6,7 @@ pub mod connect;
 mod directive;
 mod library;
 mod limits;
+pub mod shared;
 pub(crate) mod time_zone;
 
 use std::env;
@@ -21,6 +22,7 @@ pub use limits::Limits;
 use crate::exchange::Charset;
 use crate::language::page::{Marks, Syntax};
 use crate::settings::connect::Connect;
+use crate::settings::shared::Shared;
 use crate::settings::time_zone::Zone;
 
 /// Whose the globals of pages are.
@@ -60,6 +62,7 @@ pub struct Settings {
     base_folders: Vec<PathBuf>,
     sandbox: Option<bool>,
     connect: Option<Connect>,
+    shared: Vec<Shared>,
     init: Option<String>,
     prepend: Option<String>,
     append: Option<String>,
@@ -119,6 +122,7 @@ impl Settings {
             base_folders: if inner.base_folders.is_empty() { &self.base_folders } else { &inner.base_folders }.clone(),
             sandbox: inner.sandbox.or(self.sandbox),
             connect: inner.connect.as_ref().or(self.connect.as_ref()).cloned(),
+            shared: Shared::merged(&self.shared, &inner.shared),
             init: inner.init.as_ref().or(self.init.as_ref()).cloned(),
             prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
@@ -269,6 +273,12 @@ impl Settings {
     #[must_use]
     pub fn connect(&self) -> &Connect {
         self.connect.as_ref().unwrap_or(if self.sandbox() { &Connect::None } else { &Connect::Any })
+    }
+
+    /// The stores that pages reach: in a sandbox those alone that the host itself declares.
+    pub fn shared(&self) -> impl Iterator<Item = &Shared> {
+        let is_sandboxed = self.sandbox();
+        self.shared.iter().filter(move |shared| !(is_sandboxed && shared.is_of_server))
     }
 
     /// Absolute path of the Lua file that each new state runs.
@@ -505,6 +515,7 @@ mod tests {
             ("pLuaAppend", "", "names no file: write none for none"),
             ("pLuaGlobals", "pages", "'pages' is neither persistent nor page nor request"),
             ("pLuaConnect", "10.0.0.0/33", "'10.0.0.0/33' has no number of bits from 0 to 32 after its slash"),
+            ("pLuaShared", "cart", "'cart' is not a name and a size, such as: sessions 10M"),
             ("pLuaRaw", "lua", "'lua' is not an extension with its dot: write '.lua'"),
         ] {
             assert_eq!(given(name, &[value]).unwrap_err(), sentence);

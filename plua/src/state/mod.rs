@@ -1,7 +1,7 @@
 //! A Lua state, which runs one page at a time, and the pools that lend states to requests.
 //!
-//! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `network`, `output`, `reactor`, `request`, `sandbox` and `settings`.
-//! Knows no other host.
+//! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `network`, `output`, `reactor`, `request`, `sandbox`, `settings`
+//! and `shared`. Knows no other host.
 
 pub mod c_modules;
 mod coroutine;
@@ -31,7 +31,7 @@ use crate::cache::loader::{LoadError, Loader};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
-use crate::limits::memory_limit::MemoryLimit;
+use crate::limits::memory_limit::{self, MemoryLimit};
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::network::Network;
 use crate::output::ffi_functions::Area;
@@ -42,6 +42,7 @@ use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
 use crate::sandbox::working_directory;
 use crate::settings::{Globals, Limits, Settings};
+use crate::shared::Stores;
 use crate::state::own_code::{OwnCode, PAGE_GLOBALS, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 pub use crate::state::pool::processors;
 use crate::state::sharing::Sharing;
@@ -177,9 +178,10 @@ impl State {
         cache: Arc<ChunkCache>,
         watchdog: &Watchdog,
         network: &Arc<Network>,
-        own_code: &OwnCode,
+        stores: &Stores,
+        own_code: &Arc<OwnCode>,
     ) -> Result<State, Error> {
-        State::make(number, settings, cache, watchdog, network, own_code)
+        State::make(number, settings, cache, watchdog, network, stores, own_code)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("no Lua state could be made: {error}")))
     }
 
@@ -189,7 +191,8 @@ impl State {
         cache: Arc<ChunkCache>,
         watchdog: &Watchdog,
         network: &Arc<Network>,
-        own_code: &OwnCode,
+        stores: &Stores,
+        own_code: &Arc<OwnCode>,
     ) -> mlua::Result<State> {
         let lua = c_modules::new_lua();
         let limit = watchdog.limit(&lua);
@@ -199,6 +202,7 @@ impl State {
         let loader = Arc::new(Mutex::new(None));
         let timers = Timers::default();
         let native = api::native(&lua, &slot, &loader, limit.handle(), network, &timers, settings)?;
+        native.raw_set("open_stores", api::stores(&lua, &slot, limit.handle(), stores)?)?;
         let of_globals: &[_] = match settings.globals() {
             Globals::Persistent => &[],
             Globals::Page => &PAGE_GLOBALS,
@@ -209,6 +213,9 @@ impl State {
         for part in parts.chain(time_zone.into_iter().flatten()) {
             native.raw_set(part.name, own_code.function(&lua, part)?)?;
         }
+        let late = own_code.clone();
+        let late = memory_limit::function(&lua, &limit.handle(), move |lua, name: String| late.late(lua, &name))?;
+        native.raw_set("late", late)?;
         native.raw_set("package_path", settings.package_path())?;
         native.raw_set("package_cpath", settings.package_cpath())?;
         native.raw_set("is_sandboxed", settings.sandbox())?;

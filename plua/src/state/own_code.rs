@@ -65,6 +65,9 @@ pub const PAGE_GLOBALS: [Part; 2] =
 /// What gives pages a time zone of their host's own.
 pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("../api/time_zone.lua") }];
 
+/// What a state runs only when a page first asks for it.
+pub const LATE: [Part; 1] = [Part { name: "shared", source: include_str!("../api/shared.lua") }];
+
 /// The code's bytecode. States are replaced all the time and compiling would be most of what a new one costs, so each part
 /// is compiled once: when a state first needs it, or all of them before, in a process that others are forked from.
 #[derive(Debug, Default)]
@@ -83,12 +86,22 @@ impl OwnCode {
                 .chain(PARTS)
                 .chain(REQUEST_GLOBALS)
                 .chain(PAGE_GLOBALS)
-                .chain(TIME_ZONE);
+                .chain(TIME_ZONE)
+                .chain(LATE);
             parts.into_iter().try_for_each(|part| self.function(&lua, part).map(drop))
         };
         compile().map_err(|error: mlua::Error| {
             Error::new(ErrorKind::Internal, format!("the engine's own code cannot be compiled: {error}"))
         })
+    }
+
+    /// One of those that run late, as a function of this state.
+    ///
+    /// # Errors
+    /// Lua's, when memory runs out; that there is none of this name.
+    pub fn late(&self, lua: &Lua, name: &str) -> mlua::Result<Function> {
+        let part = LATE.into_iter().find(|part| part.name == name);
+        part.map_or_else(|| Err(mlua::Error::runtime("no such part")), |part| self.function(lua, part))
     }
 
     /// A part as a function of this state.
@@ -116,8 +129,13 @@ mod tests {
         let own_code = OwnCode::default();
         own_code.compile().unwrap();
         let lua = Lua::new();
-        for part in
-            [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(REQUEST_GLOBALS).chain(PAGE_GLOBALS).chain(TIME_ZONE)
+        for part in [PRELUDE, C_MODULES]
+            .into_iter()
+            .chain(PARTS)
+            .chain(REQUEST_GLOBALS)
+            .chain(PAGE_GLOBALS)
+            .chain(TIME_ZONE)
+            .chain(LATE)
         {
             own_code.function(&lua, Part { source: "is not compiled again", ..part }).unwrap();
         }

@@ -24,6 +24,7 @@ use crate::reactor::Reactor;
 use crate::reactor::background::Background;
 use crate::settings::connect::Connect;
 use crate::settings::{Globals, Settings};
+use crate::shared::Stores;
 use crate::state::State;
 use crate::state::own_code::OwnCode;
 use crate::state::seats::{SeatLists, Seats, Turn, Waiter};
@@ -46,10 +47,13 @@ pub struct Shape {
     globals: Globals,
     revalidate: Duration,
     time_zone: Option<String>,
+    stores: Stores,
 }
 
-impl From<&Settings> for Shape {
-    fn from(settings: &Settings) -> Shape {
+impl Shape {
+    /// That of a host with these settings and stores.
+    #[must_use]
+    pub fn new(settings: &Settings, stores: &Stores) -> Shape {
         Shape {
             states: settings.states(),
             sites: settings.sites(),
@@ -66,6 +70,7 @@ impl From<&Settings> for Shape {
             globals: settings.globals(),
             revalidate: settings.revalidate(),
             time_zone: settings.time_zone().map(|zone| zone.name().to_string()),
+            stores: stores.clone(),
         }
     }
 }
@@ -87,6 +92,7 @@ pub struct HostPool {
     reactor: Arc<Reactor>,
     /// What does the work of its pages that belongs to no request.
     background: Arc<Background>,
+    stores: Stores,
     own_code: Arc<OwnCode>,
     first_state: OnceLock<u64>,
     processors: usize,
@@ -221,6 +227,7 @@ impl HostPool {
         reactor: Arc<Reactor>,
         background: Arc<Background>,
         own_code: Arc<OwnCode>,
+        stores: Stores,
     ) -> Arc<HostPool> {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         Arc::new_cyclic(|me| HostPool {
@@ -233,6 +240,7 @@ impl HostPool {
             cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
             watchdog,
             network: Arc::new(Network::new(settings.connect().clone(), reactor)),
+            stores,
             own_code,
             first_state: OnceLock::new(),
             processors: processors(),
@@ -445,8 +453,15 @@ impl HostPool {
         let watchdog = self.watchdog()?;
         let number = next_number();
         self.first_state.get_or_init(|| number);
-        let mut state =
-            State::new(number, &self.settings, self.cache.clone(), watchdog, &self.network, &self.own_code)?;
+        let mut state = State::new(
+            number,
+            &self.settings,
+            self.cache.clone(),
+            watchdog,
+            &self.network,
+            &self.stores,
+            &self.own_code,
+        )?;
         state.initialise(&self.settings, &self.fresh)?;
         state.count_parked_in(&self.parked);
         if self.settings.states() != 0 {

@@ -11,7 +11,9 @@ local error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, 
 local unpack = unpack or table.unpack
 local lower, match, sub = string.lower, string.match, string.sub
 local loaded = package.loaded
-local getinfo, getlocal, metatable_of, sethook = debug.getinfo, debug.getlocal, debug.getmetatable, debug.sethook
+local getinfo, getlocal, metatable_of, sethook, set_metatable =
+  debug.getinfo, debug.getlocal, debug.getmetatable, debug.sethook, debug.setmetatable
+local huge = math.huge
 
 -- Why the running page must end although nothing is wrong: nil, "exit" or "client gone". While it is set no protected call
 -- returns to page code: each raises ENDING again.
@@ -629,10 +631,24 @@ for name in next, functions do
   own_place[own_field] = place[field]
 end
 plua.json.null = json.null
--- Whatever asks for `ctx` gets that of the running request.
+-- Made when a page first asks for one of them, with what that page may have replaced by then.
+local originals = {
+  error = error,
+  huge = huge,
+  next = next,
+  set_metatable = set_metatable,
+  tostring = tostring,
+  type = type,
+}
+local stores
+-- Whatever asks for `ctx` gets that of the running request, and for `shared` the stores of the host.
 setmetatable(plua, {
   __metatable = false,
   __index = function(_, name)
+    if name == "shared" then
+      stores = stores or native.late("shared")(native, originals)
+      return stores
+    end
     if name ~= "ctx" then return nil end
     if not context then
       if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
@@ -641,6 +657,7 @@ setmetatable(plua, {
     return context
   end,
   __newindex = function(_, name, value)
+    if name == "shared" then error("plua.shared is the host's: stores are declared with pLuaShared", 2) end
     if name ~= "ctx" then return rawset(plua, name, value) end
     if type(value) ~= "table" then error("plua.ctx is a table, got " .. type(value), 2) end
     if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end

@@ -16,16 +16,19 @@ pub struct Site {
     pub pool: Arc<HostPool>,
 }
 
+/// Makes the pool of a document root.
+type Make = dyn Fn(&[u8]) -> Arc<HostPool> + Send + Sync;
+
 /// A pool for each document root, up to a number: then the one that was asked longest ago is closed.
 pub struct Sites {
-    make: Box<dyn Fn() -> Arc<HostPool> + Send + Sync>,
+    make: Box<Make>,
     pools: Mutex<LruCache<Box<[u8]>, Site>>,
 }
 
 impl Sites {
-    /// No site yet, of `most` at a time.
+    /// No site yet, of `most` at a time. `make` makes the pool of a document root.
     #[must_use]
-    pub fn new(most: NonZeroUsize, make: impl Fn() -> Arc<HostPool> + Send + Sync + 'static) -> Sites {
+    pub fn new(most: NonZeroUsize, make: impl Fn(&[u8]) -> Arc<HostPool> + Send + Sync + 'static) -> Sites {
         Sites { make: Box::new(make), pools: Mutex::new(LruCache::new(most)) }
     }
 
@@ -37,7 +40,7 @@ impl Sites {
             return site.clone();
         }
         let name = format!("{host} at {}", String::from_utf8_lossy(root));
-        let site = Site { name: name.into(), pool: (self.make)() };
+        let site = Site { name: name.into(), pool: (self.make)(root) };
         let closed = pools.push(root.into(), site.clone());
         // Its states are closed while others may go on.
         drop(pools);

@@ -63,7 +63,12 @@ pub struct Site {
 impl Site {
     /// A site with these lines of configuration, and pages as if they were written a while ago.
     pub fn new(configuration: &str, pages: &[(&str, &str)]) -> Site {
-        let (settings, engine) = (given(configuration), Engine::new());
+        Site::with_settings(given(configuration), pages)
+    }
+
+    /// The same with settings.
+    pub fn with_settings(settings: Settings, pages: &[(&str, &str)]) -> Site {
+        let engine = Engine::new();
         let site = Site {
             folder: tempfile::tempdir().unwrap(),
             kept: Vec::new(),
@@ -267,7 +272,8 @@ impl Waiting {
     }
 }
 
-fn given(configuration: &str) -> Settings {
+/// The settings of these lines of configuration.
+pub fn given(configuration: &str) -> Settings {
     let mut settings = Settings::default();
     for line in configuration.lines().filter(|line| !line.trim().is_empty()) {
         let mut words = line.split_whitespace();
