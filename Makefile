@@ -18,7 +18,7 @@ TOOLS = $(TARGET)/tools
 
 # Optimized with all it is linked from, which cargo does for a library that nothing but httpd loads; tests have it as a
 # Rust library too.
-BUILD_MODULE = $(CARGO) rustc --release -p mod_plua --lib --crate-type cdylib
+BUILD_MODULE = $(CARGO) rustc --release -p mod_plua --lib --crate-type cdylib --no-default-features --features "$(LUA)"
 
 # Each test program holds what it links: without lines for debuggers and what the next compilation could take over, all of
 # them, with every Lua, take 4 GB instead of 11. A panic tells its line all the same.
@@ -38,7 +38,7 @@ deps: ## Install what building needs (Debian packages)
 	scripts/deps build
 
 build: deps ## Build the module and the plua command with LUA (luajit, or lua54 or lua51)
-	$(BUILD_MODULE) --no-default-features --features "$(LUA)"
+	$(BUILD_MODULE)
 	$(CARGO) build --release -p plua-cli --no-default-features --features "$(LUA)"
 
 serve: ## Build, and show the pages of DIR (examples) on PORT (8080)
