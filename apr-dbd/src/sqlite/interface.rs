@@ -55,7 +55,6 @@ interface! {
     result_error_toobig(*mut c_void);
     result_int64(*mut c_void, i64);
     result_text(*mut c_void, *const c_char, c_int, isize);
-    result_value(*mut c_void, *mut c_void);
     set_authorizer(*mut c_void, Option<Authorizer>, *mut c_void) -> c_int;
     step(*mut c_void) -> c_int;
     stmt_readonly(*mut c_void) -> c_int;

@@ -102,7 +102,8 @@ unsafe extern "C" fn replace(context: *mut c_void, _: c_int, values: *mut *mut c
     unsafe {
         let (Some(whole), Some(part)) = (text(interface, *values), text(interface, *values.add(1))) else { return };
         if matches!(part.first(), None | Some(0)) {
-            return (interface.result_value)(context, *values);
+            // A text, of a number too, as newer SQLites have it; 3.40 left that a number.
+            return (interface.result_text)(context, whole.as_ptr().cast::<c_char>(), whole.len() as c_int, COPY);
         }
         let Some(new) = text(interface, *values.add(2)) else { return };
         let finder = memmem::Finder::new(part);
