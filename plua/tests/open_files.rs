@@ -199,7 +199,12 @@ fn assert_ends(code: &str) {
     assert!(started.elapsed() < SOON, "{code}: {:?}", started.elapsed());
     let has_failed = told(&seen).starts_with("Time limit: ");
     assert!(has_failed || cfg!(not(feature = "luajit")), "{code}: {:?}", seen.log);
-    assert_eq!(site.get("next.plua").text(), "fine", "{code}");
+    // The machine's other work may cost a page its 0.4 seconds.
+    let mut next = site.get("next.plua").text();
+    while next != "fine" && started.elapsed() < SOON {
+        next = site.get("next.plua").text();
+    }
+    assert_eq!(next, "fine", "{code}");
 }
 
 #[test]
