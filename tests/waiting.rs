@@ -184,3 +184,78 @@ fn a_visitor_who_leaves_ends_a_page_that_has_asked_for_that_while_it_waits() {
         assert_eq!(server.get("/after.plua").text(), "after");
     });
 }
+
+#[test]
+fn one_state_is_enough_for_all_that_wait_where_requests_have_globals_of_their_own() {
+    let limits = "pLuaStates 1\nAsyncRequestWorkerFactor 100\npLuaTimeout 5\npLuaMemoryLimit 20000\n";
+    for mode in ["pLuaGlobals page", "pLuaGlobals request", "pLuaSandbox On"] {
+        httpd().mpm(Mpm::Event).children(1, 4).lines(&format!("{limits}{mode}")).pages(PAGES).run(|server| {
+            let (paths, wanted) = numbered(60);
+            let (answers, took) = at_once(server, &paths);
+            assert_eq!(answers, wanted, "{mode}");
+            assert!(took < Duration::from_secs(6), "{mode}: {took:?}");
+            // Those who leave while they wait leave the state to others.
+            for _ in 0..20 {
+                let mut connection = server.connect();
+                connection.send(b"GET /gone.plua HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                connection.until(b"xxx");
+            }
+            let (paths, wanted) = numbered(10);
+            assert_eq!(at_once(server, &paths).0, wanted, "{mode}");
+        });
+    }
+}
+
+#[test]
+fn a_graceful_restart_lets_pages_end_that_wait_in_one_state() {
+    let lines = "pLuaGlobals page\npLuaStates 1\nKeepAlive Off\nAsyncRequestWorkerFactor 100";
+    let pages = [("wait.plua", "<?= 'begun' ?><? flush() sleep(2) ?>, done"), ("steady.plua", "steady")];
+    httpd().mpm(Mpm::Event).children(1, 4).lines(lines).pages(&pages).run(|server| {
+        let mut waiting: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        for connection in &mut waiting {
+            connection.send(b"GET /wait.plua HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            connection.until(b"begun\r\n");
+        }
+        server.httpd().graceful().unwrap();
+        assert_eq!(server.get("/steady.plua").text(), "steady");
+        for mut connection in waiting {
+            connection.until(b", done\r\n0\r\n\r\n");
+        }
+    });
+}
+
+#[test]
+fn work_goes_on_without_its_request_and_tells_the_log_what_failed() {
+    let pages = [
+        (
+            "after.plua",
+            "<? plua.after(0.1, function(name) sleep(0.05) error('after ' .. name) end, plua.get('name')) ?>begun",
+        ),
+        (
+            "every.plua",
+            "<? local n = 0 plua.every(0.1, function() n = n + 1 if n == 3 then error('every three') end sleep(0.01) end) ?>begun",
+        ),
+        ("steady.plua", "steady"),
+    ];
+    thread::scope(|scope| {
+        for mpm in [Mpm::Event, Mpm::Worker, Mpm::Prefork] {
+            scope.spawn(move || {
+                for mode in ["persistent", "page", "request"] {
+                    let lines = format!("pLuaGlobals {mode}\npLuaTimeout 5");
+                    httpd().mpm(mpm).lines(&lines).pages(&pages).run(|server| {
+                        server.expect("after.plua:1");
+                        server.expect("every.plua:1");
+                        assert_eq!(server.get("/after.plua?name=Ada").text(), "begun");
+                        assert_eq!(server.get("/every.plua").text(), "begun");
+                        server.wait_for_log("after Ada");
+                        server.wait_for_log("every three");
+                        assert_eq!(server.get("/steady.plua").text(), "steady");
+                        // What is repeated does not keep a child from ending.
+                        server.httpd().graceful().unwrap();
+                        assert_eq!(server.get("/steady.plua").text(), "steady");
+                    });
+                }
+            });
+        }
+    });
+}
