@@ -144,8 +144,15 @@ fn what_is_asked_for_wrongly_is_an_error_at_the_pages_line() {
         ("for i = 1, 1001 do plua.after(100, print) end", "plua.after: a state has at most 1000 timers at one time"),
     ] {
         let log = site::page(&format!("\n<? {call} ?>")).log;
-        assert!(log.len() == 1 && log[0].contains(problem) && log[0].contains("page.plua:2"), "{call}: {log:?}");
+        let begins = format!("Run-time error: {problem} at ");
+        assert!(log.len() == 1 && log[0].starts_with(&begins) && log[0].contains("page.plua:2"), "{call}: {log:?}");
     }
+}
+
+#[test]
+fn a_threads_own_state_has_none() {
+    let site = Site::new("pLuaStates 0", &[("page.plua", "<?= pcall(plua.after, 1, print) ?>")]);
+    assert_eq!(site.get("page.plua").text(), "falseplua.after: a thread's own state has no timers (pLuaStates 0)");
 }
 
 #[test]

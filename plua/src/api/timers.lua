@@ -54,8 +54,15 @@ local function call(_, timer) timer.run(unpack(timer.arguments, 1, timer.argumen
 
 return {
   functions = {
-    after = function(seconds, run, ...) return begin("plua.after", seconds, 0, false, run, ...) end,
-    every = function(seconds, run, ...) return begin("plua.every", seconds, SHORTEST_PERIOD, true, run, ...) end,
+    -- No tail calls: what is wrong is the caller's.
+    after = function(seconds, run, ...)
+      local timer = begin("plua.after", seconds, 0, false, run, ...)
+      return timer
+    end,
+    every = function(seconds, run, ...)
+      local timer = begin("plua.every", seconds, SHORTEST_PERIOD, true, run, ...)
+      return timer
+    end,
   },
   keep_globals_with = function(keep) keep_globals = keep end,
   -- Takes the timer of a number whose time has come; nothing where it was cancelled.

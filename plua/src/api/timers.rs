@@ -16,6 +16,9 @@ pub fn install(native: &Native<'_>, timers: &Timers) -> mlua::Result<()> {
         {
             return refuse(lua, &format!("{name}: nothing runs here without a request"));
         }
+        if !of_state.lock().is_open {
+            return refuse(lua, &format!("{name}: a thread's own state has no timers (pLuaStates 0)"));
+        }
         match of_state.lock().add(Duration::from_secs_f64(seconds), is_repeated) {
             Some(number) => (true, number).into_lua_multi(lua),
             None => refuse(lua, &format!("{name}: a state has at most {MOST} timers at one time")),

@@ -31,6 +31,8 @@ pub struct Timer {
 /// All that a state has.
 #[derive(Debug, Default)]
 pub struct Book {
+    /// Whether the state is found again when one is due: not one of a thread's own.
+    pub is_open: bool,
     last: u64,
     new: Vec<Timer>,
     /// Those that are to run, or to run again.

@@ -23,8 +23,9 @@ impl Guest {
 }
 
 impl State {
-    /// From here on others may use it while pages wait in it, if requests have globals of their own.
+    /// From here on it has timers, and others may use it while pages wait in it, if requests have globals of their own.
     pub(super) fn allow_guests(&mut self) {
+        self.timers.lock().is_open = true;
         if let Some(sharing) = &mut self.sharing {
             sharing.is_allowed = true;
         }

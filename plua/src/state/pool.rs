@@ -462,11 +462,12 @@ impl HostPool {
             &self.stores,
             &self.own_code,
         )?;
-        state.initialise(&self.settings, &self.fresh)?;
-        state.count_parked_in(&self.parked);
+        // Who has one of his own alone finds it.
         if self.settings.states() != 0 {
             state.allow_guests();
         }
+        state.initialise(&self.settings, &self.fresh)?;
+        state.count_parked_in(&self.parked);
         Ok(Box::new(state))
     }
 
