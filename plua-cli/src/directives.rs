@@ -21,7 +21,7 @@ impl Directives {
 
     /// The same where `outer` holds for what is not given.
     pub(crate) fn over(&self, outer: &Settings) -> Arc<Settings> {
-        Arc::new(self.given.iter().fold(outer.clone(), |settings, given| settings.merged(given)))
+        Arc::new(self.given.iter().fold(outer.clone(), |settings, given| settings.followed(given)))
     }
 }
 

@@ -211,3 +211,14 @@ fn what_is_no_page_is_one_sentence() {
     assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
     assert!(said.err.contains(": write NAME: VALUE\n"), "{}", said.err);
 }
+
+#[test]
+fn a_page_has_the_stores_that_its_directives_name_in_a_sandbox_too() {
+    let page =
+        "<? local cart = plua.shared.cart cart:set('k', { 1, 2 }) echo(#cart:get('k'), type(plua.shared.log)) ?>";
+    let folder = Folder::new(&[("page.plua", page)]);
+    for (first, last) in [("pLuaShared cart 1M", "pLuaSandbox On"), ("pLuaSandbox On", "pLuaShared cart 1M")] {
+        let said = folder.plua(&["run", "-d", first, "-d", "pLuaShared log 64K", "-d", last, "page.plua"]);
+        assert_eq!(said.all(), (Some(0), "2userdata", ""));
+    }
+}

@@ -41,6 +41,7 @@ const UNSAFE: &[&str] = &[
     "plua/src/cache/compiler.rs",
     "plua/src/sandbox/forks.rs",
     "plua/src/output/page_call.rs",
+    "plua/src/shared/compiled.rs",
     "plua/src/output/ffi_functions.rs",
     "plua/src/limits/memory_limit.rs",
     "plua/src/limits/time_limit.rs",

@@ -269,26 +269,30 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// What is under a key, its bytes at the end of `into` if they are no more than `most`.
+    /// What is under a key, its bytes piece by piece for `take` if they are no more than `most`.
     #[inline]
-    pub(crate) fn get(&mut self, key: Key<'_>, most: usize, into: &mut Vec<u8>) -> Result<Found, Refusal> {
+    pub(crate) fn get(&mut self, key: Key<'_>, most: usize, mut take: impl FnMut(&[u8])) -> Result<Found, Refusal> {
         let Some(Place { entry, .. }) = self.find_live(key) else {
             self.count(MISSES);
             return Ok(Found::Missing);
         };
-        self.count(HITS);
-        match self.kind_of(entry) {
-            Some(Kind::List) | None => Err(Refusal::List),
+        let found = match self.kind_of(entry) {
+            Some(Kind::List) | None => return Err(Refusal::List),
             Some(kind @ (Kind::Bytes | Kind::Encoded)) => {
                 let length = self.load(entry, LENGTH) as usize;
                 if length > most {
                     return Ok(Found::Longer(length));
                 }
-                self.copy(entry, IN_FIRST, key.bytes.len(), length, into);
-                Ok(kind.found(0))
+                self.read(entry, IN_FIRST, key.bytes.len(), length, |piece| {
+                    take(piece);
+                    true
+                });
+                kind.found(0)
             }
-            Some(kind) => Ok(kind.found(self.load64(entry, WORD))),
-        }
+            Some(kind) => kind.found(self.load64(entry, WORD)),
+        };
+        self.count(HITS);
+        Ok(found)
     }
 
     /// Appends bytes of a chain to others.

@@ -154,7 +154,15 @@ impl Store {
     /// # Errors
     /// That it is a list, and those of every function: the key is too long, or the store busy.
     pub fn get(&self, space: u64, key: &[u8], most: usize, into: &mut Vec<u8>) -> Result<Found, Refusal> {
-        self.locked(space, key, |part, key| part.get(key, most, into))
+        self.get_pieces(space, key, most, |piece| into.extend_from_slice(piece))
+    }
+
+    /// The same with the bytes piece by piece for `take`, which does not come back to the store.
+    ///
+    /// # Errors
+    /// As [`get`](Store::get).
+    pub fn get_pieces(&self, space: u64, key: &[u8], most: usize, take: impl FnMut(&[u8])) -> Result<Found, Refusal> {
+        self.locked(space, key, |part, key| part.get(key, most, take))
     }
 
     /// Puts a value under a key on a condition, for a time if one is given: whether it was put. What was not used for longest

@@ -159,6 +159,89 @@ function methods.info(store)
   return told
 end
 
+-- With LuaJIT what pages do most is called from compiled code, without a string or a table made for it. What such a call does not
+-- know it leaves as it is; then the function above is called, which says so.
+local ffi, handles = lua.ffi, {}
+if ffi then
+  local answer = ffi.new("struct { double number; uint32_t length; uint8_t bytes[?]; }", stores.most_bytes)
+  local new_text = ffi.string
+  local compiled_get = ffi.cast("int32_t (*)(void *, const char *, size_t, void *)", stores.compiled_get)
+  local compiled_put = ffi.cast(
+    "int32_t (*)(void *, const char *, size_t, int32_t, double, const char *, size_t, double, int32_t)",
+    stores.compiled_put
+  )
+  local compiled_increment =
+    ffi.cast("int32_t (*)(void *, const char *, size_t, double, double, int32_t, double, void *)", stores.compiled_increment)
+  local get, set, incr = methods.get, methods.set, methods.incr
+
+  function methods.get(store, key)
+    local handle = handles[store]
+    if handle and type(key) == "string" then
+      local kind = compiled_get(handle, key, #key, answer)
+      if kind == 4 then return new_text(answer.bytes, answer.length) end
+      if kind == 3 then return answer.number end
+      if kind == 0 then return nil end
+      if kind == 2 then return true end
+      if kind == 1 then return false end
+      if kind == 5 then
+        local ok, value = stores.decode(numbers[store], key, new_text(answer.bytes, answer.length))
+        if not ok then error(value, 2) end
+        return value
+      end
+    end
+    return get(store, key)
+  end
+
+  -- Whether a value was put; nothing where that is not known.
+  local function put(store, key, value, ttl, condition)
+    local handle = handles[store]
+    if not handle or type(key) ~= "string" then return end
+    if ttl == nil then
+      ttl = 0
+    elseif type(ttl) ~= "number" or not (ttl >= 0 and ttl < huge) then
+      return
+    end
+    local kind = type(value)
+    local done = -1
+    if kind == "string" then
+      done = compiled_put(handle, key, #key, 2, 0, value, #value, ttl, condition)
+    elseif kind == "number" then
+      done = compiled_put(handle, key, #key, 1, value, "", 0, ttl, condition)
+    elseif kind == "boolean" then
+      done = compiled_put(handle, key, #key, 0, value and 1 or 0, "", 0, ttl, condition)
+    end
+    if done == 1 then return true end
+    if done == 0 then return false end
+  end
+
+  function methods.set(store, key, value, ttl)
+    if put(store, key, value, ttl, 0) == nil then return set(store, key, value, ttl) end
+  end
+
+  for name, condition in lua.next, { add = 1, replace = 2 } do
+    local run = methods[name]
+    methods[name] = function(store, key, value, ttl)
+      local was_put = put(store, key, value, ttl, condition)
+      if was_put == nil then return run(store, key, value, ttl) end
+      return was_put
+    end
+  end
+
+  function methods.incr(store, key, by, initial, ttl)
+    local handle = handles[store]
+    if handle and type(key) == "string" and type(by) == "number" and ttl == nil then
+      local has_initial = type(initial) == "number"
+      if has_initial or initial == nil then
+        local done =
+          compiled_increment(handle, key, #key, by, has_initial and initial or 0, has_initial and 1 or 0, 0, answer)
+        if done == 1 then return answer.number end
+        if done == 0 then return nil end
+      end
+    end
+    return incr(store, key, by, initial, ttl)
+  end
+end
+
 local function new_store(name)
   local title = "plua.shared." .. name
   local store = object({
@@ -169,6 +252,8 @@ local function new_store(name)
     __tostring = function() return title end,
   })
   numbers[store] = numbers_by_name[name]
+  -- Compiled code knows how to hand over a pointer, but not how to make one of what Rust has given.
+  if ffi then handles[store] = ffi.cast("void *", stores.handles[numbers_by_name[name] + 1]) end
   return store
 end
 

@@ -1,19 +1,17 @@
 //! What pages do with the stores of their host, as shared.lua calls it: each gives true and its results, or false and why not.
 
 use std::borrow::Cow;
+use std::ptr;
 use std::time::Duration;
 
-use mlua::{Function, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
+use mlua::{Function, IntoLuaMulti, LightUserData, Lua, LuaString, MultiValue, Table, Value};
 use shared_store::{Condition, Found, Number, Refusal};
 
 use super::stored_value::{decode, encode};
 use super::{Plain, refuse};
 use crate::limits::memory_limit::{PIECE, Room};
 use crate::limits::time_limit::TimeLimitHandle;
-use crate::shared::{Named, Stores};
-
-/// Seconds that an entry lives at most, where a time is given: a thousand years.
-const LONGEST: f64 = 3.2e10;
+use crate::shared::{Named, Stores, compiled};
 
 /// Bytes of a key that an error shows.
 const SHOWN: usize = 64;
@@ -104,6 +102,18 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
         call.value(found, &bytes)
     })?;
     add.function("length", |call, ()| call.said(call.named.store.length(call.named.space, &call.key)))?;
+    // decode(store, key, bytes) -> the table that a compiled call was given the bytes of
+    add.function("decode", |call, bytes: LuaString| call.value(Ok(Found::Encoded), &bytes.as_bytes()))?;
+    if cfg!(feature = "luajit") {
+        let address = |function: *const ()| LightUserData(function.cast_mut().cast());
+        functions.raw_set("compiled_get", address(compiled::get as *const ()))?;
+        functions.raw_set("compiled_put", address(compiled::put as *const ()))?;
+        functions.raw_set("compiled_increment", address(compiled::increment as *const ()))?;
+        // The functions have the stores, and who calls has the functions.
+        let handles = stores.iter().map(|named| address(ptr::from_ref(named).cast()));
+        functions.raw_set("handles", lua.create_sequence_from(handles)?)?;
+        functions.raw_set("most_bytes", compiled::MOST)?;
+    }
     add.of_store("clear", |_, named, _, ()| {
         named.store.clear(named.space).map_err(|refusal| of_store(named, refusal))
     })?;
@@ -148,7 +158,7 @@ fn value_of(number: Number) -> Value {
 }
 
 fn lifetime(seconds: Option<f64>) -> Option<Duration> {
-    seconds.filter(|seconds| *seconds > 0.0).map(|seconds| Duration::from_secs_f64(seconds.min(LONGEST)))
+    seconds.and_then(compiled::lifetime)
 }
 
 fn of_store(named: &Named, refusal: Refusal) -> String {

@@ -284,3 +284,71 @@ impl<'b> Decoder<'_, 'b> {
         Ok(Value::Table(table))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::limits::time_limit::Watchdog;
+
+    /// Gives `body` a state and the room in it.
+    fn with_state<R>(body: impl FnOnce(&Lua, Room<'_>) -> R) -> R {
+        let lua = Lua::new();
+        lua.set_named_registry_value(ARRAY, lua.create_table().unwrap()).unwrap();
+        rows::install(&lua).unwrap();
+        let watchdog = Watchdog::start().unwrap();
+        let limit = watchdog.limit(&lua);
+        body(&lua, Room::new(&lua, &limit.handle()))
+    }
+
+    /// Lua that makes some table.
+    fn tables() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(|truth| truth.to_string()),
+            any::<i32>().prop_map(|number| number.to_string()),
+            any::<f64>()
+                .prop_filter("a number Lua reads", |number| number.is_finite())
+                .prop_map(|number| format!("{number:e}")),
+            "[a-z0-9]{0,40}".prop_map(|text| format!("'{text}\\0\\255'")),
+        ];
+        leaf.prop_recursive(6, 60, 8, |inner| {
+            let field = prop_oneof![
+                inner.clone(),
+                ("[a-z]{1,9}", inner.clone()).prop_map(|(name, value)| format!("['{name}'] = {value}")),
+                (any::<i16>(), inner).prop_map(|(number, value)| format!("[{number}.5] = {value}")),
+            ];
+            proptest::collection::vec(field, 0..8).prop_map(|fields| format!("{{ {} }}", fields.join(", ")))
+        })
+        .prop_map(|value| format!("{{ {value} }}"))
+    }
+
+    /// Lua that tells whether two values are the same.
+    const SAME: &str = "
+        local function same(a, b)
+            if type(a) ~= 'table' or type(b) ~= 'table' then return a == b and (a ~= 0 or 1 / a == 1 / b) end
+            for k, v in pairs(a) do if not same(v, b[k]) then return false end end
+            for k in pairs(b) do if a[k] == nil then return false end end
+            return true
+        end
+        return same(...)";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn a_table_comes_back_as_it_was(made in tables()) {
+            with_state(|lua, room| {
+                let table: Table = lua.load(format!("return {made}")).eval().unwrap();
+                let bytes = encode(lua, room, &table).unwrap();
+                let back = decode(lua, room, &bytes).unwrap();
+                assert!(lua.load(SAME).call::<bool>((table, back)).unwrap(), "{made}");
+            });
+        }
+
+        #[test]
+        fn bytes_of_nobodys_are_a_value_or_an_error(bytes in proptest::collection::vec(prop_oneof![0..9_u8, any::<u8>()], 0..200)) {
+            with_state(|lua, room| drop(decode(lua, room, &bytes)));
+        }
+    }
+}

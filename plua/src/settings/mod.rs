@@ -133,6 +133,14 @@ impl Settings {
         }
     }
 
+    /// The settings of one place: `self`, and then what `further` lines of it say.
+    #[must_use]
+    pub fn followed(&self, further: &Settings) -> Settings {
+        let is_new = |shared: &&Shared| !further.shared.iter().any(|other| other.name == shared.name);
+        let before = self.shared.iter().filter(is_new).cloned();
+        Settings { shared: before.chain(further.shared.iter().cloned()).collect(), ..self.merged(further) }
+    }
+
     /// Whether pages run in this place.
     #[must_use]
     pub fn engine(&self) -> bool {

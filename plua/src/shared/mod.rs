@@ -2,6 +2,8 @@
 //!
 //! Stands on `settings`. Knows no Lua and no request.
 
+pub(crate) mod compiled;
+
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 

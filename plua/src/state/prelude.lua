@@ -24,6 +24,9 @@ local output = native.output(native)
 local put, level, unwind, for_pages, marks = output.put, output.level, output.unwind, output.for_pages, output.marks
 local sandboxed = native.is_sandboxed
 
+-- LuaJIT's own, which pages may not have.
+local ffi = jit and loaded.ffi
+
 -- Metatables of the engine's that `debug` gives no page whose request has globals of its own.
 local shielded = setmetatable({}, { __mode = "k" })
 native.shielded = shielded
@@ -634,6 +637,7 @@ plua.json.null = json.null
 -- Made when a page first asks for one of them, with what that page may have replaced by then.
 local originals = {
   error = error,
+  ffi = ffi,
   huge = huge,
   next = next,
   set_metatable = set_metatable,
