@@ -110,7 +110,7 @@ fn each_call(
     times: usize,
     mut ended: impl FnMut(&str),
 ) {
-    let configuration = format!("pLuaStates 1\npLuaFields 1000000\n{configuration}");
+    let configuration = format!("pLuaStates 1\npLuaFields 1000000\npLuaShared cache 4M\n{configuration}");
     let site = Site::new(&configuration, &[]);
     let cookies = format!("x={}", "a=b; ".repeat(10_000));
     let query = format!("page.plua?{}", "x=%41&".repeat(10_000));

@@ -291,3 +291,23 @@ fn a_sandbox_reaches_no_store_of_the_server() {
     let site = Site::with_settings(host, &[("page.plua", page)]);
     assert_eq!(site.get("page.plua").text().replace(".0", ""), "true1 false");
 }
+
+#[test]
+#[cfg(feature = "luajit")]
+fn what_pages_do_most_is_compiled() {
+    let code = "
+        local util, aborts = require('jit.util'), {}
+        jit.attach(function(what, _, run, at)
+            local place = what == 'abort' and util.funcinfo(run, at).loc
+            if place and place:find('^plua') then aborts[#aborts + 1] = place end
+        end, 'trace')
+        local x
+        for i = 1, 1000 do cart:set('k' .. i % 10, ('x'):rep(i)) end
+        for i = 1, 1000 do x = cart:get('k' .. i % 10) end
+        for i = 1, 1000 do cart:incr('n', 1, 0) end
+        for i = 1, 1000 do x = cart:add('n', i) end
+        for i = 1, 1000 do cart:set('m', i, 10) end
+        for i = 1, 1000 do x = cart:get('n') end
+        echo(x, ' ', #cart:get('k9'), ' ', table.concat(aborts, ' '))";
+    assert_eq!(text(code), "1000 999 ");
+}

@@ -1,7 +1,7 @@
 -- The stores of the host as pages use them: plua.shared, and what it has under their names.
 --
 -- The chunk takes the functions written in Rust and those of Lua's that a page may have replaced before it first asks for a
--- store. It returns plua.shared.
+-- store. It returns plua.shared, and what stands for the store of plua.cache if there is one, which no page gets.
 local native, lua = ...
 
 local error, set_metatable, tostring, type = lua.error, lua.set_metatable, lua.tostring, lua.type
@@ -242,8 +242,7 @@ if ffi then
   end
 end
 
-local function new_store(name)
-  local title = "plua.shared." .. name
+local function new_store(title, number)
   local store = object({
     __index = methods,
     __newindex = function() error(title .. " has functions: " .. title .. ":set(key, value)", 2) end,
@@ -251,23 +250,23 @@ local function new_store(name)
     __name = "plua.shared",
     __tostring = function() return title end,
   })
-  numbers[store] = numbers_by_name[name]
+  numbers[store] = number
   -- Compiled code knows how to hand over a pointer, but not how to make one of what Rust has given.
-  if ffi then handles[store] = ffi.cast("void *", stores.handles[numbers_by_name[name] + 1]) end
+  if ffi then handles[store] = ffi.cast("void *", stores.handles[number + 1]) end
   return store
 end
 
 -- Those that a page has asked for, by name.
 local made = {}
 
-return object({
+local shared = object({
   __index = function(_, name)
     local store = made[name]
     if store then return store end
     if numbers_by_name[name] == nil then
       error("the host has no store '" .. tostring(name) .. "': declare it with pLuaShared", 2)
     end
-    store = new_store(name)
+    store = new_store("plua.shared." .. name, numbers_by_name[name])
     made[name] = store
     return store
   end,
@@ -276,3 +275,5 @@ return object({
   __name = "plua.shared",
   __tostring = function() return "plua.shared" end,
 })
+
+return shared, stores.cache and new_store("plua.cache", stores.cache), methods

@@ -36,7 +36,10 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
     let functions = lua.create_table()?;
     let numbers = lua.create_table()?;
     for (number, named) in stores.iter().enumerate() {
-        numbers.raw_set(&*named.name, number)?;
+        match named.is_cache {
+            true => functions.raw_set("cache", number)?,
+            false => numbers.raw_set(&*named.name, number)?,
+        }
     }
     functions.raw_set("numbers", numbers)?;
     let mut add = Add { lua, plain, functions: &functions, stores, limit };
@@ -162,7 +165,7 @@ fn lifetime(seconds: Option<f64>) -> Option<Duration> {
 }
 
 fn of_store(named: &Named, refusal: Refusal) -> String {
-    format!("plua.shared.{}: {refusal}", named.name)
+    format!("{}: {refusal}", Stores::title(named))
 }
 
 /// What a function was called with.
@@ -177,7 +180,7 @@ impl Call<'_> {
     fn refusal(&self, refusal: &str) -> String {
         let key = String::from_utf8_lossy(&self.key[..self.key.len().min(SHOWN)]);
         let more = if self.key.len() > SHOWN { "..." } else { "" };
-        format!("plua.shared.{}: '{key}{more}': {refusal}", self.named.name)
+        format!("{}: '{key}{more}': {refusal}", Stores::title(self.named))
     }
 
     fn said<T>(&self, result: Result<T, Refusal>) -> Result<T, String> {

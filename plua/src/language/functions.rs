@@ -99,6 +99,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.cache",
+        signature: "plua.cache(key, seconds, function) -> value",
+        help: "The value kept under a key in the store cache, or what the function makes, which is kept for so long.",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.semaphore",
         signature: "plua.semaphore([count]) -> semaphore",
         help: "What light threads wait at: semaphore:wait([seconds]), :post([count]) and :count().",

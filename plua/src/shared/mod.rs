@@ -16,11 +16,19 @@ use crate::settings::shared::Shared;
 #[derive(Clone, Default)]
 pub struct Stores(Arc<[Named]>);
 
+/// The store that `plua.cache` keeps values in, in a space of its own.
+const CACHE: &str = "cache";
+
+/// Of a name in a space, that of `plua.cache`.
+const OF_CACHE: &[u8] = b"\0plua.cache";
+
 /// One of them.
 #[derive(Clone)]
 pub struct Named {
     /// What pages call it.
     pub name: Box<str>,
+    /// Whether it is the space of `plua.cache` in the store of that name, which pages do not reach in another way.
+    pub is_cache: bool,
     /// Where its values are.
     pub store: Arc<Store>,
     /// The space of their keys in it.
@@ -36,10 +44,15 @@ impl Stores {
         settings: &Settings,
         mut find: impl FnMut(&Shared) -> Result<Arc<Store>, String>,
     ) -> Result<Stores, String> {
-        let named = settings
-            .shared()
-            .map(|shared| Ok(Named { name: shared.name.as_str().into(), store: find(shared)?, space: 0 }));
-        named.collect::<Result<_, _>>().map(Stores)
+        let mut all = Vec::new();
+        for shared in settings.shared() {
+            let named = Named { name: shared.name.as_str().into(), is_cache: false, store: find(shared)?, space: 0 };
+            if shared.name == CACHE {
+                all.push(Named { is_cache: true, space: named.store.space(OF_CACHE), ..named.clone() });
+            }
+            all.push(named);
+        }
+        Ok(Stores(all.into()))
     }
 
     /// The same in new memory, of this process and those forked from it.
@@ -53,7 +66,10 @@ impl Stores {
     /// The stores of a site of the host: the same memory, in which the site finds only what is its own.
     #[must_use]
     pub fn of_site(&self, root: &[u8]) -> Stores {
-        let of_site = |named: &Named| Named { space: named.store.space(root), ..named.clone() };
+        let of_site = |named: &Named| {
+            let space = [root, if named.is_cache { OF_CACHE } else { b"" }].concat();
+            Named { space: named.store.space(&space), ..named.clone() }
+        };
         Stores(self.0.iter().map(of_site).collect())
     }
 
@@ -66,6 +82,12 @@ impl Stores {
     #[must_use]
     pub fn get(&self, number: usize) -> Option<&Named> {
         self.0.get(number)
+    }
+
+    /// What errors call one.
+    #[must_use]
+    pub fn title(named: &Named) -> String {
+        if named.is_cache { "plua.cache".into() } else { format!("plua.shared.{}", named.name) }
     }
 
     fn identities(&self) -> impl Iterator<Item = (&str, usize)> {

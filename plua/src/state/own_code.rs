@@ -66,7 +66,10 @@ pub const PAGE_GLOBALS: [Part; 2] =
 pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("../api/time_zone.lua") }];
 
 /// What a state runs only when a page first asks for it.
-pub const LATE: [Part; 1] = [Part { name: "shared", source: include_str!("../api/shared.lua") }];
+pub const LATE: [Part; 2] = [
+    Part { name: "shared", source: include_str!("../api/shared.lua") },
+    Part { name: "cached", source: include_str!("../api/cached.lua") },
+];
 
 /// The code's bytecode. States are replaced all the time and compiling would be most of what a new one costs, so each part
 /// is compiled once: when a state first needs it, or all of them before, in a process that others are forked from.

@@ -640,19 +640,31 @@ local originals = {
   ffi = ffi,
   huge = huge,
   next = next,
+  pcall = pcall,
   set_metatable = set_metatable,
   tostring = tostring,
   type = type,
 }
-local stores
+local stores, store_of_cache, store_methods
+local function open_stores()
+  if not stores then
+    stores, store_of_cache, store_methods = native.late("shared")(native, originals)
+  end
+  return stores
+end
+local cached
+function plua.cache(...)
+  if not cached then
+    open_stores()
+    cached = native.late("cached")(originals, store_of_cache, store_methods, light_threads.sleep, native.random_seed)
+  end
+  return cached(...)
+end
 -- Whatever asks for `ctx` gets that of the running request, and for `shared` the stores of the host.
 setmetatable(plua, {
   __metatable = false,
   __index = function(_, name)
-    if name == "shared" then
-      stores = stores or native.late("shared")(native, originals)
-      return stores
-    end
+    if name == "shared" then return open_stores() end
     if name ~= "ctx" then return nil end
     if not context then
       if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
