@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{Response, Server, Setup, httpd};
 
 /// The files of the site. Whoever tries the examples may have put others beside them, which are his.
-const FILES: [&str; 19] = [
+const FILES: [&str; 21] = [
     "blocks.plua",
     "counter.plua",
     "environment.plua",
@@ -29,13 +29,16 @@ const FILES: [&str; 19] = [
     "requests.plua",
     "table.plua",
     "waiting.plua",
+    "together.js",
+    "together.plua",
     "style.css",
 ];
 
 /// The site as the document root: copied, for the account that httpd runs as may not read a checkout.
 fn site() -> Setup {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    FILES.iter().fold(httpd(), |setup, name| setup.file(name, fs::read(examples.join(name)).unwrap()))
+    let setup = httpd().lines("pLuaShared examples 1M");
+    FILES.iter().fold(setup, |setup, name| setup.file(name, fs::read(examples.join(name)).unwrap()))
 }
 
 /// The pages one can ask for, without the parts they share.
@@ -103,7 +106,9 @@ fn no_page_sends_what_a_visitor_typed_as_html() {
                 let query = format!("{field}={typed}&{field}={typed}");
                 let headers = [("User-Agent", "<script>"), ("X-Note", "\"><script>")];
                 let text = server.request("GET", &format!("/{name}?{query}"), &headers, b"").text();
-                let text = text.replace("<script src=\"live.js\"></script>", "");
+                let text = ["live", "together"]
+                    .iter()
+                    .fold(text, |text, name| text.replace(&format!("<script src=\"{name}.js\"></script>"), ""));
                 assert!(!text.to_lowercase().contains("<script"), "{name}: {text}");
             }
         }
@@ -140,6 +145,18 @@ fn the_requests_are_answered_by_the_site_itself() {
         for (page, status) in [("table.plua", 200), ("blocks.plua", 200), ("missing.plua", 404)] {
             assert!(text.contains(&format!("<tr><th>{page}</th><td>{status}, ")), "{page}: {text}");
         }
+    });
+}
+
+#[test]
+fn a_page_that_waits_for_others_is_answered_when_one_of_them_acts() {
+    site().run(|server| {
+        assert!(server.get("/together.plua").text().contains("id=\"pressed\">0<"));
+        let mut waiting = server.connect();
+        waiting.send(b"GET /together.plua?known=0 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(server.post_form("/together.plua", "").status, 302);
+        assert_eq!(waiting.response("GET").text(), "{\"pressed\":1}");
+        assert!(server.get("/together.plua").text().contains("id=\"pressed\">1<"));
     });
 }
 

@@ -218,7 +218,7 @@ fn a_state_that_takes_no_more_pages_ends_with_the_last_that_waits_in_it() {
     for mode in MODES {
         for (limits, why) in [
             ("pLuaRuns 3", "<?= 'a' ?>"),
-            ("pLuaTimeout 0.05", "<? pcall(function() while true do end end) ?>"),
+            ("pLuaTimeout 0.5", "<? pcall(function() while true do end end) ?>"),
             ("pLuaMemoryLimit 1000", "<? pcall(string.rep, 'x', 1e8) ?>"),
         ] {
             let site = one_state(
