@@ -7,10 +7,10 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Response, Server, Setup, httpd};
+use common::{Mpm, Response, Server, Setup, httpd};
 
 /// The files of the site. Whoever tries the examples may have put others beside them, which are his.
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     "blocks.plua",
     "counter.plua",
     "environment.plua",
@@ -27,6 +27,7 @@ const FILES: [&str; 21] = [
     "parts/source.plua",
     "parts/total.plua",
     "requests.plua",
+    "shared.plua",
     "table.plua",
     "waiting.plua",
     "together.js",
@@ -36,8 +37,11 @@ const FILES: [&str; 21] = [
 
 /// The site as the document root: copied, for the account that httpd runs as may not read a checkout.
 fn site() -> Setup {
+    site_of(httpd().lines("pLuaShared examples 1M"))
+}
+
+fn site_of(setup: Setup) -> Setup {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let setup = httpd().lines("pLuaShared examples 1M");
     FILES.iter().fold(setup, |setup, name| setup.file(name, fs::read(examples.join(name)).unwrap()))
 }
 
@@ -180,6 +184,25 @@ fn the_layout_puts_the_page_and_its_blocks_in_place() {
         let (page, notes) = text.split_once("<aside>\n<h2>Notes</h2>").unwrap();
         assert!(page.contains("<em>this came out of") && !page.contains("blocks see the page's locals"), "{text}");
         assert!(notes.contains("The steps above have 3 lines: blocks see the page's locals."), "{text}");
+    });
+}
+
+#[test]
+fn the_store_counts_for_all_processes_and_the_page_says_how_to_have_one() {
+    site().mpm(Mpm::Prefork).children(4, 1).run(|server| {
+        let counts: Vec<u32> = (0..6).map(|_| count(&server.get("/shared.plua"))).collect();
+        assert_eq!(counts, [1, 2, 3, 4, 5, 6]);
+        let text = server.get("/shared.plua").text();
+        assert!(
+            text.contains("made by an earlier visit") && text.contains("ran 7 times within ten seconds:"),
+            "{text}"
+        );
+    });
+    site_of(httpd()).run(|server| {
+        let text = server.get("/shared.plua").text();
+        assert!(text.contains("<code>pLuaShared examples 1M</code>"), "{text}");
+        let text = server.get("/together.plua").text();
+        assert!(text.contains("This page needs a store"), "{text}");
     });
 }
 
