@@ -81,8 +81,17 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        // It tidies up behind itself, unless it cannot any more.
+        if let Ok(None) = self.process.try_wait() {
+            let _ = kill(Pid::from_raw(self.process.id().try_into().unwrap()), Signal::SIGINT);
+        }
+        let begun = Instant::now();
+        while let Ok(None) = self.process.try_wait() {
+            if begun.elapsed() > Duration::from_secs(10) {
+                let _ = self.process.kill();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
@@ -119,7 +128,7 @@ fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
     let [(httpd, line)] = &httpds[..] else {
         panic!("{httpds:?}");
     };
-    let configuration = line.split(" -f ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let configuration = line.split(" -f ").nth(1).unwrap().split(" -D ").next().unwrap();
     let own = PathBuf::from(configuration).parent().unwrap().to_owned();
     assert!(own.join("httpd.conf").is_file());
 
