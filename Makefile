@@ -20,9 +20,9 @@ TOOLS = $(TARGET)/tools
 # Rust library too.
 BUILD_MODULE = $(CARGO) rustc --release -p mod_plua --lib --crate-type cdylib --no-default-features --features "$(LUA)"
 
-# Each test program holds what it links: without lines for debuggers and what the next compilation could take over, all of
-# them, with every Lua, take 4 GB instead of 11. A panic tells its line all the same.
-CARGO_TEST = CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) test
+# Each test program holds what it links: without lines and names for debuggers and what the next compilation could take
+# over, all of them, with every Lua, take 4 GB instead of 11. A panic tells its line all the same.
+CARGO_TEST = CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=symbols $(CARGO) test --no-fail-fast
 
 # A test that finds no httpd is skipped; here it fails instead.
 export PLUA_REQUIRE_HTTPD = 1
