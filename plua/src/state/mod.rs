@@ -3,6 +3,7 @@
 //! Stands on `api`, `cache`, `error`, `exchange`, `limits`, `network`, `output`, `reactor`, `request`, `sandbox`, `settings`
 //! and `shared`. Knows no other host.
 
+mod allowance;
 pub mod c_modules;
 mod coroutine;
 mod guests;
@@ -41,7 +42,7 @@ use crate::request::timers::{Scheduled, Timers};
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
 use crate::sandbox::working_directory;
-use crate::settings::{Globals, Limits, Settings};
+use crate::settings::{Globals, Settings};
 use crate::shared::Stores;
 use crate::state::own_code::{OwnCode, PAGE_GLOBALS, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
 pub use crate::state::pool::processors;
@@ -327,47 +328,6 @@ impl State {
             }
             None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
         }
-    }
-
-    /// Allows the next page so many kilobytes beyond a fresh state, which held so many bytes if that is known; 0 is no limit.
-    fn limit_memory(&mut self, kilobytes: u32, fresh: Option<usize>) -> Result<(), Error> {
-        let memory = match self.memory.take() {
-            Some(memory) => Ok(memory),
-            None => MemoryLimit::new(&self.lua, self.limit.handle(), fresh),
-        };
-        memory
-            .and_then(|memory| self.memory.insert(memory).start(&self.lua, kilobytes))
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the memory limit could not be set: {error}")))
-    }
-
-    /// Makes ready for a page of these limits, all but the time.
-    fn set_limits(&mut self, limits: &Limits) -> Result<(), Error> {
-        self.tell_limits(limits)?;
-        self.limit_page_memory(limits.memory, 0)
-    }
-
-    /// Allows a page so many kilobytes, of which it is charged with so many bytes already.
-    fn limit_page_memory(&mut self, kilobytes: u32, charge: usize) -> Result<(), Error> {
-        let beside_others = (self.guests() > 0).then_some(charge);
-        match (kilobytes, &self.memory) {
-            (0, None) => return Ok(()),
-            (_, Some(memory)) => memory.charge(&self.lua, beside_others),
-            (_, None) => {}
-        }
-        self.limit_memory(kilobytes, None)
-    }
-
-    /// Tells the state's own code the limits it keeps.
-    fn tell_limits(&mut self, limits: &Limits) -> Result<(), Error> {
-        let told = (limits.output, limits.pattern);
-        if told != self.told {
-            self.calls
-                .limit_page
-                .call::<()>(told)
-                .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-            self.told = told;
-        }
-        Ok(())
     }
 
     /// Its number among all states of the process.
