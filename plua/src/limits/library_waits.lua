@@ -163,7 +163,9 @@ local function install()
   end
 end
 
--- Whether there is such a module, so that this is to be called again.
+-- Whether a module keeps such a time, which is to be set right again.
+local function keeps_times() return next(times) ~= nil end
+
 return install,
   function()
     -- What the file of pLuaInit has set holds for all requests.
@@ -176,7 +178,6 @@ return install,
     for module, seconds in next, times do
       module.TIMEOUT = seconds
     end
-    return next(times) ~= nil
+    return keeps_times()
   end,
-  -- Whether there are such times.
-  function() return next(times) ~= nil end
+  keeps_times

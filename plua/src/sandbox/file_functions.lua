@@ -93,6 +93,22 @@ return {
   finish = function()
     current, chunk_globals = nil, nil
   end,
+  -- `run` between what begins a request and what ends it, unless functions are to run later; and those, with its end.
+  around = function(begin, run, finish, ends_later)
+    return function(...)
+      begin(...)
+      local fine, contents, length = run(...)
+      if not ends_later() then finish() end
+      return fine, contents, length
+    end
+  end,
+  ending = function(finish_later, finish)
+    return function(has_failed)
+      local fine, contents, length = finish_later(has_failed)
+      finish()
+      return fine, contents, length
+    end
+  end,
   -- The globals of chunks that are compiled, if a request runs, and the same chosen by a page.
   chunks = function(chosen)
     if chosen and current then chunk_globals = chosen end

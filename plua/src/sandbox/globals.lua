@@ -182,10 +182,10 @@ local function stand_before(library, of_request)
   listers[of_opened] = function(view) return next, view, nil end
   if of_request then
     of_opened.__index = function(_, name)
-      if of_request and of_request[name] then return library[name] end
+      if of_request[name] then return library[name] end
     end
     of_opened.__newindex = function(view, name, value)
-      if of_request and of_request[name] then
+      if of_request[name] then
         library[name] = value
       else
         rawset(view, name, value)
@@ -718,38 +718,25 @@ function around.around(run, finish_later, of_composition, ends_later)
       end
     end
   end
-  local function run_apart(...)
+  local run_apart = functions.around(begin, run, finish, ends_later)
+  return function(...)
     if not isolated then return run(...) end
-    begin()
-    local fine, contents, length = run(...)
-    if not ends_later() then finish() end
-    return fine, contents, length
-  end
-  return run_apart,
-    function(has_failed)
-      local fine, contents, length = finish_later(has_failed)
-      finish()
-      return fine, contents, length
-    end
+    return run_apart(...)
+  end,
+    functions.ending(finish_later, finish)
 end
 
 -- `run` as it is for a timer, whose function sees the globals of the request that asked for it.
 function around.around_timer(run, ends_later)
-  return function(timer)
-    if timer and timer.globals then
-      finish()
-      leave_spare()
-      take_all(timer.globals)
-      kept_for_timers = timer.globals
-      functions.begin(globals)
-      composition.use_globals(globals)
-    else
-      begin()
-    end
-    local fine, contents, length = run(timer)
-    if not ends_later() then finish() end
-    return fine, contents, length
-  end
+  return functions.around(function(timer)
+    if not timer or not timer.globals then return begin() end
+    finish()
+    leave_spare()
+    take_all(timer.globals)
+    kept_for_timers = timer.globals
+    functions.begin(globals)
+    composition.use_globals(globals)
+  end, run, finish, ends_later)
 end
 
 -- A function that may change the state's globals between requests: what pages know of them is looked up again.

@@ -59,17 +59,12 @@ return {
   around = function(run, finish_later, of_composition, ends_later)
     composition = of_composition
     functions.bind(composition.set_globals)
+    local run_apart = functions.around(begin, run, finish, ends_later)
     return function(...)
       if not isolated then return run(...) end
-      begin()
-      local fine, contents, length = run(...)
-      if not ends_later() then finish() end
-      return fine, contents, length
-    end, function(has_failed)
-      local fine, contents, length = finish_later(has_failed)
-      finish()
-      return fine, contents, length
-    end
+      return run_apart(...)
+    end,
+      functions.ending(finish_later, finish)
   end,
   after = function(change) return change end,
   -- What `around_timer` gives a function that runs after its request.
@@ -78,17 +73,11 @@ return {
     return kept
   end,
   around_timer = function(run, ends_later)
-    return function(timer)
-      if timer and timer.globals then
-        begin_with(timer.globals.globals)
-        kept = timer.globals
-      else
-        begin()
-      end
-      local fine, contents, length = run(timer)
-      if not ends_later() then finish() end
-      return fine, contents, length
-    end
+    return functions.around(function(timer)
+      if not timer or not timer.globals then return begin() end
+      begin_with(timer.globals.globals)
+      kept = timer.globals
+    end, run, finish, ends_later)
   end,
   put_aside = function()
     local page = { current = current, kept = kept, functions = functions.put_aside() }
