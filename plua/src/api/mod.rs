@@ -143,12 +143,7 @@ impl Native<'_> {
                 return refuse(lua, &refusal.to_string_lossy());
             }
             match done {
-                Ok(Ok(results)) => {
-                    let mut results = results.into_lua_multi(lua)?;
-                    results.push_front(Value::Boolean(true));
-                    Ok(results)
-                }
-                Ok(Err(message)) => refuse(lua, &message),
+                Ok(result) => answer(lua, result),
                 Err(panic) => {
                     let message = format!("internal error in {name}: {}", panic_text(&*panic));
                     let refused = refuse(lua, &message);
@@ -205,6 +200,18 @@ impl Plain {
             })
         };
         memory_limit::function(lua, &self.limit, body)
+    }
+}
+
+/// What the state's own code is told of a function: true and its results, or false and its message.
+fn answer<R: IntoLuaMulti>(lua: &Lua, result: Result<R, String>) -> mlua::Result<MultiValue> {
+    match result {
+        Ok(results) => {
+            let mut results = results.into_lua_multi(lua)?;
+            results.push_front(Value::Boolean(true));
+            Ok(results)
+        }
+        Err(message) => refuse(lua, &message),
     }
 }
 

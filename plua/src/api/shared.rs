@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::ptr;
 use std::time::Duration;
 
-use mlua::{Function, IntoLuaMulti, LightUserData, Lua, LuaString, MultiValue, Table, Value};
-use shared_store::{Condition, Found, Number, Refusal};
+use mlua::{Function, IntoLuaMulti, LightUserData, Lua, LuaString, Table, Value};
+use shared_store::{Found, Number, Refusal};
 
 use super::stored_value::{decode, encode};
-use super::{Plain, refuse};
+use super::{Plain, answer, refuse};
 use crate::limits::memory_limit::{PIECE, Room};
 use crate::limits::time_limit::TimeLimitHandle;
 use crate::shared::{Named, Stores, compiled};
@@ -59,12 +59,8 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
         call.value(found, &bytes)
     })?;
     // put(store, key, value, number, seconds, condition) -> whether it was put
-    add.function("put", |call, (value, number, seconds, condition): (Value, Option<f64>, Option<f64>, u8)| {
-        let condition = match condition {
-            0 => Condition::Always,
-            1 => Condition::IfMissing,
-            _ => Condition::IfThere,
-        };
+    add.function("put", |call, (value, number, seconds, condition): (Value, Option<f64>, Option<f64>, i32)| {
+        let condition = compiled::condition(condition);
         let (store, space, lifetime) = (&call.named.store, call.named.space, lifetime(seconds));
         call.with(&value, number, |value| store.put(space, &call.key, value, lifetime, condition))
     })?;
@@ -263,16 +259,5 @@ impl Add<'_> {
             answer(lua, body(lua, named, Room::new(lua, &limit), arguments))
         };
         self.functions.raw_set(name, self.plain.function(self.lua, name, body)?)
-    }
-}
-
-fn answer<R: IntoLuaMulti>(lua: &Lua, result: Result<R, String>) -> mlua::Result<MultiValue> {
-    match result {
-        Ok(results) => {
-            let mut results = results.into_lua_multi(lua)?;
-            results.push_front(Value::Boolean(true));
-            Ok(results)
-        }
-        Err(message) => refuse(lua, &message),
     }
 }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use mlua::IntoLuaMulti;
-
-use super::{Native, refuse};
-use crate::request::timers::{MOST, Timers};
+use super::{Native, answer, refuse};
+use crate::request::timers::Timers;
 
 pub fn install(native: &Native<'_>, timers: &Timers) -> mlua::Result<()> {
     // new_timer(name, seconds, is_repeated) -> true and its number, or false and why there is none
@@ -16,13 +14,8 @@ pub fn install(native: &Native<'_>, timers: &Timers) -> mlua::Result<()> {
         {
             return refuse(lua, &format!("{name}: nothing runs here without a request"));
         }
-        if !of_state.lock().is_open {
-            return refuse(lua, &format!("{name}: a thread's own state has no timers (pLuaStates 0)"));
-        }
-        match of_state.lock().add(Duration::from_secs_f64(seconds), is_repeated) {
-            Some(number) => (true, number).into_lua_multi(lua),
-            None => refuse(lua, &format!("{name}: a state has at most {MOST} timers at one time")),
-        }
+        let added = of_state.lock().add(Duration::from_secs_f64(seconds), is_repeated);
+        answer(lua, added.map_err(|problem| format!("{name}: {problem}")))
     })?;
     // cancel_timer(number)
     let of_state = timers.clone();

@@ -15,7 +15,7 @@ use crate::request::visit::VisitSettings;
 pub type Timers = Arc<Mutex<Book>>;
 
 /// So many may a state have at one time.
-pub const MOST: usize = 1000;
+const MOST: usize = 1000;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub struct Timer {
 #[derive(Debug, Default)]
 pub struct Book {
     /// Whether the state is found again when one is due: not one of a thread's own.
-    pub is_open: bool,
+    is_open: bool,
     last: u64,
     new: Vec<Timer>,
     /// Those that are to run, or to run again.
@@ -40,15 +40,27 @@ pub struct Book {
 }
 
 impl Book {
-    /// Asks for one after so long, again and again if it is repeated; its number, if there is room.
-    pub fn add(&mut self, time: Duration, is_repeated: bool) -> Option<u64> {
+    /// That of a new state.
+    #[must_use]
+    pub fn new(is_open: bool) -> Book {
+        Book { is_open, ..Book::default() }
+    }
+
+    /// Asks for one after so long, again and again if it is repeated; its number.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn add(&mut self, time: Duration, is_repeated: bool) -> Result<u64, String> {
+        if !self.is_open {
+            return Err("a thread's own state has no timers (pLuaStates 0)".into());
+        }
         if self.alive.len() >= MOST {
-            return None;
+            return Err(format!("a state has at most {MOST} timers at one time"));
         }
         self.last += 1;
         self.alive.insert(self.last);
         self.new.push(Timer { number: self.last, due: Instant::now() + time, period: is_repeated.then_some(time) });
-        Some(self.last)
+        Ok(self.last)
     }
 
     /// Takes one back, or notes that it has run.

@@ -82,12 +82,7 @@ pub unsafe extern "C" fn put(
             1 => Value::Number(Number::Float(number)),
             _ => Value::Bytes(text),
         };
-        let condition = match condition {
-            0 => Condition::Always,
-            1 => Condition::IfMissing,
-            _ => Condition::IfThere,
-        };
-        match named.store.put(named.space, key, value, lifetime(seconds), condition) {
+        match named.store.put(named.space, key, value, lifetime(seconds), self::condition(condition)) {
             Ok(was_put) => i32::from(was_put),
             Err(_) => UNKNOWN,
         }
@@ -122,6 +117,16 @@ pub unsafe extern "C" fn increment(
             Ok(Some(Number::Integer(_))) | Err(_) => UNKNOWN,
         }
     })
+}
+
+/// The condition that shared.lua has a number for.
+#[must_use]
+pub fn condition(number: i32) -> Condition {
+    match number {
+        0 => Condition::Always,
+        1 => Condition::IfMissing,
+        _ => Condition::IfThere,
+    }
 }
 
 /// Seconds that a thing lives at most, where a time is given: a thousand years.

@@ -1,11 +1,23 @@
 //! What a state allows the page that it is to run: memory, output and steps of patterns.
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorKind};
 use crate::limits::memory_limit::MemoryLimit;
+use crate::request::visit::Visit;
 use crate::settings::Limits;
 use crate::state::State;
 
 impl State {
+    /// The time of a page begins.
+    #[inline]
+    pub(super) fn start_time(&self, visit: &mut Visit) {
+        match visit.limits.timeout {
+            Duration::ZERO => self.limit.start_unlimited(),
+            timeout => visit.deadline = Some(self.limit.start(timeout)),
+        }
+    }
+
     /// Allows the next page so many kilobytes beyond a fresh state, which held so many bytes if that is known; 0 is no limit.
     pub(super) fn limit_memory(&mut self, kilobytes: u32, fresh: Option<usize>) -> Result<(), Error> {
         let memory = match self.memory.take() {

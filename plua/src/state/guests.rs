@@ -23,14 +23,6 @@ impl Guest {
 }
 
 impl State {
-    /// From here on it has timers, and others may use it while pages wait in it, if requests have globals of their own.
-    pub(super) fn allow_guests(&mut self) {
-        self.timers.lock().is_open = true;
-        if let Some(sharing) = &mut self.sharing {
-            sharing.is_allowed = true;
-        }
-    }
-
     /// How many pages wait in it that are put aside.
     pub(super) fn guests(&self) -> u32 {
         self.sharing.as_ref().map_or(0, |sharing| sharing.pages())
@@ -63,7 +55,7 @@ impl State {
     /// Puts aside the page that waits without its thread, so that others can use the state. Nothing where they cannot: then the
     /// state waits with it.
     pub(super) fn put_aside(&mut self) -> Option<Guest> {
-        let sharing = self.sharing.as_mut().filter(|sharing| sharing.is_allowed)?;
+        let sharing = self.sharing.as_mut()?;
         let Some(Parked::Run(coroutine)) = &self.parked else { return None };
         let mut slot = self.slot.lock();
         let kilobytes = slot.as_ref().filter(|visit| !visit.sets_hook)?.limits.memory;

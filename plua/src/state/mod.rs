@@ -38,7 +38,7 @@ use crate::network::Network;
 use crate::output::ffi_functions::Area;
 use crate::output::page_call::{self, Ended, PageCall};
 use crate::request::fault;
-use crate::request::timers::{Scheduled, Timers};
+use crate::request::timers::{Book, Scheduled, Timers};
 use crate::request::visit::{Slot, Visit, VisitSettings};
 use crate::sandbox::forks;
 use crate::sandbox::working_directory;
@@ -98,7 +98,7 @@ pub struct State {
     coroutines: Vec<Thread>,
     /// The page that waits without a thread.
     parked: Option<Parked>,
-    /// What lets it serve others meanwhile; none where a page's globals are the state's.
+    /// What lets it serve others meanwhile; none where a page's globals are the state's, or the state is a thread's own.
     sharing: Option<Sharing>,
     /// Whether it takes no new page, and ends with the last that needs it.
     is_retired: bool,
@@ -201,7 +201,9 @@ impl State {
         c_modules::install(&lua, &limit.handle(), own_code)?;
         let slot = Slot::default();
         let loader = Arc::new(Mutex::new(None));
-        let timers = Timers::default();
+        // A thread alone finds its own.
+        let is_found_again = settings.states() != 0;
+        let timers = Timers::new(Mutex::new(Book::new(is_found_again)));
         let native = api::native(&lua, &slot, &loader, limit.handle(), network, &timers, settings)?;
         native.raw_set("open_stores", api::stores(&lua, &slot, limit.handle(), stores)?)?;
         let of_globals: &[_] = match settings.globals() {
@@ -233,7 +235,7 @@ impl State {
         let compiler = Compiler::new(&lua, Some(limit.handle()))?;
         let maker_of = parts.raw_get("maker_of")?;
         *loader.lock() = Some(Loader::new(&lua, settings, cache, pages, texts, identities, compiler, maker_of));
-        let sharing = Sharing::of(&parts)?;
+        let sharing = if is_found_again { Sharing::of(&parts)? } else { None };
         let limits = settings.limits();
         let told = (limits.output, limits.pattern);
         if told != (0, 0) {
@@ -452,10 +454,7 @@ impl State {
     /// state is spoiled.
     fn prepare(&mut self, visit: &mut Visit, stamp: Option<Stamp>) -> Result<u32, Box<(Outcome<'static>, bool)>> {
         let limits = visit.limits;
-        match limits.timeout.is_zero() {
-            true => self.limit.start_unlimited(),
-            false => visit.deadline = Some(self.limit.start(limits.timeout)),
-        }
+        self.start_time(visit);
         let page = self.load(&visit.path, stamp, visit.language(&visit.path), limits.memory).map_err(|error| {
             let stopped = self.limit.stop();
             let was_stopped = stopped.is_some();

@@ -71,6 +71,12 @@ pub const LATE: [Part; 2] = [
     Part { name: "cached", source: include_str!("../api/cached.lua") },
 ];
 
+/// Whatever a state may run.
+fn all_parts() -> impl Iterator<Item = Part> {
+    let of_globals = REQUEST_GLOBALS.into_iter().chain(PAGE_GLOBALS);
+    [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(of_globals).chain(TIME_ZONE).chain(LATE)
+}
+
 /// The code's bytecode. States are replaced all the time and compiling would be most of what a new one costs, so each part
 /// is compiled once: when a state first needs it, or all of them before, in a process that others are forked from.
 #[derive(Debug, Default)]
@@ -84,14 +90,7 @@ impl OwnCode {
     pub fn compile(&self) -> Result<(), Error> {
         let compile = || {
             let lua = Lua::new_with(StdLib::NONE, LuaOptions::new())?;
-            let parts = [PRELUDE, C_MODULES]
-                .into_iter()
-                .chain(PARTS)
-                .chain(REQUEST_GLOBALS)
-                .chain(PAGE_GLOBALS)
-                .chain(TIME_ZONE)
-                .chain(LATE);
-            parts.into_iter().try_for_each(|part| self.function(&lua, part).map(drop))
+            all_parts().try_for_each(|part| self.function(&lua, part).map(drop))
         };
         compile().map_err(|error: mlua::Error| {
             Error::new(ErrorKind::Internal, format!("the engine's own code cannot be compiled: {error}"))
@@ -132,14 +131,7 @@ mod tests {
         let own_code = OwnCode::default();
         own_code.compile().unwrap();
         let lua = Lua::new();
-        for part in [PRELUDE, C_MODULES]
-            .into_iter()
-            .chain(PARTS)
-            .chain(REQUEST_GLOBALS)
-            .chain(PAGE_GLOBALS)
-            .chain(TIME_ZONE)
-            .chain(LATE)
-        {
+        for part in all_parts() {
             own_code.function(&lua, Part { source: "is not compiled again", ..part }).unwrap();
         }
     }

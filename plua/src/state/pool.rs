@@ -462,10 +462,6 @@ impl HostPool {
             &self.stores,
             &self.own_code,
         )?;
-        // Who has one of his own alone finds it.
-        if self.settings.states() != 0 {
-            state.allow_guests();
-        }
         state.initialise(&self.settings, &self.fresh)?;
         state.count_parked_in(&self.parked);
         Ok(Box::new(state))

@@ -12,8 +12,6 @@ pub(super) struct Sharing {
     aside: Table,
     pages: u32,
     last: u64,
-    /// Whether the pool lends the state to others meanwhile.
-    pub(super) is_allowed: bool,
     /// Whether something unwound from it, so that no page goes on in it.
     pub(super) is_broken: bool,
 }
@@ -31,7 +29,6 @@ impl Sharing {
             aside: parts.raw_get("aside")?,
             pages: 0,
             last: 0,
-            is_allowed: false,
             is_broken: false,
         }))
     }

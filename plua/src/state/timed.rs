@@ -79,10 +79,7 @@ impl State {
         self.spoiled = true;
         (visit.run, visit.state) = (self.runs, self.number);
         let limits = visit.limits;
-        match limits.timeout.is_zero() {
-            true => self.limit.start_unlimited(),
-            false => visit.deadline = Some(self.limit.start(limits.timeout)),
-        }
+        self.start_time(&mut visit);
         if let Err(error) = self.set_limits(&limits) {
             self.limit.stop();
             return Some(conclude(&mut visit, Outcome::Failed(error.into())));
