@@ -212,6 +212,11 @@ int plua_has_default_charset(const request_rec *r)
     return directory->add_default_charset != ADD_DEFAULT_CHARSET_UNSET;
 }
 
+int plua_is_secure(const request_rec *r)
+{
+    return strcmp(ap_http_scheme(r), "https") == 0;
+}
+
 void plua_suppress_charset(request_rec *r)
 {
     core_request_config *request = ap_get_core_module_config(r->request_config);

@@ -41,6 +41,9 @@ const char *plua_document_root(request_rec *r);
 
 /* Whether AddDefaultCharset says what charset text has here, be it none; and that httpd adds none whatever that says. */
 int plua_has_default_charset(const request_rec *r);
+
+/* Whether the client asks by https: by TLS of this server's, or as ServerName says for one that stands before it. */
+int plua_is_secure(const request_rec *r);
 void plua_suppress_charset(request_rec *r);
 
 /* Reads the next of the request's body, at most *length bytes, and sets *length to how many; 0 is its end. Waits for the

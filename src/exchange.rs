@@ -248,6 +248,11 @@ impl Exchange for ApExchange {
         unsafe { ffi::plua_hint(self.r.as_ptr(), pool::copy((*self.r.as_ptr()).pool, link)) != 0 }
     }
 
+    fn is_secure(&self) -> bool {
+        // SAFETY: promised to `new`.
+        unsafe { ffi::plua_is_secure(self.r.as_ptr()) != 0 }
+    }
+
     fn client_is_gone(&mut self) -> bool {
         // SAFETY: promised to `new`.
         unsafe { ffi::plua_client_is_gone(self.r.as_ptr()) != 0 }

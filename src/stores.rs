@@ -50,14 +50,14 @@ pub(crate) struct Wanted<'s> {
 /// # Safety
 /// `pool` is the process's, which has one thread and has read its configuration; no record of an earlier one is in use.
 pub(crate) unsafe fn find(pool: *mut ffi::apr_pool_t, servers: Vec<Wanted<'_>>) -> Result<(), String> {
-    let uses_any = servers.iter().any(|server| server.settings.shared().next().is_some());
+    let uses_any = servers.iter().any(|server| server.settings.engine() || server.settings.shared().next().is_some());
     // SAFETY: the caller's promise.
     let Some(list) = (unsafe { list(pool, uses_any) }) else { return Ok(()) };
     // SAFETY: the list is the process's, and this thread has it for itself.
     unsafe { each(list, |kept| kept.is_used = false) };
     let mut found: HashMap<Vec<u8>, Arc<Store>> = HashMap::new();
     for (number, Wanted { name, settings, stores }) in servers.into_iter().enumerate() {
-        *stores = Stores::new(settings, |shared| {
+        *stores = Stores::new(&name, settings, |shared| {
             let of_server = number == 0 || shared.is_of_server;
             let owner = if of_server { String::new() } else { name.to_ascii_lowercase() };
             let title = [owner.as_bytes(), b"\0", shared.name.as_bytes()].concat();

@@ -80,6 +80,17 @@ fn a_word_that_is_no_value_of_a_directive_is_refused() {
             "pLuaConnect none localhost",
             "pLuaConnect: 'localhost' cannot stand beside other words: none and any stand alone",
         ),
+        ("pLuaSession 1st", "pLuaSession: '1st' is no name"),
+        ("pLuaSessionCookie a=b", "pLuaSessionCookie: 'a=b' is no name of a cookie"),
+        (
+            "pLuaSessionCookie shop shop",
+            "pLuaSessionCookie: 'shop' is neither a path, which begins with /, nor Lax nor Strict",
+        ),
+        ("pLuaSessionTime soon", "pLuaSessionTime: 'soon' is no time: give whole seconds"),
+        (
+            "pLuaSessionTime 60 30",
+            "pLuaSessionTime: a session that may last 60 seconds without being used cannot end after 30",
+        ),
         ("pLuaConnect localhost:http", "pLuaConnect: 'localhost:http' has no port from 1 to 65535 after its colon"),
         ("pLuaTimeZone Europe/Berln", "pLuaTimeZone: 'Europe/Berln' is no time zone of this system: write one such as"),
         ("pLuaTimeZone ../../etc/passwd", "pLuaTimeZone: '../../etc/passwd' is no time zone of this system"),

@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{Mpm, Response, Server, Setup, httpd};
 
 /// The files of the site. Whoever tries the examples may have put others beside them, which are his.
-const FILES: [&str; 22] = [
+const FILES: [&str; 23] = [
     "blocks.plua",
     "counter.plua",
     "environment.plua",
@@ -27,6 +27,7 @@ const FILES: [&str; 22] = [
     "parts/source.plua",
     "parts/total.plua",
     "requests.plua",
+    "session.plua",
     "shared.plua",
     "table.plua",
     "waiting.plua",
@@ -203,6 +204,43 @@ fn the_store_counts_for_all_processes_and_the_page_says_how_to_have_one() {
         assert!(text.contains("<code>pLuaShared examples 1M</code>"), "{text}");
         let text = server.get("/together.plua").text();
         assert!(text.contains("This page needs a store"), "{text}");
+    });
+}
+
+#[test]
+fn the_session_knows_its_visitor_until_he_leaves_and_no_foreign_form() {
+    site().mpm(Mpm::Prefork).children(4, 1).run(|server| {
+        let mut cookie = String::new();
+        let mut ask = |method: &str, form: &str| {
+            let headers = [
+                ("Host", "localhost"),
+                ("Cookie", cookie.as_str()),
+                ("Content-Type", "application/x-www-form-urlencoded"),
+                ("Connection", "close"),
+            ];
+            let answer = server.request(method, "/session.plua", &headers, form.as_bytes());
+            if let Some(set) = answer.header("Set-Cookie") {
+                cookie = set.split(';').next().unwrap().to_string();
+            }
+            let text = answer.text();
+            let token = text.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+            (answer.status, token.unwrap_or_default().to_string(), text)
+        };
+        let (_, token, _) = ask("GET", "");
+        assert_eq!(ask("POST", "csrf=x&action=in&name=Eve").0, 403);
+        assert_eq!(ask("POST", &format!("csrf={token}&action=in&name=%3CAda%3E")).0, 303);
+        let (_, token, text) = ask("GET", "");
+        assert!(text.contains("<p role=\"status\">Welcome, &lt;Ada&gt;.</p>"), "{text}");
+        assert!(text.contains("<p>You are &lt;Ada&gt;.</p>"), "{text}");
+        for _ in 0..3 {
+            assert_eq!(ask("POST", &format!("csrf={token}&action=click")).0, 303);
+        }
+        let (_, token, text) = ask("GET", "");
+        assert!(text.contains("<p class=\"count\">3</p>") && !text.contains("<p role=\"status\">"), "{text}");
+        assert_eq!(ask("POST", &format!("csrf={token}&action=out")).0, 303);
+        let (_, _, text) = ask("GET", "");
+        assert!(text.contains("<p role=\"status\">You are out.</p>"), "{text}");
+        assert!(text.contains(">Log in</button>"), "{text}");
     });
 }
 

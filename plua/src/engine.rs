@@ -119,7 +119,7 @@ impl Engine {
     /// # Errors
     /// A sentence when the settings ask for what this build cannot keep.
     pub fn host(&self, name: &str, settings: &Settings) -> Result<Host, String> {
-        self.host_with(name, settings, &Stores::in_new_memory(settings)?)
+        self.host_with(name, settings, &Stores::in_new_memory(name, settings)?)
     }
 
     /// The same with stores that others have too.
@@ -542,11 +542,12 @@ fn failed(visit: &mut Visit, error: Error) -> Answer {
         chosen if response.head.status_chosen && chosen >= 400 => chosen,
         _ => error.kind.status(),
     };
+    let headers = response.headers_of_failure();
     if !visit.show_errors {
-        return Answer::Status(status, Vec::new());
+        return Answer::Status(status, headers);
     }
     let content_type = Cow::Borrowed(&b"text/html; charset=UTF-8"[..]);
-    let head = Head { status, status_chosen: true, content_type, charset: Charset::default(), headers: Vec::new() };
+    let head = Head { status, status_chosen: true, content_type, charset: Charset::default(), headers };
     let _ = visit.exchange.respond(&head, Report(error).html_page().as_bytes());
     Answer::Sent
 }

@@ -19,7 +19,7 @@ use crate::cache::chunk::{Language, Stamp};
 use crate::cache::compiler::Compiler;
 use crate::cache::loader::{LoadError, Loader, identity};
 use crate::error::report::Report;
-use crate::error::{self, Error, shortened};
+use crate::error::{self, Error, ErrorKind, shortened};
 use crate::limits::memory_limit::Room;
 use crate::request::fault;
 use crate::request::visit::{Visit, is_too_deep};
@@ -113,6 +113,9 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             }
         };
         visit.classify(&mut error);
+        if error.kind == ErrorKind::Busy {
+            return Ok((Value::Nil, true));
+        }
         visit.report(&error);
         let shown = match visit.show_errors {
             true => Value::String(lua.create_string(Report(&error).html_block()).map_err(|error| error.to_string())?),

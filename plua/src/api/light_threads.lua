@@ -44,6 +44,8 @@ local sleeping, waiting = {}, {}
 local failed = {}
 -- The event that the visitor's leaving is, and what is to run then.
 local client_gone, on_abort
+-- What is to run before the page waits next.
+local run_before_wait
 -- What belongs to the rest of the state's own code.
 local check_ending, described, report, exchange_depth, end_page
 
@@ -52,7 +54,7 @@ local function begin()
   serial, alive, is_used = last_serial, 0, false
   root = { woken = true, drives = 1, ticket = 0, serial = serial }
   current, ready, first, last, sleeping, waiting, failed = root, {}, 1, 0, {}, {}, {}
-  client_gone, on_abort = nil, nil
+  client_gone, on_abort, run_before_wait = nil, nil, nil
 end
 begin()
 
@@ -234,6 +236,7 @@ local NOTHING_COMES = ": nothing is left that could end this wait"
 
 -- The running thread waits until it is woken, for so many seconds at most if they are given. Whether it was woken in time.
 local function wait(seconds, name)
+  if run_before_wait then run_before_wait() end
   local thread = current
   is_used, marks.needs_reset = true, 1
   thread.woken = false
@@ -299,12 +302,20 @@ local function thread_of(position, name, handle)
   return thread
 end
 
+-- A light thread ends as it waits.
+local function ended(...)
+  if run_before_wait then run_before_wait() end
+  return ...
+end
+
+local function run_to_end(run_thread, ...) return ended(run_thread(...)) end
+
 local function start(name, run_thread, ...)
   if alive >= MOST then error(name .. ": a page has at most " .. MOST .. " light threads at one time", 3) end
   is_used, marks.needs_reset, marks.may_wait = true, 1, 1
   local body = run_thread
   if protects then
-    function body(...) return call_with_handler(run_thread, described, ...) end
+    function body(...) return call_with_handler(run_to_end, described, run_thread, ...) end
   end
   local coroutine = co_create(body)
   local thread = {
@@ -565,6 +576,10 @@ return {
     check_ending, described, report, exchange_depth, end_page = ...
   end,
   sleep = sleep,
+  -- Takes what is to run before the page waits the next time, or nil.
+  before_wait = function(run)
+    run_before_wait, is_used = run, true
+  end,
   functions = {
     onAbort = abort_with,
     parallel = parallel,
@@ -595,6 +610,7 @@ return {
       failed = failed,
       client_gone = client_gone,
       on_abort = on_abort,
+      run_before_wait = run_before_wait,
     }
     begin()
     return kept
@@ -602,6 +618,6 @@ return {
   bring_back = function(kept)
     serial, alive, is_used, root, current = kept.serial, kept.alive, true, kept.root, kept.root
     ready, first, last, sleeping, waiting = kept.ready, kept.first, kept.last, kept.sleeping, kept.waiting
-    failed, client_gone, on_abort = kept.failed, kept.client_gone, kept.on_abort
+    failed, client_gone, on_abort, run_before_wait = kept.failed, kept.client_gone, kept.on_abort, kept.run_before_wait
   end,
 }

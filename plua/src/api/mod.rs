@@ -21,6 +21,7 @@ mod response;
 mod rows;
 mod script;
 mod secret;
+mod session;
 mod shared;
 mod socket;
 mod stored_value;
@@ -110,6 +111,14 @@ pub fn native(
 /// Lua's, when memory runs out.
 pub fn stores(lua: &Lua, slot: &Slot, limit: TimeLimitHandle, stores: &Stores) -> mlua::Result<Function> {
     shared::opener(lua, Plain { slot: slot.clone(), limit }, stores.clone())
+}
+
+/// What gives the functions of sessions, when a page first has one.
+///
+/// # Errors
+/// Lua's, when memory runs out.
+pub fn sessions(lua: &Lua, slot: &Slot, limit: TimeLimitHandle, settings: &Settings) -> mlua::Result<Function> {
+    session::opener(lua, Plain { slot: slot.clone(), limit }, settings)
 }
 
 struct Native<'a> {

@@ -1,7 +1,8 @@
 -- The stores of the host as pages use them: plua.shared, and what it has under their names.
 --
 -- The chunk takes the functions written in Rust and those of Lua's that a page may have replaced before it first asks for a
--- store. It returns plua.shared, and what stands for the store of plua.cache if there is one, which no page gets.
+-- store. It returns plua.shared, the functions of stores, and what stands for those of plua.cache and plua.session if the host has
+-- them, which no page gets.
 local native, lua = ...
 
 local error, set_metatable, tostring, type = lua.error, lua.set_metatable, lua.tostring, lua.type
@@ -276,4 +277,10 @@ local shared = object({
   __tostring = function() return "plua.shared" end,
 })
 
-return shared, stores.cache and new_store("plua.cache", stores.cache), methods
+return {
+  shared = shared,
+  methods = methods,
+  native = stores,
+  of_cache = stores.cache and new_store("plua.cache", stores.cache),
+  of_sessions = stores.sessions and new_store("plua.session", stores.sessions),
+}

@@ -11,7 +11,7 @@ use super::stored_value::{decode, encode};
 use super::{Plain, answer, refuse};
 use crate::limits::memory_limit::{PIECE, Room};
 use crate::limits::time_limit::TimeLimitHandle;
-use crate::shared::{Named, Stores, compiled};
+use crate::shared::{Named, Stores, Use, compiled};
 
 /// Bytes of a key that an error shows.
 const SHOWN: usize = 64;
@@ -36,9 +36,10 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
     let functions = lua.create_table()?;
     let numbers = lua.create_table()?;
     for (number, named) in stores.iter().enumerate() {
-        match named.is_cache {
-            true => functions.raw_set("cache", number)?,
-            false => numbers.raw_set(&*named.name, number)?,
+        match named.used {
+            Use::Pages => numbers.raw_set(&*named.name, number)?,
+            Use::Cache => functions.raw_set("cache", number)?,
+            Use::Sessions => functions.raw_set("sessions", number)?,
         }
     }
     functions.raw_set("numbers", numbers)?;
@@ -101,6 +102,11 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
         call.value(found, &bytes)
     })?;
     add.function("length", |call, ()| call.said(call.named.store.length(call.named.space, &call.key)))?;
+    // encode(store, key, table) -> its bytes, as the store would keep them
+    add.function("encode", |call, table: Table| {
+        let bytes = encode(call.lua, call.room, &table).map_err(|problem| call.refusal(&problem))?;
+        call.room.copy(&bytes)
+    })?;
     // decode(store, key, bytes) -> the table that a compiled call was given the bytes of
     add.function("decode", |call, bytes: LuaString| call.value(Ok(Found::Encoded), &bytes.as_bytes()))?;
     if cfg!(feature = "luajit") {

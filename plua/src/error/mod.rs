@@ -35,6 +35,8 @@ pub enum ErrorKind {
     SilentClient,
     /// No state of the host came free in time.
     NoState,
+    /// Another request of the visitor's holds what the page needs.
+    Busy,
     /// The server stopped while the page ran.
     ServerStop,
     /// A fault of the engine itself.
@@ -58,6 +60,7 @@ impl ErrorKind {
             ErrorKind::BadRequest => "Bad request",
             ErrorKind::SilentClient => "Request timeout",
             ErrorKind::NoState => "No free state",
+            ErrorKind::Busy => "Busy",
             ErrorKind::ServerStop => "Server stop",
             ErrorKind::Internal => "Internal error",
         }
@@ -70,7 +73,7 @@ impl ErrorKind {
             ErrorKind::TooLarge => 413,
             ErrorKind::BadRequest => 400,
             ErrorKind::SilentClient => 408,
-            ErrorKind::NoState | ErrorKind::ServerStop => 503,
+            ErrorKind::NoState | ErrorKind::Busy | ErrorKind::ServerStop => 503,
             _ => 500,
         }
     }

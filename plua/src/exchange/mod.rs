@@ -246,6 +246,10 @@ pub trait Exchange: Send {
     fn client_is_gone(&mut self) -> bool {
         false
     }
+    /// Whether the client asks by https, as far as the server knows.
+    fn is_secure(&self) -> bool {
+        false
+    }
     /// Whether a page that waits may give its thread up here, to go on later in whatever thread.
     fn can_park(&self) -> bool {
         false

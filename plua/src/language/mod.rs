@@ -9,3 +9,4 @@ pub mod functions;
 pub(crate) mod kept_functions;
 pub(crate) mod lexer;
 pub mod page;
+pub(crate) mod session_writes;

@@ -501,6 +501,11 @@ pub fn language(settings: &Settings, path: &Path) -> Language {
     }
 }
 
+/// Whether a header sets the cookie that begins so.
+fn is_cookie(header: &HeaderChange, begins: &[u8]) -> bool {
+    header.name().eq_ignore_ascii_case(b"Set-Cookie") && header.value().starts_with(begins)
+}
+
 /// What a page is told whose `Content-Length` is not true.
 #[must_use]
 pub fn length_mismatch(length: u64, total: u64) -> String {
@@ -526,6 +531,8 @@ pub struct Response {
     pub server_page: Option<u16>,
     /// The `Content-Length` that the page gives.
     pub length: Option<u64>,
+    /// How the cookie begins that tells of a session: it goes with the answer even where the page has failed.
+    pub session_cookie: Option<Vec<u8>>,
     /// Whether the head is out.
     pub head_sent: bool,
     /// A status by which the server answers in place of a page that was being sent: none of it is out.
@@ -545,6 +552,7 @@ impl Response {
             },
             server_page: None,
             length: None,
+            session_cookie: None,
             head_sent: false,
             failed_condition: None,
         }
@@ -565,6 +573,23 @@ impl Response {
         }
         headers.push(change);
         Ok(())
+    }
+
+    /// Takes the cookie of the page's session, in the place of an earlier one; `begins` is its name and what parts that from its value.
+    ///
+    /// # Errors
+    /// As [`change`](Response::change).
+    pub fn set_session_cookie(&mut self, begins: Vec<u8>, cookie: Vec<u8>) -> Result<(), String> {
+        self.head.headers.retain(|header| !is_cookie(header, &begins));
+        self.session_cookie = Some(begins);
+        self.change(HeaderChange::Add(b"Set-Cookie".to_vec(), cookie))
+    }
+
+    /// What of the headers goes with the answer where the page has failed.
+    #[must_use]
+    pub fn headers_of_failure(&self) -> Vec<HeaderChange> {
+        let Some(begins) = &self.session_cookie else { return Vec::new() };
+        self.head.headers.iter().filter(|header| is_cookie(header, begins)).cloned().collect()
     }
 
     /// Puts the length the page gives into the head of a body that is sent in pieces or not at all; the server counts

@@ -51,8 +51,10 @@ impl Directive {
         match values {
             [] => Err("takes a value".into()),
             [_, _, ..] if !self.list => Err("takes one value".into()),
-            // Two values that are one.
-            _ if self.name == TAGS || self.name == SHARED => (self.set)(settings, &values.join(" ")),
+            // Values that are one.
+            _ if [TAGS, SHARED, SESSION_COOKIE, SESSION_TIME].contains(&self.name) => {
+                (self.set)(settings, &values.join(" "))
+            }
             _ => values.iter().try_for_each(|value| (self.set)(settings, value)),
         }
     }
@@ -60,6 +62,8 @@ impl Directive {
 
 const TAGS: &CStr = c"pLuaTags";
 const SHARED: &CStr = c"pLuaShared";
+const SESSION_COOKIE: &CStr = c"pLuaSessionCookie";
+const SESSION_TIME: &CStr = c"pLuaSessionTime";
 
 /// Every directive, in the order of the manual.
 pub const DIRECTIVES: &[Directive] = &[
@@ -322,6 +326,30 @@ pub const DIRECTIVES: &[Directive] = &[
         default: "none",
         help: c"A name and a size, such as: cart 10M; a store in plua.shared that outlives requests, for all processes",
         set: |settings, value| Shared::add(&mut settings.shared, value),
+    },
+    Directive {
+        name: c"pLuaSession",
+        scope: Scope::Host,
+        list: false,
+        default: "none",
+        help: c"Name of the store of pLuaShared that sessions are kept in; none for memory of their own, 8 MB",
+        set: |settings, value| settings.session.set_store(value),
+    },
+    Directive {
+        name: SESSION_COOKIE,
+        scope: Scope::Host,
+        list: true,
+        default: "plua_session / Lax",
+        help: c"Name of the cookie with a session's id, the path it is sent to, and Lax or Strict for requests from other sites",
+        set: |settings, value| settings.session.set_cookie(value),
+    },
+    Directive {
+        name: SESSION_TIME,
+        scope: Scope::Host,
+        list: true,
+        default: "1800 86400",
+        help: c"Seconds after which a session ends that nobody uses, and those after which it ends in any case, 1 to 1000000000",
+        set: |settings, value| settings.session.set_time(value),
     },
     Directive {
         name: c"pLuaPrepend",

@@ -6,6 +6,7 @@ pub mod connect;
 mod directive;
 mod library;
 mod limits;
+pub mod session;
 pub mod shared;
 pub(crate) mod time_zone;
 
@@ -22,6 +23,7 @@ pub use limits::Limits;
 use crate::exchange::Charset;
 use crate::language::page::{Marks, Syntax};
 use crate::settings::connect::Connect;
+use crate::settings::session::Session;
 use crate::settings::shared::Shared;
 use crate::settings::time_zone::Zone;
 
@@ -63,6 +65,7 @@ pub struct Settings {
     sandbox: Option<bool>,
     connect: Option<Connect>,
     shared: Vec<Shared>,
+    session: session::Given,
     init: Option<String>,
     prepend: Option<String>,
     append: Option<String>,
@@ -123,6 +126,7 @@ impl Settings {
             sandbox: inner.sandbox.or(self.sandbox),
             connect: inner.connect.as_ref().or(self.connect.as_ref()).cloned(),
             shared: Shared::merged(&self.shared, &inner.shared),
+            session: self.session.overridden(&inner.session),
             init: inner.init.as_ref().or(self.init.as_ref()).cloned(),
             prepend: inner.prepend.as_ref().or(self.prepend.as_ref()).cloned(),
             append: inner.append.as_ref().or(self.append.as_ref()).cloned(),
@@ -289,6 +293,12 @@ impl Settings {
         self.shared.iter().filter(move |shared| !(is_sandboxed && shared.is_of_server))
     }
 
+    /// What sessions are like.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        self.session.session()
+    }
+
     /// Absolute path of the Lua file that each new state runs.
     #[must_use]
     pub fn init(&self) -> Option<&str> {
@@ -375,7 +385,7 @@ mod tests {
                         settings.globals(),
                         (settings.sandbox(), settings.connect().clone()),
                         settings.revalidate(),
-                        (settings.engine(), settings.sites()),
+                        (settings.engine(), settings.sites(), settings.session()),
                     )
                 )
             };

@@ -23,13 +23,7 @@ impl Shared {
         let [name, size] = words[..] else {
             return Err(format!("'{value}' is not a name and a size, such as: sessions 10M"));
         };
-        let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        let is_name = begins_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !is_name || name.len() > LONGEST_NAME {
-            return Err(format!(
-                "'{name}' is no name: give {LONGEST_NAME} letters, digits and _ at most, no digit first"
-            ));
-        }
+        let name = Shared::name(name)?;
         if all.iter().any(|other| other.name == name) {
             return Err(format!("'{name}' is declared twice here"));
         }
@@ -38,6 +32,18 @@ impl Shared {
         })?;
         all.push(Shared { name: name.into(), size, is_of_server: false });
         Ok(())
+    }
+
+    /// The name of a store, as it is written.
+    pub(super) fn name(name: &str) -> Result<&str, String> {
+        let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let is_name = begins_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_name || name.len() > LONGEST_NAME {
+            return Err(format!(
+                "'{name}' is no name: give {LONGEST_NAME} letters, digits and _ at most, no digit first"
+            ));
+        }
+        Ok(name)
     }
 
     /// Those of a host and those of the server around it, whose names the host has not taken for its own.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use shared_store::Store;
 
 use crate::settings::Settings;
+use crate::settings::session::Session;
 use crate::settings::shared::Shared;
 
 /// The stores that a host's pages reach.
@@ -19,38 +20,88 @@ pub struct Stores(Arc<[Named]>);
 /// The store that `plua.cache` keeps values in, in a space of its own.
 const CACHE: &str = "cache";
 
-/// Of a name in a space, that of `plua.cache`.
-const OF_CACHE: &[u8] = b"\0plua.cache";
+/// What stands for the name of that of sessions.
+const SESSIONS: &str = "plua.session";
+
+/// Whose a space of a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Use {
+    /// That of the pages which name the store.
+    Pages,
+    /// That of `plua.cache`.
+    Cache,
+    /// That of the host's sessions.
+    Sessions,
+}
+
+impl Use {
+    /// What the name of its space begins with, which no site's root does.
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Use::Pages => b"",
+            Use::Cache => b"\0plua.cache",
+            Use::Sessions => b"\0plua.session",
+        }
+    }
+}
 
 /// One of them.
 #[derive(Clone)]
 pub struct Named {
     /// What pages call it.
     pub name: Box<str>,
-    /// Whether it is the space of `plua.cache` in the store of that name, which pages do not reach in another way.
-    pub is_cache: bool,
+    /// Whose the space is. Pages reach those of others in no other way.
+    pub used: Use,
     /// Where its values are.
     pub store: Arc<Store>,
     /// The space of their keys in it.
     pub space: u64,
 }
 
+impl Named {
+    /// The space of one use, of one owner.
+    fn new(name: &str, used: Use, store: &Arc<Store>, owner: &[u8]) -> Named {
+        let space = store.space(&[used.prefix(), owner].concat());
+        Named { name: name.into(), used, store: store.clone(), space }
+    }
+}
+
 impl Stores {
-    /// Those that the settings of a host name, each as `find` gives it.
+    /// Those that the settings of the host of this name ask for, each as `find` gives it.
     ///
     /// # Errors
-    /// The first sentence of `find`'s.
+    /// The first sentence of `find`'s; that sessions are to be kept in a store that the host has not.
     pub fn new(
+        host: &str,
         settings: &Settings,
         mut find: impl FnMut(&Shared) -> Result<Arc<Store>, String>,
     ) -> Result<Stores, String> {
         let mut all = Vec::new();
         for shared in settings.shared() {
-            let named = Named { name: shared.name.as_str().into(), is_cache: false, store: find(shared)?, space: 0 };
+            let store = find(shared)?;
             if shared.name == CACHE {
-                all.push(Named { is_cache: true, space: named.store.space(OF_CACHE), ..named.clone() });
+                all.push(Named::new(&shared.name, Use::Cache, &store, b""));
             }
-            all.push(named);
+            all.push(Named { space: 0, ..Named::new(&shared.name, Use::Pages, &store, b"") });
+        }
+        // Hosts that share their states share their sessions too. Others may have the store in common, but no session.
+        let owner = if settings.multi_domain() { host.to_ascii_lowercase() } else { String::new() };
+        let store = match settings.session().store {
+            Some(name) => {
+                let named = all.iter().find(|named| named.used == Use::Pages && *named.name == *name);
+                let missing = || {
+                    format!(
+                        "sessions are to be kept in '{name}' (pLuaSession), which the host has not: pLuaShared {name} 10M"
+                    )
+                };
+                Some(named.ok_or_else(missing)?.store.clone())
+            }
+            None if !settings.engine() => None,
+            // Most servers have no sessions. Those without memory for them do without.
+            None => find(&Session::own_store(!settings.multi_domain())).ok(),
+        };
+        if let Some(store) = store {
+            all.push(Named::new(SESSIONS, Use::Sessions, &store, owner.as_bytes()));
         }
         Ok(Stores(all.into()))
     }
@@ -59,16 +110,17 @@ impl Stores {
     ///
     /// # Errors
     /// That there is no memory.
-    pub fn in_new_memory(settings: &Settings) -> Result<Stores, String> {
-        Stores::new(settings, |shared| new_store(shared).map(Arc::new))
+    pub fn in_new_memory(host: &str, settings: &Settings) -> Result<Stores, String> {
+        Stores::new(host, settings, |shared| new_store(shared).map(Arc::new))
     }
 
     /// The stores of a site of the host: the same memory, in which the site finds only what is its own.
     #[must_use]
     pub fn of_site(&self, root: &[u8]) -> Stores {
-        let of_site = |named: &Named| {
-            let space = [root, if named.is_cache { OF_CACHE } else { b"" }].concat();
-            Named { space: named.store.space(&space), ..named.clone() }
+        let of_site = |named: &Named| match named.used {
+            // Of a host's sites each has the memory in common, and so the host's name is no part of it.
+            Use::Sessions => Named { space: named.store.space(&[named.used.prefix(), root].concat()), ..named.clone() },
+            _ => Named { space: named.store.space(&[root, named.used.prefix()].concat()), ..named.clone() },
         };
         Stores(self.0.iter().map(of_site).collect())
     }
@@ -87,11 +139,15 @@ impl Stores {
     /// What errors call one.
     #[must_use]
     pub fn title(named: &Named) -> String {
-        if named.is_cache { "plua.cache".into() } else { format!("plua.shared.{}", named.name) }
+        match named.used {
+            Use::Pages => format!("plua.shared.{}", named.name),
+            Use::Cache => "plua.cache".into(),
+            Use::Sessions => "plua.session".into(),
+        }
     }
 
-    fn identities(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.iter().map(|named| (&*named.name, named.store.start().as_ptr().addr()))
+    fn identities(&self) -> impl Iterator<Item = (&str, Use, usize, u64)> {
+        self.iter().map(|named| (&*named.name, named.used, named.store.start().as_ptr().addr(), named.space))
     }
 }
 

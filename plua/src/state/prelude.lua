@@ -306,10 +306,14 @@ local is_called_by_rust = output.address and not globals and not sandboxed
 
 local set_times_right, keeps_times
 
+-- Once a page of the state has had a session: what forgets it, and what exchanges it for that of another page.
+local forget_session, exchange_session
+
 -- Sets right what the page before has changed.
 local function set_right()
   ending, failure, context = nil, nil, nil
   light_threads.reset()
+  if forget_session then forget_session() end
   if gc_changed then restore_gc() end
   if is_seeded then seed_anew() end
   output.reset()
@@ -640,31 +644,49 @@ local originals = {
   ffi = ffi,
   huge = huge,
   next = next,
+  null = native.json_null,
   pcall = pcall,
+  select = select,
   set_metatable = set_metatable,
   tostring = tostring,
   type = type,
 }
-local stores, store_of_cache, store_methods
+local stores
 local function open_stores()
-  if not stores then
-    stores, store_of_cache, store_methods = native.late("shared")(native, originals)
-  end
+  stores = stores or native.late("shared")(native, originals)
   return stores
 end
 local cached
 function plua.cache(...)
   if not cached then
-    open_stores()
-    cached = native.late("cached")(originals, store_of_cache, store_methods, light_threads.sleep, native.random_seed)
+    local stores = open_stores()
+    cached = native.late("cached")(originals, stores.of_cache, stores.methods, light_threads.sleep, native.random_seed)
   end
   return cached(...)
+end
+local session
+local function open_session()
+  if not session then
+    local stores = open_stores()
+    session, forget_session, exchange_session =
+      native.late("session")(native, originals, stores.native, stores.of_sessions, stores.methods, {
+        marks = marks,
+        sleep = light_threads.sleep,
+        before_wait = light_threads.before_wait,
+        at_end = at_end,
+        is_equal = plua.hashEquals,
+        post = plua.post,
+        headers = plua.requestHeaders,
+      })
+  end
+  return session
 end
 -- Whatever asks for `ctx` gets that of the running request, and for `shared` the stores of the host.
 setmetatable(plua, {
   __metatable = false,
   __index = function(_, name)
-    if name == "shared" then return open_stores() end
+    if name == "shared" then return open_stores().shared end
+    if name == "session" then return open_session() end
     if name ~= "ctx" then return nil end
     if not context then
       if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
@@ -674,6 +696,7 @@ setmetatable(plua, {
   end,
   __newindex = function(_, name, value)
     if name == "shared" then error("plua.shared is the host's: stores are declared with pLuaShared", 2) end
+    if name == "session" then error("plua.session is the visitor's: give it values by name", 2) end
     if name ~= "ctx" then return rawset(plua, name, value) end
     if type(value) ~= "table" then error("plua.ctx is a table, got " .. type(value), 2) end
     if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
@@ -723,6 +746,7 @@ local function put_aside(number, coroutine)
     output = output.put_aside(),
     light_threads = light_threads.put_aside(),
     at_end = exchange_at_end(nil),
+    session = exchange_session and exchange_session(nil),
   }
   ending, failure, context = nil, nil, nil
   return true
@@ -739,6 +763,7 @@ local function bring_back(number)
   output.bring_back(page.output)
   light_threads.bring_back(page.light_threads)
   exchange_at_end(page.at_end)
+  if exchange_session then exchange_session(page.session) end
   marks.page, marks.may_wait, marks.composes, marks.needs_reset = page.page, page.may_wait, page.composes, 1
   note_folder()
   return page.coroutine
