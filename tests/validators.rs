@@ -464,3 +464,73 @@ fn a_cache_that_asks_again_learns_from_304_that_its_copy_is_good() {
         assert_eq!(server.get("/runs.plua").text(), "2", "the page was asked whether the copy is good");
     });
 }
+
+/// A page that tells its version before it works, and counts how often it works.
+const TOLD: (&str, &str) = (
+    "told.plua",
+    "<? local q = parseGet() setContentType('text/plain') \
+     if q.tag and not plua.etag(q.tag) and not q.on then return end \
+     if q.date and not plua.lastModified(tonumber(q.date)) and not q.on then return end \
+     worked = (worked or 0) + 1 if q.flush then echo('worked ') flush() end ?>worked",
+);
+
+#[test]
+fn a_page_that_tells_its_version_first_is_answered_before_it_works() {
+    let worked = ("worked.plua", "<?= worked or 0 ?>");
+    let lines = "pLuaStates 1";
+    httpd().lines(lines).children(1, 5).pages(&[TOLD, worked]).run(|server| {
+        let ask = |method: &str, query: &str, headers: &[(&str, &str)]| {
+            server.request(method, &format!("/told.plua?{query}"), headers, b"")
+        };
+        let first = ask("GET", "tag=v1", &[]);
+        assert_eq!((first.status, first.header("ETag"), first.text().as_str()), (200, Some("\"v1\""), "worked"));
+        for method in ["GET", "HEAD"] {
+            for (query, headers, status) in [
+                ("tag=v1", ("If-None-Match", "\"v1\""), 304),
+                ("tag=v1", ("If-None-Match", "W/\"v1\""), 304),
+                ("tag=a%20b", ("If-None-Match", "\"a%20b\""), 304),
+                ("tag=v1", ("If-Match", "\"v2\""), 412),
+                ("date=784111777", ("If-Modified-Since", DATE), 304),
+                ("date=784111777", ("If-Unmodified-Since", BEFORE), 412),
+                ("tag=v1&date=784111777", ("If-Modified-Since", DATE), 304),
+            ] {
+                let answer = ask(method, query, &[headers]);
+                assert_eq!((answer.status, answer.text().contains("worked")), (status, false), "{method} {query}");
+            }
+        }
+        assert_eq!(server.get("/worked.plua").text(), "1", "no page has worked for a version that is known");
+        // A page that goes on all the same works for nothing: its body is not sent.
+        for query in ["tag=v1&on=1", "tag=v1&on=1&flush=1"] {
+            let known = ask("GET", query, &[("If-None-Match", "\"v1\"")]);
+            assert_eq!((known.status, known.body.len()), (304, 0), "{query}");
+            let other = ask("GET", query, &[("If-Match", "\"v2\"")]);
+            assert!(other.status == 412 && !other.text().contains("worked"), "{query}: {other:?}");
+        }
+        assert_eq!(server.get("/worked.plua").text(), "5");
+        // What was asked for is done: a POST has no condition.
+        assert_eq!(ask("POST", "tag=v1", &[("If-None-Match", "\"v1\"")]).text(), "worked");
+        assert_eq!(ask("GET", "tag=v2", &[("If-None-Match", "\"v1\"")]).text(), "worked");
+    });
+}
+
+#[test]
+fn a_page_that_is_part_of_another_tells_its_version_to_nobody() {
+    let lines = "<Files *.shtml>\nOptions +Includes\nSetOutputFilter INCLUDES\n</Files>";
+    let pages = [TOLD, ("page.shtml", "[<!--#include virtual=\"/told.plua?tag=v1\" -->]")];
+    httpd().module("include").lines(lines).pages(&pages).run(|server| {
+        let answer = server.request("GET", "/page.shtml", &[("If-None-Match", "\"v1\"")], b"");
+        assert_eq!((answer.status, answer.text().as_str(), answer.header("ETag")), (200, "[worked]", None));
+    });
+}
+
+#[test]
+fn a_version_told_first_is_known_again_by_the_tags_of_compressing_filters() {
+    let page = ("page.plua", "<? if not plua.etag('v1') then return end ?><?= ('text '):rep(200) ?>");
+    httpd().module("filter").module("deflate").lines("SetOutputFilter DEFLATE").pages(&[page]).run(|server| {
+        let accepts = ("Accept-Encoding", "gzip");
+        let first = server.request("GET", "/page.plua", &[accepts], b"");
+        assert_eq!((first.header("ETag"), first.header("Content-Encoding")), (Some("\"v1-gzip\""), Some("gzip")));
+        let again = server.request("GET", "/page.plua", &[accepts, ("If-None-Match", "\"v1-gzip\"")], b"");
+        assert_eq!((again.status, again.header("ETag")), (304, Some("\"v1-gzip\"")));
+    });
+}

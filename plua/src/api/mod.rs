@@ -28,6 +28,7 @@ mod stored_value;
 mod text;
 mod time_zone;
 mod timers;
+mod version;
 mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -77,6 +78,7 @@ pub fn native(
     let tables = fields::Tables::new(lua)?;
     let native = Native { lua, slot, limit, plain, network, tables, table: lua.create_table()? };
     response::install(&native)?;
+    version::install(&native)?;
     request::install(&native)?;
     script::install(&native)?;
     cookie::install(&native)?;

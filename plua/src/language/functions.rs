@@ -159,6 +159,18 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.etag",
+        signature: "plua.etag(value) -> boolean",
+        help: "Tells the version of the page by a text; false once that has answered the request (304, 412): then return.",
+        written: InRust(1),
+    },
+    PageFunction {
+        name: "plua.lastModified",
+        signature: "plua.lastModified(seconds) -> boolean",
+        help: "The same by the time of its last change, in seconds since 1970.",
+        written: InRust(1),
+    },
+    PageFunction {
         name: "plua.clientGone",
         signature: "plua.clientGone() -> boolean",
         help: "Whether the visitor has left, or closed its side of the connection.",
