@@ -17,7 +17,7 @@ fn a_page_that_compiles_is_counted_and_not_run() {
 fn a_syntax_error_names_file_and_line_and_the_others_are_still_checked() {
     let folder = Folder::new(&[
         ("a.plua", "<ul>\n<? x = = 1 ?>\n</ul>"),
-        ("b.plua", "<? local x = 1 ?>"),
+        ("b.plua", "<? local x = 1 ?><?= x ?>"),
         ("c.plua", "\n\n<?= 1 + ?>"),
     ]);
     let said = folder.plua(&["check", "a.plua", "b.plua", "c.plua"]);
@@ -38,7 +38,8 @@ fn what_only_some_builds_take_is_noted_and_does_not_fail() {
         ("c.plua", "a ?? b ?> c -> d<? local x = 1 ?><?= x == 1, 'a ?? b' ?>"),
     ]);
     let said = folder.plua(&["check", "a.plua", "b.plua", "c.plua"]);
-    let notes = "Note: ??: only LuaJIT compiles it, Lua 5.4 and 5.1 do not\n  --> a.plua:3\n\
+    let notes = "Note: no warnings here: the file has Lua that only its compiler knows\n  --> a.plua:1\n\
+                 Note: ??: only LuaJIT compiles it, Lua 5.4 and 5.1 do not\n  --> a.plua:3\n\
                  Note: ?.: only LuaJIT compiles it, Lua 5.4 and 5.1 do not\n  --> a.plua:3\n\
                  Note: goto: Lua 5.1 does not compile it, LuaJIT and Lua 5.4 do\n  --> b.plua:1\n\
                  Note: ::: Lua 5.1 does not compile it, LuaJIT and Lua 5.4 do\n  --> b.plua:1\n\
@@ -47,7 +48,7 @@ fn what_only_some_builds_take_is_noted_and_does_not_fail() {
 }
 
 #[test]
-fn folders_are_walked_for_pages_and_raw_files() {
+fn folders_are_walked_for_pages_modules_and_raw_files() {
     let folder = Folder::new(&[
         ("site/index.plua", "<? if ?>"),
         ("site/deep/er/page.plua", "fine"),
@@ -56,12 +57,13 @@ fn folders_are_walked_for_pages_and_raw_files() {
     ]);
     std::os::unix::fs::symlink(folder.path("site"), folder.path("site/deep/circle")).unwrap();
     let said = folder.plua(&["check", "site"]);
-    assert_eq!((said.status, said.out.as_str()), (Some(1), "2 files, 1 failed\n"));
-    assert!(said.err.contains("  --> site/index.plua:1\n"), "{}", said.err);
-
-    let said = folder.plua(&["check", "-d", "pLuaRaw=.lua", "site"]);
     assert_eq!((said.status, said.out.as_str()), (Some(1), "3 files, 2 failed\n"));
+    assert!(said.err.contains("  --> site/index.plua:1\n"), "{}", said.err);
     assert!(said.err.contains("  --> site/lib/tool.lua:"), "{}", said.err);
+
+    let said = folder.plua(&["check", "-d", "pLuaRaw=.css", "site"]);
+    assert_eq!((said.status, said.out.as_str()), (Some(1), "4 files, 3 failed\n"));
+    assert!(said.err.contains("  --> site/style.css:1\n"), "{}", said.err);
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn a_folder_that_cannot_be_read_is_told_and_counted_and_the_others_are_checked()
 fn a_folder_without_pages_is_an_error() {
     let folder = Folder::new(&[("empty/notes.txt", "")]);
     let said = folder.plua(&["check", "empty"]);
-    assert_eq!(said.all(), (Some(1), "", "plua: no page in empty: none of its files ends in .plua\n"));
+    assert_eq!(said.all(), (Some(1), "", "plua: no page in empty: none of its files ends in .plua or .lua\n"));
 }
 
 #[test]

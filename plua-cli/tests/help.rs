@@ -21,7 +21,7 @@ fn the_command_lists_its_commands() {
     Usage: plua <COMMAND>
 
     Commands:
-      check        Compile pages without running them, and report those that fail; exit status 1 if any does. What one Lua takes and another does not is noted
+      check        Compile pages and modules without running them, and report what fails or looks wrong; exit status 1 if any file fails
       translate    Show the Lua that a page becomes, line by line; nothing is compiled
       run          Run a page and write its response's body to the standard output
       serve        Show the pages of a folder in a browser, on this machine only
@@ -38,16 +38,48 @@ fn the_command_lists_its_commands() {
 #[test]
 fn check_says_what_it_takes() {
     insta::assert_snapshot!(help(&["check", "--help"]), @r"
-    Compile pages without running them, and report those that fail; exit status 1 if any does. What one Lua takes and another does not is noted
+    Compile pages and modules without running them, and report what fails or looks wrong; exit status 1 if any file fails.
+
+    A warning has a name. A line with `plua: ignore NAME` in a comment has none of that name; a plua.toml in the folder or above it switches names off for all files. What one Lua takes and another does not is noted.
 
     Usage: plua check [OPTIONS] <FILES>...
 
     Arguments:
-      <FILES>...  Pages, and folders in which every .plua file is one, and every file of an extension given to pLuaRaw
+      <FILES>...
+              Files, and folders in which every .plua file is a page and every .lua file a module
 
     Options:
-      -d, --directive <DIRECTIVE>  A directive as in httpd's configuration, such as pLuaTimeout=5 or 'pLuaRaw .lua'; may be repeated
-      -h, --help                   Print help
+          --format <FORMAT>
+              How it is told: to a person, or to a program
+
+              Possible values:
+              - text:   Lines for a terminal
+              - json:   An array of objects
+              - sarif:  SARIF 2.1.0, which forges and editors show beside the lines
+              - github: Commands that GitHub's runners turn into notes beside the lines
+
+              [default: text]
+
+          --ignore <NAME>
+              A warning that is left out; may be repeated
+
+              Possible values:
+              - unused:       A local variable or function is never read
+              - global:       A global is set that only one file uses, after setting it: a local would do
+              - unknown:      A function is called that neither Lua, mod_plua nor the files checked have
+              - unescaped:    What the visitor sent is put out without escaping, so he can send HTML
+              - shadows:      A variable has the name of a page function and hides it
+              - unreachable:  Nothing behind exit(), error() or return is ever run or put out
+              - missing-file: A file that is included is not there
+
+          --strict
+              Exit with status 1 if there is a warning, too
+
+      -d, --directive <DIRECTIVE>
+              A directive as in httpd's configuration, such as pLuaTimeout=5 or 'pLuaRaw .lua'; may be repeated
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }
 
