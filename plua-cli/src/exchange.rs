@@ -1,7 +1,7 @@
 //! A request made on the command line, answered on the terminal.
 
 use std::fs::File;
-use std::io::{self, Read, Write, stderr, stdin, stdout};
+use std::io::{self, Read, Write, stderr, stdout};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub(crate) struct Asked {
     pub(crate) query: Option<String>,
     pub(crate) method: String,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Box<dyn Read + Send>,
     /// Whether status and headers of the response are shown.
     pub(crate) show_head: bool,
 }
@@ -50,12 +51,7 @@ impl Ended {
     }
 }
 
-/// Whether the standard input is the body of a request of this method.
-pub(crate) fn has_body(method: &str) -> bool {
-    matches!(method, "POST" | "PUT" | "PATCH")
-}
-
-/// The exchange of one request: its body is the standard input, the response's goes to the standard output, reports go
+/// The exchange of one request: its body is what was given, the response's goes to the standard output, reports go
 /// to the standard error output.
 pub(crate) struct TerminalExchange {
     asked: Asked,
@@ -150,8 +146,7 @@ impl Exchange for TerminalExchange {
     }
 
     fn read_body(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        // Other methods must not make a page wait for a terminal.
-        if has_body(&self.asked.method) { stdin().read(into) } else { Ok(0) }
+        self.asked.body.read(into)
     }
 
     fn respond(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {

@@ -108,7 +108,9 @@ fn run_says_what_it_takes() {
 
     A status that is not of success is told on the standard error output, with where a redirection leads to.
 
-    With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it: a form, such as a=1&b=2, unless a header such as --header "Content-Type: application/json" says what it is.
+    With the method POST, PUT or PATCH the standard input is the request's body, read when the page asks for it: a form, such as a=1&b=2, unless a header such as --header "Content-Type: application/json" says what it is. Fields given with --post are such a form, and --body names a file in its place.
+
+    A page whose first line is #!/usr/bin/env -S plua run is a program.
 
     Usage: plua run [OPTIONS] <FILE>
 
@@ -120,15 +122,25 @@ fn run_says_what_it_takes() {
           --query <QUERY>
               The request's query, what would follow ? in the address: a=1&b=2
 
-          --method <METHOD>
-              The request's method
+          --get <NAME=VALUE>
+              A field of the query as it is meant, not encoded; may be repeated
 
-              [default: GET]
+          --post <NAME=VALUE>
+              A field of a form as it is meant, not encoded; may be repeated. The method is POST unless it is given
+
+          --cookie <NAME=VALUE>
+              A cookie; may be repeated
+
+          --method <METHOD>
+              The request's method: GET unless there is a body
+
+          --body <FILE>
+              A file that is the request's body; - is the standard input. The method is POST unless it is given
 
           --header <NAME: VALUE>
               A header of the request; may be repeated
 
-          --head
+      -i, --head
               Write the response's status and headers before its body
 
       -d, --directive <DIRECTIVE>

@@ -222,3 +222,54 @@ fn a_page_has_the_stores_that_its_directives_name_in_a_sandbox_too() {
         assert_eq!(said.all(), (Some(0), "2userdata", ""));
     }
 }
+
+#[test]
+fn fields_cookies_and_a_body_are_given_as_they_are_meant() {
+    let folder = Folder::new(&[
+        (
+            "a.plua",
+            "<? local env = getEnv() ?><?= env['Request-Method'], '|', plua.get('q'), '|', env.QUERY_STRING, '|' ?><?= \
+                    plua.post('name'), '|', getCookie('a'), getCookie('b'), '|', (getRequestBody()) ?>",
+        ),
+        ("body.txt", "name=file"),
+    ]);
+    for (arguments, shown) in [
+        (&["--get", "q=a b&c=\u{e9}"][..], "GET|a b&c=\u{e9}|q=a%20b%26c%3D%C3%A9|||"),
+        (&["--query", "x=1", "--get", "q=", "--get", "r=2"], "GET||x=1&q=&r=2|||"),
+        (&["--post", "name=A&B = C", "--post", "x=1"], "POST|||A&B = C||name=A%26B%20%3D%20C&x=1"),
+        (&["--cookie", "a=1", "--cookie", "b=2"], "GET||||12|"),
+        (&["--body", "body.txt"], "POST|||file||name=file"),
+        (&["--body", "body.txt", "--method", "put"], "PUT|||file||name=file"),
+    ] {
+        let said = folder.plua(&[&["run", "a.plua"], arguments].concat());
+        let nothing = |text: &str| text.replace("nil", "");
+        assert_eq!(
+            (said.status, nothing(&said.out).as_str(), said.err.as_str()),
+            (Some(0), shown, ""),
+            "{arguments:?}"
+        );
+    }
+    for (arguments, problem) in [
+        (&["--post", "a"][..], "write NAME=VALUE"),
+        (&["--post", "a=1", "--body", "body.txt"], "cannot be used with"),
+        (&["--body", "none.txt"], "cannot read none.txt: No such file"),
+    ] {
+        let said = folder.plua(&[&["run", "a.plua"], arguments].concat());
+        assert!(said.status != Some(0) && said.err.contains(problem), "{arguments:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_page_can_be_a_program() {
+    let folder = Folder::new(&[("hello", "#!/usr/bin/env -S plua run\nHello <?= 6 * 7 ?>\n")]);
+    fs::set_permissions(folder.path("hello"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_plua")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    // As cron does: no terminal, hardly an environment.
+    let ended = std::process::Command::new("env")
+        .args(["-i", &format!("PATH={path}"), folder.path("hello").to_str().unwrap()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), "Hello 42", "{:?}", ended.stderr);
+}
