@@ -3,97 +3,22 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its own functions too")]
 
 mod common;
+#[path = "common/served.rs"]
+mod served;
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::Connection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use private_httpd::Installation;
-
-/// Builds the command: cargo builds the programs of other packages only when asked.
-fn plua() -> PathBuf {
-    let own = env::current_exe().unwrap();
-    let built = own.ancestors().nth(2).unwrap();
-    let mut build = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    build.args(["build", "--quiet", "-p", "plua-cli", "--no-default-features", "--features"]);
-    build.arg(if cfg!(feature = "lua54") {
-        "lua54"
-    } else if cfg!(feature = "lua51") {
-        "lua51"
-    } else {
-        "luajit"
-    });
-    build.arg("--target-dir").arg(built.parent().unwrap());
-    if built.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-    built.join("plua")
-}
-
-/// A running `plua serve`, killed when a test fails.
-struct Served {
-    process: Child,
-    errors: BufReader<ChildStderr>,
-    port: u16,
-}
-
-impl Served {
-    fn start(dir: &str, arguments: &[&str]) -> Self {
-        let mut process = Command::new(plua())
-            .args(["serve", dir, "--port", "0", "--module"])
-            .arg(env::current_exe().unwrap().with_file_name("libmod_plua.so"))
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let errors = BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let mut served = Self { process, errors, port: 0 };
-        let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok());
-        served.port = port.unwrap_or_else(|| panic!("{line:?}"));
-        assert!(line.starts_with(dir) && line.ends_with("/ (Ctrl-C ends it)\n"), "{line:?}");
-        served
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        let answer = Connection::open(self.port).request("GET", path, &[("Connection", "close")], b"");
-        (answer.status, answer.text())
-    }
-
-    /// The processes it started, with their command lines.
-    fn httpds(&self) -> Vec<(i32, String)> {
-        let parent = format!("/proc/{0}/task/{0}/children", self.process.id());
-        let children = fs::read_to_string(parent).unwrap();
-        let line = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().replace('\0', " ");
-        children.split_whitespace().map(|pid| (pid.parse().unwrap(), line(pid))).collect()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It tidies up behind itself, unless it cannot any more.
-        if let Ok(None) = self.process.try_wait() {
-            let _ = kill(Pid::from_raw(self.process.id().try_into().unwrap()), Signal::SIGINT);
-        }
-        let begun = Instant::now();
-        while let Ok(None) = self.process.try_wait() {
-            if begun.elapsed() > Duration::from_secs(10) {
-                let _ = self.process.kill();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
+use served::{Served, plua};
 
 #[test]
 fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
@@ -123,6 +48,13 @@ fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
     served.errors.read_line(&mut line).unwrap();
     let place = format!("for the author at {}:2", page.display());
     assert!(line.contains("[plua:error]") && line.contains(&place), "{line}");
+    let mut requests = Vec::new();
+    for _ in 0..4 {
+        let mut line = String::new();
+        served.output.read_line(&mut line).unwrap();
+        requests.push(line.split(' ').skip(1).take(3).collect::<Vec<_>>().join(" "));
+    }
+    assert_eq!(requests, ["200 GET /", "200 GET /", "200 GET /photo.plua.jpg", "500 GET /"]);
 
     let httpds = served.httpds();
     let [(httpd, line)] = &httpds[..] else {

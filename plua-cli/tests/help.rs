@@ -156,15 +156,17 @@ fn serve_says_what_it_takes() {
     insta::assert_snapshot!(help(&["serve", "--help"]), @r"
     Show the pages of a folder in a browser, on this machine only
 
-    Usage: plua serve [OPTIONS] <DIR>
+    Usage: plua serve [OPTIONS] [DIR]
 
     Arguments:
-      <DIR>  The folder of pages
+      [DIR]  The folder of pages [default: .]
 
     Options:
           --port <PORT>            The port of 127.0.0.1 to answer on; 0 takes a free one [default: 8080]
       -d, --directive <DIRECTIVE>  A directive as in httpd's configuration, such as 'pLuaGlobals request' or pLuaTimeout=5; may be repeated
           --config <FILE>          A file of httpd's configuration to include before those. It may use ${DOCROOT}, ${PORT} and, for LoadModule, ${MODULES}
+          --reload                 Have open browser tabs load their page again when a page, a module, a style sheet or a script changes. Pages that end in </body> do
+          --open                   Open the folder's first page in the browser
           --module <MODULE>        The httpd module, instead of the one beside this program or the installed one
       -h, --help                   Print help
     ");

@@ -1,10 +1,13 @@
 //! `plua serve`: a folder of pages in an httpd of one's own, until Ctrl-C.
 
+mod logs;
+mod reload;
+
 use std::env::{self, consts};
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{self, Read, Write, stderr};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,20 +18,19 @@ use private_httpd::{Account, Configuration, Installation, is_root, reading_capab
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::directives::line;
+use crate::put;
 
-/// How often the error log and the signals are looked at.
+/// How often the logs and the signals are looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What httpd logs at every start and end, whatever its log level.
-const ROUTINE: &[&str] = &[" AH00489: ", " AH00492: ", " AH00094: ", " AH00491: "];
-
 /// What makes a folder of pages work, as it is installed; reports are shown, for only the author is looking.
-const PAGES: &str = concat!(include_str!("../../apache-conf/plua.conf"), "pLuaError 1\n");
+const PAGES: &str = concat!(include_str!("../../../apache-conf/plua.conf"), "pLuaError 1\n");
 
 /// Show the pages of a folder in a browser, on this machine only.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The folder of pages.
+    #[arg(default_value = ".")]
     dir: PathBuf,
     /// The port of 127.0.0.1 to answer on; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
@@ -40,18 +42,34 @@ pub(crate) struct Arguments {
     /// ${MODULES}.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Have open browser tabs load their page again when a page, a module, a style sheet or a script changes. Pages that end in
+    /// </body> do.
+    #[arg(long)]
+    reload: bool,
+    /// Open the folder's first page in the browser.
+    #[arg(long)]
+    open: bool,
     /// The httpd module, instead of the one beside this program or the installed one.
     #[arg(long)]
     module: Option<PathBuf>,
 }
 
-/// Serves until SIGINT, SIGTERM or SIGHUP comes, with httpd's error log on the standard error output.
+/// Serves until SIGINT, SIGTERM or SIGHUP comes, with its requests on the standard output and httpd's error log on the standard error
+/// output.
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let dir = folder(&arguments.dir)?;
     let installation = Installation::find()?;
     let module = module(arguments.module.as_deref(), &installation)?;
-    let mut configuration =
-        Configuration::new(installation).module_file("plua", &module).docroot(&dir).log_level("warn").body(PAGES);
+    let mut configuration = Configuration::new(installation)
+        .module_file("plua", &module)
+        .docroot(&dir)
+        .log_level("warn")
+        .body(PAGES)
+        .body(logs::CONFIGURATION);
+    if arguments.reload {
+        configuration = reload::MODULES.iter().fold(configuration, |configuration, name| configuration.module(*name));
+        configuration = configuration.body(reload::CONFIGURATION);
+    }
     if arguments.port != 0 {
         configuration = configuration.port(arguments.port);
     }
@@ -75,38 +93,31 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         signal_hook::flag::register(signal, Arc::clone(&ending))?;
     }
     let mut server = configuration.start()?;
-    println!("{} is at http://127.0.0.1:{}/ (Ctrl-C ends it)", dir.display(), server.port());
-    let mut log = Log { file: File::open(server.error_log_file())?, unfinished: Vec::new() };
+    let address = format!("http://127.0.0.1:{}/", server.port());
+    let _reload = arguments.reload.then(|| reload::Reload::start(&dir, server.root())).transpose()?;
+    put(format!("{} is at {address} (Ctrl-C ends it)\n", dir.display()).as_bytes())?;
+    if arguments.open {
+        open(&address);
+    }
+    let mut logs = logs::Logs::open(&server)?;
     while !ending.load(Ordering::Relaxed) {
         thread::sleep(PAUSE);
-        log.show()?;
+        logs.show()?;
         if !server.is_running() {
             return Err("httpd ended by itself".into());
         }
     }
     server.stop()?;
-    log.show()?;
+    logs.show()?;
     Ok(())
 }
 
-/// The error log as far as it was shown.
-struct Log {
-    file: File,
-    unfinished: Vec<u8>,
-}
-
-impl Log {
-    /// Shows the lines that came since the last time.
-    fn show(&mut self) -> io::Result<()> {
-        self.file.read_to_end(&mut self.unfinished)?;
-        let end = self.unfinished.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        let lines: Vec<u8> = self.unfinished.drain(..end).collect();
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            if !ROUTINE.iter().any(|number| String::from_utf8_lossy(line).contains(number)) {
-                stderr().write_all(line)?;
-            }
-        }
-        Ok(())
+/// Shows an address in the browser that the desktop has chosen. Where there is none, the address is on the terminal.
+fn open(address: &str) {
+    let started =
+        Command::new("xdg-open").arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    if let Err(error) = started {
+        eprintln!("plua: cannot open a browser with xdg-open: {error}");
     }
 }
 
