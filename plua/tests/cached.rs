@@ -54,6 +54,22 @@ fn many_that_want_it_wait_for_one_that_makes_it() {
 }
 
 #[test]
+fn who_comes_as_it_is_made_does_not_make_it_again() {
+    let page = "<? local key = plua.get('key') local log = plua.shared.log
+        plua.cache(key, 100, function() log:incr('made', 1, 0) return key end) ?>";
+    let site = site("", page);
+    const KEYS: usize = 1500;
+    for key in 0..KEYS {
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| site.get(&format!("page.plua?key={key}")));
+            }
+        });
+    }
+    assert_eq!(count(&site), KEYS.to_string());
+}
+
+#[test]
 fn the_old_value_is_shown_while_it_is_made_anew() {
     let site = site("", MADE);
     assert_eq!(site.get("page.plua?ttl=1").text(), "made 1");

@@ -44,6 +44,16 @@ local function kept(key, seconds)
   return value, left ~= nil and left < huge and left <= seconds
 end
 
+-- The right to make the value; else the value, if one is there by now.
+local function claim(key, seconds, token)
+  if not add(store, "m" .. key, token, LONGEST_WORK) then return false end
+  -- Another may have made it, and given up the right, since it was looked at.
+  local value, is_due = kept(key, seconds)
+  if is_due then return true end
+  delete(store, "m" .. key)
+  return false, value
+end
+
 return function(key, seconds, run)
   if type(key) == "number" then key = tostring(key) end
   if type(key) ~= "string" then error("bad argument #1 to 'plua.cache' (string expected, got " .. type(key) .. ")", 2) end
@@ -59,7 +69,9 @@ return function(key, seconds, run)
   local value, is_due = kept(key, seconds)
   if not is_due then return value end
   local token = random()
-  if add(store, "m" .. key, token, LONGEST_WORK) then return make(key, seconds, run, token) end
+  local has_right, made = claim(key, seconds, token)
+  if has_right then return make(key, seconds, run, token) end
+  if made ~= nil then return made end
   -- Somebody makes it. What there is of old serves meanwhile.
   if value ~= nil then return value end
   local maker = get(store, "m" .. key)
@@ -69,10 +81,15 @@ return function(key, seconds, run)
     pause = pause * 2 < LONGEST and pause * 2 or LONGEST
     value = get(store, "v" .. key)
     if value ~= nil then return value end
-    -- Whoever has waited for one that failed does not try the same again.
+    has_right, made = claim(key, seconds, token)
+    if made ~= nil then return made end
+    -- Whoever has waited for one that failed does not try the same again. It says so before it gives up its right.
     local failed = get(store, "e" .. key)
-    if failed and failed[1] == maker then error(failed[2], 0) end
-    if add(store, "m" .. key, token, LONGEST_WORK) then return make(key, seconds, run, token) end
+    if failed and failed[1] == maker then
+      if has_right then delete(store, "m" .. key) end
+      error(failed[2], 0)
+    end
+    if has_right then return make(key, seconds, run, token) end
     maker = get(store, "m" .. key)
   end
 end
