@@ -350,6 +350,36 @@ fn a_page_that_fails_keeps_what_it_had_set_before() {
 }
 
 #[test]
+fn a_page_that_is_refused_at_its_end_leaves_the_next_one_none_of_it() {
+    for mode in &MODES[..3] {
+        let late = "<? local cart = plua.session.cart
+            plua.atEnd(function() plua.shared.order:set('late', true) end)
+            plua.shared.order:set('read', true)
+            repeat sleep(0.01) until plua.shared.order:get('go')
+            cart.n = cart.n + 1 ?>";
+        let other = "<? plua.atEnd(function() plua.shared.order:incr('ends', 1, 0) end) ?>other";
+        let pages = [("page.plua", PAGE), ("late.plua", late), ("other.plua", other)];
+        let site = Site::new(&format!("pLuaShared order 64K\npLuaStates 2\n{mode}"), &pages);
+        let ada = Browser::default();
+        ada.run(&site, "session.cart = {n = 1}");
+        thread::scope(|scope| {
+            let late = scope.spawn(|| ada.get(&site, "late.plua"));
+            until("it has read", Duration::from_secs(10), || {
+                ada.run(&site, "return tostring(plua.shared.order:get('read'))") == "true"
+            });
+            ada.run(&site, "session.cart = {n = 5} plua.shared.order:set('go', true)");
+            assert_eq!(late.join().unwrap().status, 503, "{mode}");
+        });
+        for _ in 0..8 {
+            let seen = site.get("other.plua");
+            assert_eq!((seen.text().as_str(), &seen.log[..]), ("other", &[][..]), "{mode}");
+        }
+        let told = "return tostring(plua.shared.order:get('late')) .. ('%d'):format(plua.shared.order:get('ends'))";
+        assert_eq!(ada.run(&site, told), "nil8", "{mode}");
+    }
+}
+
+#[test]
 fn an_id_is_changed_and_a_session_ended_by_one_call() {
     for mode in MODES {
         let (site, ada) = (site(mode), Browser::default());

@@ -45,7 +45,11 @@ local function run_all(has_failed)
       if not change_ending(nil) then
         -- A limit; where the allocator raises it, nothing has described it.
         if type(problem) ~= "table" then error(problem, 0) end
-        if report(problem[1], problem[2]) then return problem end
+        if report(problem[1], problem[2]) then
+          -- What is left of them is none of the next page's.
+          functions, is_withheld = nil, false
+          return problem
+        end
       end
     end
   end
