@@ -119,8 +119,8 @@ check: ## Check formatting and lints, and that the fuzz targets compile
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	luacheck --quiet plua/src
-	$(TOOLS)/bin/stylua --check plua/src
+	luacheck --quiet plua/src redis-store/src
+	$(TOOLS)/bin/stylua --check plua/src redis-store/src
 	CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a RUSTFLAGS="--cfg fuzzing -D warnings" \
 	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir "$(abspath $(TARGET))/fuzzing"
 

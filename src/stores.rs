@@ -11,8 +11,8 @@ use std::slice;
 use std::sync::Arc;
 
 use plua::settings::Settings;
-use plua::settings::shared::Shared;
-use plua::shared::{Stores, new_store};
+use plua::settings::shared::Place;
+use plua::shared::{Kind, Servers, Stores, new_store};
 use shared_store::Store;
 
 use crate::ffi;
@@ -45,7 +45,7 @@ pub(crate) struct Wanted<'s> {
 /// that still use them have them for as long as they run.
 ///
 /// # Errors
-/// That there is no memory for one, and that hosts which are one give a name two sizes.
+/// That there is no memory for one, and that hosts which are one give a name two places.
 ///
 /// # Safety
 /// `pool` is the process's, which has one thread and has read its configuration; no record of an earlier one is in use.
@@ -55,24 +55,31 @@ pub(crate) unsafe fn find(pool: *mut ffi::apr_pool_t, servers: Vec<Wanted<'_>>) 
     let Some(list) = (unsafe { list(pool, uses_any) }) else { return Ok(()) };
     // SAFETY: the list is the process's, and this thread has it for itself.
     unsafe { each(list, |kept| kept.is_used = false) };
-    let mut found: HashMap<Vec<u8>, Arc<Store>> = HashMap::new();
+    let (mut found, mut redis_servers) = (HashMap::<Vec<u8>, Kind>::new(), Servers::default());
     for (number, Wanted { name, settings, stores }) in servers.into_iter().enumerate() {
         *stores = Stores::new(&name, settings, |shared| {
             let of_server = number == 0 || shared.is_of_server;
             let owner = if of_server { String::new() } else { name.to_ascii_lowercase() };
             let title = [owner.as_bytes(), b"\0", shared.name.as_bytes()].concat();
-            if let Some(store) = found.get(&title) {
-                return match store.size() == shared.size {
-                    true => Ok(store.clone()),
-                    false => {
-                        Err(format!("server {name}: another host of that name gives '{}' another size", shared.name))
-                    }
+            if let Some(kind) = found.get(&title) {
+                return match kind.is(&shared.place) {
+                    true => Ok(kind.clone()),
+                    false => Err(format!(
+                        "server {name}: another host of that name gives '{}' another size or server",
+                        shared.name
+                    )),
                 };
             }
-            // SAFETY: as above.
-            let store = Arc::new(unsafe { kept(pool, list, &title, shared) }?);
-            found.insert(title, store.clone());
-            Ok(store)
+            let kind = match &shared.place {
+                Place::Memory(size) => {
+                    // SAFETY: as above.
+                    let store = unsafe { kept(pool, list, &title, &shared.name, *size) }?;
+                    Kind::in_memory(Arc::new(store))
+                }
+                Place::Redis(address) => Kind::Redis(redis_servers.store(address, &owner, &shared.name)),
+            };
+            found.insert(title, kind.clone());
+            Ok(kind)
         })
         .map_err(|sentence| format!("pLuaShared: {sentence}"))?;
     }
@@ -131,30 +138,31 @@ unsafe fn kept(
     pool: *mut ffi::apr_pool_t,
     list: NonNull<*mut Kept>,
     title: &[u8],
-    shared: &Shared,
+    name: &str,
+    size: usize,
 ) -> Result<Store, String> {
     let mut found = None;
     // SAFETY: the caller's promise. A title is in the process's pool like its record.
     unsafe {
         each(list, |kept| {
-            let is_it = slice::from_raw_parts(kept.title, kept.title_length) == title && kept.size == shared.size;
+            let is_it = slice::from_raw_parts(kept.title, kept.title_length) == title && kept.size == size;
             if let (true, Some(start)) = (is_it, NonNull::new(kept.start)) {
                 kept.is_used = true;
                 found = Some(start);
             }
         });
         if let Some(start) = found {
-            return Ok(Store::at(start, shared.size));
+            return Ok(Store::at(start, size));
         }
     }
-    let mut store = new_store(shared)?;
+    let mut store = new_store(name, size)?;
     // SAFETY: the caller's promise: the pool is live for as long as the process is.
     unsafe {
         let record = ffi::apr_palloc(pool, mem::size_of::<Kept>() as ffi::apr_size_t).cast::<Kept>();
         record.write(Kept {
             next: *list.as_ptr(),
             start: store.keep().as_ptr(),
-            size: shared.size,
+            size,
             title: ffi::apr_pmemdup(pool, title.as_ptr().cast(), title.len() as ffi::apr_size_t).cast(),
             title_length: title.len(),
             is_used: true,

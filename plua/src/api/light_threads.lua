@@ -234,9 +234,10 @@ end
 
 local NOTHING_COMES = ": nothing is left that could end this wait"
 
--- The running thread waits until it is woken, for so many seconds at most if they are given. Whether it was woken in time.
-local function wait(seconds, name)
-  if run_before_wait then run_before_wait() end
+-- The running thread waits until it is woken, for so many seconds at most if they are given. Whether it was woken in time. Short
+-- waits are none to what is to run before one.
+local function wait(seconds, name, is_short)
+  if run_before_wait and not is_short then run_before_wait() end
   local thread = current
   is_used, marks.needs_reset = true, 1
   thread.woken = false
@@ -251,10 +252,10 @@ end
 
 -- Waits for an event of Rust's, for so many seconds at most. Whether it has come. When the thread is ended meanwhile, `abandon`
 -- is called with `what`.
-local function wait_for_event(event, seconds, name, abandon, what)
+local function wait_for_event(event, seconds, name, abandon, what, is_short)
   local thread = current
   waiting[event], thread.abandon, thread.what = thread, abandon, what
-  local has_come = wait(seconds, name)
+  local has_come = wait(seconds, name, is_short)
   waiting[event], thread.abandon, thread.what = nil, nil, nil
   return has_come
 end

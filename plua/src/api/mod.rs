@@ -1,7 +1,7 @@
 //! The functions pages call: how those written in Rust reach the request.
 //!
-//! Stands on `cache`, `error`, `exchange`, `language`, `limits`, `network`, `output`, `request`, `sandbox`, `settings` and
-//! `shared`. Knows no pool and no state but the one that it is in.
+//! Stands on `cache`, `error`, `exchange`, `language`, `limits`, `network`, `output`, `reactor`, `request`, `sandbox`,
+//! `settings` and `shared`. Knows no pool and no state but the one that it is in.
 
 mod arguments;
 mod command;
@@ -15,6 +15,7 @@ mod form;
 mod include;
 mod json;
 mod module;
+mod on_redis;
 mod pattern;
 mod request;
 mod response;
@@ -24,6 +25,7 @@ mod secret;
 mod session;
 mod shared;
 mod socket;
+mod store_call;
 mod stored_value;
 mod text;
 mod time_zone;
@@ -50,6 +52,7 @@ use crate::language::functions::{FUNCTIONS, Written};
 use crate::limits::memory_limit;
 use crate::limits::time_limit::TimeLimitHandle;
 use crate::network::Network;
+use crate::reactor::Reactor;
 use crate::request::timers::Timers;
 use crate::request::visit::{Slot, Visit};
 use crate::settings::Settings;
@@ -111,8 +114,14 @@ pub fn native(
 ///
 /// # Errors
 /// Lua's, when memory runs out.
-pub fn stores(lua: &Lua, slot: &Slot, limit: TimeLimitHandle, stores: &Stores) -> mlua::Result<Function> {
-    shared::opener(lua, Plain { slot: slot.clone(), limit }, stores.clone())
+pub fn stores(
+    lua: &Lua,
+    slot: &Slot,
+    limit: TimeLimitHandle,
+    stores: &Stores,
+    reactor: &Arc<Reactor>,
+) -> mlua::Result<Function> {
+    shared::opener(lua, Plain { slot: slot.clone(), limit }, stores.clone(), reactor.clone())
 }
 
 /// What gives the functions of sessions, when a page first has one.

@@ -1,14 +1,35 @@
 -- The stores of the host as pages use them: plua.shared, and what it has under their names.
 --
--- The chunk takes the functions written in Rust and those of Lua's that a page may have replaced before it first asks for a
--- store. It returns plua.shared, the functions of stores, and what stands for those of plua.cache and plua.session if the host has
--- them, which no page gets.
-local native, lua = ...
+-- The chunk takes the functions written in Rust, those of Lua's that a page may have replaced before it first asks for a store, and
+-- what waits for an event. It returns plua.shared, the functions of stores, and what stands for those of plua.cache and plua.session
+-- if the host has them, which no page gets.
+local native, lua, wait_for_event = ...
 
 local error, set_metatable, tostring, type = lua.error, lua.set_metatable, lua.tostring, lua.type
 local huge = lua.huge
 local stores = native.open_stores()
 local numbers_by_name = stores.numbers
+
+-- Stores on a Redis have functions of their own, and the page waits for what those give.
+local of_redis = stores.of_redis
+if of_redis then
+  local finish, abandon, is_on_redis = of_redis.finish, of_redis.abandon, of_redis.numbers
+
+  local function settled(ok, result, ...)
+    if ok ~= nil then return ok, result, ... end
+    local asked = ...
+    wait_for_event(result, nil, "plua.shared", abandon, asked, true)
+    return settled(finish(asked))
+  end
+
+  for name, run in lua.next, of_redis.functions do
+    local of_memory = stores[name]
+    stores[name] = function(number, ...)
+      if is_on_redis[number] then return settled(run(number, ...)) end
+      return of_memory(number, ...)
+    end
+  end
+end
 
 -- Keys that are listed where a page does not say how many.
 local MOST_KEYS = 1024
@@ -135,15 +156,21 @@ function methods.keys(store, most)
   local fits = type(most) == "number" and most >= 1
   if not fits then error("bad argument #1 to 'keys' (a number from 1 on expected)", 2) end
   local found, count = {}, 0
+  -- A Redis may list a key twice.
+  local seen = of_redis and {}
   local part, list
   repeat
     local ok, keys
     ok, keys, part, list = stores.keys(number, part, list)
     if not ok then error(keys, 2) end
     for i = 1, #keys do
+      local key = keys[i]
       if count >= most then break end
-      count = count + 1
-      found[count] = keys[i]
+      if not (seen and seen[key]) then
+        count = count + 1
+        found[count] = key
+        if seen then seen[key] = true end
+      end
     end
   until not part or count >= most
   return found
@@ -253,7 +280,9 @@ local function new_store(title, number)
   })
   numbers[store] = number
   -- Compiled code knows how to hand over a pointer, but not how to make one of what Rust has given.
-  if ffi then handles[store] = ffi.cast("void *", stores.handles[number + 1]) end
+  -- Stores on a Redis have none.
+  local handle = ffi and stores.handles[number + 1]
+  if handle then handles[store] = ffi.cast("void *", handle) end
   return store
 end
 

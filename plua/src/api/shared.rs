@@ -1,23 +1,20 @@
-//! What pages do with the stores of their host, as shared.lua calls it: each gives true and its results, or false and why not.
+//! What pages do with the stores of their host, as shared.lua calls it: each gives true and its results, or false and why not. Those
+//! on a Redis are asked by on_redis.rs.
 
 use std::borrow::Cow;
 use std::ptr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use mlua::{Function, IntoLuaMulti, LightUserData, Lua, LuaString, Table, Value};
-use shared_store::{Found, Number, Refusal};
+use shared_store::{Found, Number};
 
-use super::stored_value::{decode, encode};
-use super::{Plain, answer, refuse};
+use super::store_call::{Call, NO_STORE, lifetime, list_of, number, of_store, told, value_of};
+use super::stored_value::encode;
+use super::{Plain, answer, on_redis, refuse};
 use crate::limits::memory_limit::{PIECE, Room};
 use crate::limits::time_limit::TimeLimitHandle;
-use crate::shared::{Named, Stores, Use, compiled};
-
-/// Bytes of a key that an error shows.
-const SHOWN: usize = 64;
-
-/// What a function says that was given a number of none.
-const NO_STORE: &str = "there is no such store";
+use crate::reactor::Reactor;
+use crate::shared::{InMemory, Named, Stores, Use, compiled};
 
 /// What stands for a store in Lua: nothing can be written to it, so that no request leaves another one something there.
 struct Object;
@@ -26,13 +23,14 @@ struct Object;
 ///
 /// # Errors
 /// Lua's, when memory runs out.
-pub fn opener(lua: &Lua, plain: Plain, stores: Stores) -> mlua::Result<Function> {
+pub fn opener(lua: &Lua, plain: Plain, stores: Stores, reactor: Arc<Reactor>) -> mlua::Result<Function> {
     let own = plain.clone();
-    plain.function(lua, "open_stores", move |lua, ()| open(lua, &own, &stores, &own.limit))
+    plain.function(lua, "open_stores", move |lua, ()| open(lua, &own, &stores, &reactor))
 }
 
 /// The functions of the stores. A page that uses none pays for none.
-fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> mlua::Result<Table> {
+fn open(lua: &Lua, plain: &Plain, stores: &Stores, reactor: &Arc<Reactor>) -> mlua::Result<Table> {
+    let limit = &plain.limit;
     let functions = lua.create_table()?;
     let numbers = lua.create_table()?;
     for (number, named) in stores.iter().enumerate() {
@@ -47,9 +45,9 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
     // object() -> what stands for a store
     let object = plain.function(lua, "shared.object", |lua, ()| lua.create_any_userdata(Object))?;
     functions.raw_set("object", object)?;
-    add.function("get", |call, ()| {
+    add.function("get", |call, memory, ()| {
         let mut bytes = Vec::new();
-        let get = |most, bytes: &mut _| call.named.store.get(call.named.space, &call.key, most, bytes);
+        let get = |most, bytes: &mut _| memory.store.get(memory.space, &call.key, most, bytes);
         let found = match get(PIECE, &mut bytes) {
             Ok(Found::Longer(length)) => {
                 call.room.ask(length.saturating_mul(2))?;
@@ -60,39 +58,42 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
         call.value(found, &bytes)
     })?;
     // put(store, key, value, number, seconds, condition) -> whether it was put
-    add.function("put", |call, (value, number, seconds, condition): (Value, Option<f64>, Option<f64>, i32)| {
-        let condition = compiled::condition(condition);
-        let (store, space, lifetime) = (&call.named.store, call.named.space, lifetime(seconds));
-        call.with(&value, number, |value| store.put(space, &call.key, value, lifetime, condition))
-    })?;
-    add.function("delete", |call, ()| call.said(call.named.store.delete(call.named.space, &call.key)))?;
+    add.function(
+        "put",
+        |call, memory, (value, number, seconds, condition): (Value, Option<f64>, Option<f64>, i32)| {
+            let condition = compiled::condition(condition);
+            let (store, space, lifetime) = (&memory.store, memory.space, lifetime(seconds));
+            call.with(&value, number, |value| store.put(space, &call.key, value, lifetime, condition))
+        },
+    )?;
+    add.function("delete", |call, memory, ()| call.said(memory.store.delete(memory.space, &call.key)))?;
     // increment(store, key, by, by, initial, initial, seconds) -> sum: each number as it is and as a double
     type Sum = (Value, Option<f64>, Value, Option<f64>, Option<f64>);
-    add.function("increment", |call, (by, by_double, initial, initial_double, seconds): Sum| {
+    add.function("increment", |call, memory, (by, by_double, initial, initial_double, seconds): Sum| {
         let by = number(&by, by_double).unwrap_or(Number::Float(1.0));
         let initial = number(&initial, initial_double);
-        let sum = call.named.store.increment(call.named.space, &call.key, by, initial, lifetime(seconds));
+        let sum = memory.store.increment(memory.space, &call.key, by, initial, lifetime(seconds));
         call.said(sum).map(|sum| sum.map_or(Value::Nil, value_of))
     })?;
     // lifetime(store, key) -> seconds, or true for one that stays; nothing without an entry
-    add.function("lifetime", |call, ()| {
-        let lifetime = call.said(call.named.store.lifetime(call.named.space, &call.key))?;
+    add.function("lifetime", |call, memory, ()| {
+        let lifetime = call.said(memory.store.lifetime(memory.space, &call.key))?;
         Ok(match lifetime {
             None => Value::Nil,
             Some(None) => Value::Boolean(true),
             Some(Some(left)) => Value::Number(left.as_secs_f64()),
         })
     })?;
-    add.function("expire", |call, seconds: Option<f64>| {
-        call.said(call.named.store.expire(call.named.space, &call.key, lifetime(seconds)))
+    add.function("expire", |call, memory, seconds: Option<f64>| {
+        call.said(memory.store.expire(memory.space, &call.key, lifetime(seconds)))
     })?;
     // push(store, key, value, number, at_end) -> items
-    add.function("push", |call, (value, number, at_end): (Value, Option<f64>, bool)| {
-        call.with(&value, number, |value| call.named.store.push(call.named.space, &call.key, value, at_end))
+    add.function("push", |call, memory, (value, number, at_end): (Value, Option<f64>, bool)| {
+        call.with(&value, number, |value| memory.store.push(memory.space, &call.key, value, at_end))
     })?;
-    add.function("take", |call, at_end: bool| {
+    add.function("take", |call, memory, at_end: bool| {
         let mut bytes = Vec::new();
-        let take = |most, bytes: &mut _| call.named.store.take(call.named.space, &call.key, at_end, most, bytes);
+        let take = |most, bytes: &mut _| memory.store.take(memory.space, &call.key, at_end, most, bytes);
         let mut found = take(PIECE, &mut bytes);
         // Another may take that one meanwhile, and leave a longer one.
         while let Ok(Found::Longer(length)) = found {
@@ -101,131 +102,51 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, limit: &TimeLimitHandle) -> m
         }
         call.value(found, &bytes)
     })?;
-    add.function("length", |call, ()| call.said(call.named.store.length(call.named.space, &call.key)))?;
+    add.function("length", |call, memory, ()| call.said(memory.store.length(memory.space, &call.key)))?;
     // encode(store, key, table) -> its bytes, as the store would keep them
-    add.function("encode", |call, table: Table| {
+    add.of_value("encode", |call, table: Table| {
         let bytes = encode(call.lua, call.room, &table).map_err(|problem| call.refusal(&problem))?;
         call.room.copy(&bytes)
     })?;
-    // decode(store, key, bytes) -> the table that a compiled call was given the bytes of
-    add.function("decode", |call, bytes: LuaString| call.value(Ok(Found::Encoded), &bytes.as_bytes()))?;
+    // decode(store, key, bytes) -> the table of such bytes
+    add.of_value("decode", |call, bytes: LuaString| call.value(Ok(Found::Encoded), &bytes.as_bytes()))?;
     if cfg!(feature = "luajit") {
         let address = |function: *const ()| LightUserData(function.cast_mut().cast());
         functions.raw_set("compiled_get", address(compiled::get as *const ()))?;
         functions.raw_set("compiled_put", address(compiled::put as *const ()))?;
         functions.raw_set("compiled_increment", address(compiled::increment as *const ()))?;
         // The functions have the stores, and who calls has the functions.
-        let handles = stores.iter().map(|named| address(ptr::from_ref(named).cast()));
-        functions.raw_set("handles", lua.create_sequence_from(handles)?)?;
+        let handles = lua.create_table()?;
+        for (number, named) in stores.iter().enumerate() {
+            if let Some(memory) = named.memory() {
+                handles.raw_set(number + 1, address(ptr::from_ref(memory).cast()))?;
+            }
+        }
+        functions.raw_set("handles", handles)?;
         functions.raw_set("most_bytes", compiled::MOST)?;
     }
-    add.of_store("clear", |_, named, _, ()| {
-        named.store.clear(named.space).map_err(|refusal| of_store(named, refusal))
+    add.of_store("clear", |_, named, memory, _, ()| {
+        memory.store.clear(memory.space).map_err(|refusal| of_store(named, refusal))
     })?;
     // keys(store, part, list) -> keys, and where the next ones are
-    add.of_store("keys", |lua, named, room, (part, list): (Option<usize>, Option<u32>)| {
-        let batch = named.store.keys(named.space, part.zip(list)).map_err(|refusal| of_store(named, refusal))?;
-        room.ask(batch.keys.iter().map(|key| key.len() * 2).sum())?;
-        let keys = batch.keys.iter().map(|key| lua.create_string(key)).collect::<mlua::Result<Vec<_>>>();
-        let keys = keys.and_then(|keys| lua.create_sequence_from(keys)).map_err(|error| error.to_string())?;
+    add.of_store("keys", |lua, named, memory, room, (part, list): (Option<usize>, Option<u32>)| {
+        let batch = memory.store.keys(memory.space, part.zip(list)).map_err(|refusal| of_store(named, refusal))?;
+        let keys = list_of(lua, room, &batch.keys)?;
         let (part, list) = batch.next.unzip();
         Ok((keys, part, list))
     })?;
-    add.of_store("information", |lua, named, _, ()| {
-        let told = named.store.information().map_err(|refusal| of_store(named, refusal))?;
-        let fields = [
-            ("size", told.size as f64),
-            ("used", told.used as f64),
-            ("largest", told.largest as f64),
-            ("entries", told.entries as f64),
-            ("evictions", told.evictions as f64),
-            ("hits", told.hits as f64),
-            ("misses", told.misses as f64),
-        ];
-        lua.create_table_from(fields).map_err(|error| error.to_string())
+    add.of_store("information", |lua, named, memory, _, ()| {
+        told(lua, memory.store.information().map_err(|refusal| of_store(named, refusal))?)
     })?;
+    if let Some(of_redis) = on_redis::functions(lua, plain, stores, reactor)? {
+        functions.raw_set("of_redis", of_redis)?;
+    }
     Ok(functions)
 }
 
-/// A number of Lua's, which may be given as a double too: what Rust is given of a whole one does not tell a zero's sign.
-fn number(value: &Value, double: Option<f64>) -> Option<Number> {
-    match value {
-        Value::Integer(integer) if cfg!(feature = "lua54") => Some(Number::Integer(*integer)),
-        _ => double.map(Number::Float),
-    }
-}
-
-fn value_of(number: Number) -> Value {
-    match number {
-        Number::Integer(integer) => Value::Integer(integer),
-        Number::Float(float) => Value::Number(float),
-    }
-}
-
-fn lifetime(seconds: Option<f64>) -> Option<Duration> {
-    seconds.and_then(compiled::lifetime)
-}
-
-fn of_store(named: &Named, refusal: Refusal) -> String {
-    format!("{}: {refusal}", Stores::title(named))
-}
-
-/// What a function was called with.
-struct Call<'a> {
-    lua: &'a Lua,
-    room: Room<'a>,
-    named: &'a Named,
-    key: Cow<'a, [u8]>,
-}
-
-impl Call<'_> {
-    fn refusal(&self, refusal: &str) -> String {
-        let key = String::from_utf8_lossy(&self.key[..self.key.len().min(SHOWN)]);
-        let more = if self.key.len() > SHOWN { "..." } else { "" };
-        format!("{}: '{key}{more}': {refusal}", Stores::title(self.named))
-    }
-
-    fn said<T>(&self, result: Result<T, Refusal>) -> Result<T, String> {
-        result.map_err(|refusal| self.refusal(&refusal.to_string()))
-    }
-
-    /// What was found, as a value of Lua's.
-    fn value(&self, found: Result<Found, Refusal>, bytes: &[u8]) -> Result<Value, String> {
-        match self.said(found)? {
-            Found::Missing | Found::Longer(_) => Ok(Value::Nil),
-            Found::Boolean(truth) => Ok(Value::Boolean(truth)),
-            Found::Number(number) => Ok(value_of(number)),
-            Found::Bytes => self.room.copy(bytes),
-            // The table takes more than its bytes.
-            Found::Encoded => {
-                self.room.ask(bytes.len())?;
-                decode(self.lua, self.room, bytes).map_err(|problem| self.refusal(&problem))
-            }
-        }
-    }
-
-    /// Gives a value of Lua's to `body` as a store takes it.
-    fn with<T>(
-        &self,
-        value: &Value,
-        double: Option<f64>,
-        body: impl FnOnce(shared_store::Value<'_>) -> Result<T, Refusal>,
-    ) -> Result<T, String> {
-        if let Some(number) = number(value, double) {
-            return self.said(body(shared_store::Value::Number(number)));
-        }
-        let done = match value {
-            Value::Boolean(truth) => body(shared_store::Value::Boolean(*truth)),
-            Value::String(string) => body(shared_store::Value::Bytes(&string.as_bytes())),
-            Value::Table(table) => {
-                let bytes = encode(self.lua, self.room, table).map_err(|problem| self.refusal(&problem))?;
-                body(shared_store::Value::Encoded(&bytes))
-            }
-            value if *value == Value::NULL => body(shared_store::Value::Encoded(&[0])),
-            other => return Err(self.refusal(&format!("a {} cannot be stored", other.type_name()))),
-        };
-        self.said(done)
-    }
+/// The store of that number, which is in memory.
+fn in_memory(stores: &Stores, number: usize) -> Option<(&Named, &InMemory)> {
+    stores.get(number).and_then(|named| Some((named, named.memory()?)))
 }
 
 struct Add<'a> {
@@ -239,6 +160,22 @@ struct Add<'a> {
 impl Add<'_> {
     /// Adds a function that takes a store's number, a key and other arguments.
     fn function<A: mlua::FromLuaMulti, R: IntoLuaMulti>(
+        &mut self,
+        name: &'static str,
+        body: impl Fn(&Call<'_>, &InMemory, A) -> Result<R, String> + Send + 'static,
+    ) -> mlua::Result<()> {
+        let (stores, limit) = (self.stores.clone(), self.limit.clone());
+        let body = move |lua: &Lua, (number, key, arguments): (usize, LuaString, A)| {
+            let Some((named, memory)) = in_memory(&stores, number) else { return refuse(lua, NO_STORE) };
+            let key = key.as_bytes();
+            let call = Call { lua, room: Room::new(lua, &limit), named, key: Cow::Borrowed(&key) };
+            answer(lua, body(&call, memory, arguments))
+        };
+        self.functions.raw_set(name, self.plain.function(self.lua, name, body)?)
+    }
+
+    /// Adds one that does not touch the store, wherever that is.
+    fn of_value<A: mlua::FromLuaMulti, R: IntoLuaMulti>(
         &mut self,
         name: &'static str,
         body: impl Fn(&Call<'_>, A) -> Result<R, String> + Send + 'static,
@@ -257,12 +194,12 @@ impl Add<'_> {
     fn of_store<A: mlua::FromLuaMulti, R: IntoLuaMulti>(
         &mut self,
         name: &'static str,
-        body: impl Fn(&Lua, &Named, Room<'_>, A) -> Result<R, String> + Send + 'static,
+        body: impl Fn(&Lua, &Named, &InMemory, Room<'_>, A) -> Result<R, String> + Send + 'static,
     ) -> mlua::Result<()> {
         let (stores, limit) = (self.stores.clone(), self.limit.clone());
         let body = move |lua: &Lua, (number, arguments): (usize, A)| {
-            let Some(named) = stores.get(number) else { return refuse(lua, NO_STORE) };
-            answer(lua, body(lua, named, Room::new(lua, &limit), arguments))
+            let Some((named, memory)) = in_memory(&stores, number) else { return refuse(lua, NO_STORE) };
+            answer(lua, body(lua, named, memory, Room::new(lua, &limit), arguments))
         };
         self.functions.raw_set(name, self.plain.function(self.lua, name, body)?)
     }

@@ -324,7 +324,7 @@ pub const DIRECTIVES: &[Directive] = &[
         scope: Scope::Host,
         list: true,
         default: "none",
-        help: c"A name and a size, such as: cart 10M; a store in plua.shared that outlives requests, for all processes",
+        help: c"A name and a size, such as: cart 10M, or a name and the address of a Redis; a store in plua.shared that outlives requests, for all processes",
         set: |settings, value| Shared::add(&mut settings.shared, value),
     },
     Directive {

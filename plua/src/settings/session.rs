@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::shared::Shared;
+use super::shared::{Place, Shared};
 
 /// Bytes of memory of the sessions of a host that names no store.
 const OWN_MEMORY: usize = 8 << 20;
@@ -57,7 +57,7 @@ impl Session {
     /// The store of those that are kept in none of `pLuaShared`; common to all hosts where these share their states.
     #[must_use]
     pub fn own_store(is_of_server: bool) -> Shared {
-        Shared { name: OWN_STORE.into(), size: OWN_MEMORY, is_of_server }
+        Shared { name: OWN_STORE.into(), place: Place::Memory(OWN_MEMORY), is_of_server }
     }
 }
 

@@ -1,5 +1,8 @@
-//! A store that the configuration declares: its name in pages and the size of its memory.
+//! A store that the configuration declares: its name in pages and the size of its memory, or the Redis that it is on.
 
+use std::fmt;
+
+use redis_store::Address;
 use shared_store::{LARGEST, SMALLEST};
 
 /// Letters of a name at most.
@@ -10,27 +13,51 @@ const LONGEST_NAME: usize = 64;
 pub struct Shared {
     /// What it is called in `plua.shared`.
     pub name: String,
-    /// Bytes of its memory.
-    pub size: usize,
+    /// Where its values are.
+    pub place: Place,
     /// Whether the server around the host has declared it, for all its hosts.
     pub is_of_server: bool,
+}
+
+/// Where the values of a store are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In so many bytes of memory.
+    Memory(usize),
+    /// On a Redis.
+    Redis(Box<Address>),
+}
+
+/// As errors tell it.
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Memory(size) => write!(formatter, "{size} bytes"),
+            Place::Redis(address) => address.fmt(formatter),
+        }
+    }
 }
 
 impl Shared {
     /// Adds the store of one line.
     pub(super) fn add(all: &mut Vec<Shared>, value: &str) -> Result<(), String> {
         let words: Vec<&str> = value.split_whitespace().collect();
-        let [name, size] = words[..] else {
-            return Err(format!("'{value}' is not a name and a size, such as: sessions 10M"));
+        let [name, place] = words[..] else {
+            return Err(format!("'{}' is not a name and a size, such as: sessions 10M", without_secrets(value)));
         };
         let name = Shared::name(name)?;
         if all.iter().any(|other| other.name == name) {
             return Err(format!("'{name}' is declared twice here"));
         }
-        let size = bytes(size).ok_or_else(|| {
-            format!("'{size}' is no size of a store: give a whole number with K, M or G, from 64K to 64G, such as 10M")
-        })?;
-        all.push(Shared { name: name.into(), size, is_of_server: false });
+        let place = match Address::is_meant(place) {
+            true => Place::Redis(Address::parse(place).map_err(|problem| format!("store '{name}': {problem}"))?.into()),
+            false => Place::Memory(bytes(place).ok_or_else(|| {
+                format!(
+                    "'{place}' is no size of a store: give a whole number with K, M or G, from 64K to 64G, such as 10M"
+                )
+            })?),
+        };
+        all.push(Shared { name: name.into(), place, is_of_server: false });
         Ok(())
     }
 
@@ -40,7 +67,8 @@ impl Shared {
         let is_name = begins_well && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !is_name || name.len() > LONGEST_NAME {
             return Err(format!(
-                "'{name}' is no name: give {LONGEST_NAME} letters, digits and _ at most, no digit first"
+                "'{}' is no name: give {LONGEST_NAME} letters, digits and _ at most, no digit first",
+                without_secrets(name)
             ));
         }
         Ok(name)
@@ -52,6 +80,11 @@ impl Shared {
         let of_server = outer.iter().filter(is_free).map(|shared| Shared { is_of_server: true, ..shared.clone() });
         inner.iter().cloned().chain(of_server).collect()
     }
+}
+
+/// A value without what may be a password in it: that of an address.
+fn without_secrets(value: &str) -> String {
+    value.split_once("://").map_or_else(|| value.into(), |(before, _)| format!("{before}://..."))
 }
 
 /// A size as it is written.
@@ -78,7 +111,8 @@ mod tests {
     #[test]
     fn a_store_has_a_name_and_a_size() {
         let all = given(&["cart 64K", "_page2 10m", "large 64G"]).unwrap();
-        assert_eq!(all.iter().map(|shared| shared.size).collect::<Vec<_>>(), [64 << 10, 10 << 20, 64 << 30]);
+        let sizes = [64 << 10, 10 << 20, 64 << 30].map(Place::Memory);
+        assert_eq!(all.into_iter().map(|shared| shared.place).collect::<Vec<_>>(), sizes);
         for refused in [
             "cart",
             "cart 10",
@@ -97,10 +131,26 @@ mod tests {
     }
 
     #[test]
+    fn a_store_may_be_on_a_redis_whose_password_nobody_is_shown() {
+        let all = given(&["cart redis://:secret@cache.example/1"]).unwrap();
+        assert_eq!(all[0].place.to_string(), "redis://cache.example:6379/1");
+        assert!(!format!("{all:?}").contains("secret"));
+        for (refused, reason) in [
+            ("cart redis://:secret@cache.example:x", "store 'cart': 'x' is no port of 'cache.example'"),
+            ("redis://:secret@cache.example", "'redis://...' is not a name and a size"),
+            ("cart redis://:secret word@cache.example", "'cart redis://...' is not a name and a size"),
+            ("redis://:secret@cache.example cart", "'redis://...' is no name"),
+        ] {
+            let problem = given(&[refused]).unwrap_err();
+            assert!(problem.contains(reason) && !problem.contains("secret"), "{refused}: {problem}");
+        }
+    }
+
+    #[test]
     fn a_host_has_the_servers_stores_beside_its_own() {
         let merged = Shared::merged(&given(&["one 1M", "two 1M"]).unwrap(), &given(&["two 2M"]).unwrap());
-        let seen: Vec<_> =
-            merged.iter().map(|shared| (shared.name.as_str(), shared.size, shared.is_of_server)).collect();
-        assert_eq!(seen, [("two", 2 << 20, false), ("one", 1 << 20, true)]);
+        let seen: Vec<_> = merged.into_iter().map(|shared| (shared.name, shared.place, shared.is_of_server)).collect();
+        let wanted = [("two", 2 << 20, false), ("one", 1 << 20, true)];
+        assert_eq!(seen, wanted.map(|(name, size, of_server)| (name.into(), Place::Memory(size), of_server)));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shared_store::{Condition, Found, Number, Value};
 
-use crate::shared::Named;
+use crate::shared::InMemory;
 
 /// Bytes of a value that an answer holds at most.
 pub const MOST: usize = 8180;
@@ -34,12 +34,12 @@ fn done(call: impl FnOnce() -> i32) -> i32 {
 ///
 /// # Safety
 /// So many bytes are at `key`, which is not null.
-pub unsafe extern "C" fn get(named: &Named, key: *const u8, length: usize, answer: &mut Answer) -> i32 {
+pub unsafe extern "C" fn get(memory: &InMemory, key: *const u8, length: usize, answer: &mut Answer) -> i32 {
     // SAFETY: the caller's promise.
     let key = unsafe { slice::from_raw_parts(key, length) };
     done(|| {
         let mut at = 0;
-        let found = named.store.get_pieces(named.space, key, MOST, |piece| {
+        let found = memory.store.get_pieces(memory.space, key, MOST, |piece| {
             answer.bytes[at..at + piece.len()].copy_from_slice(piece);
             at += piece.len();
         });
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn get(named: &Named, key: *const u8, length: usize, answe
 /// # Safety
 /// So many bytes are at `key` and at `text`; neither is null.
 pub unsafe extern "C" fn put(
-    named: &Named,
+    memory: &InMemory,
     key: *const u8,
     key_length: usize,
     kind: i32,
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn put(
             1 => Value::Number(Number::Float(number)),
             _ => Value::Bytes(text),
         };
-        match named.store.put(named.space, key, value, lifetime(seconds), self::condition(condition)) {
+        match memory.store.put(memory.space, key, value, lifetime(seconds), self::condition(condition)) {
             Ok(was_put) => i32::from(was_put),
             Err(_) => UNKNOWN,
         }
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn put(
 /// # Safety
 /// As for [`get`].
 pub unsafe extern "C" fn increment(
-    named: &Named,
+    memory: &InMemory,
     key: *const u8,
     length: usize,
     by: f64,
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn increment(
     let key = unsafe { slice::from_raw_parts(key, length) };
     done(|| {
         let initial = (has_initial != 0).then_some(Number::Float(initial));
-        match named.store.increment(named.space, key, Number::Float(by), initial, lifetime(seconds)) {
+        match memory.store.increment(memory.space, key, Number::Float(by), initial, lifetime(seconds)) {
             Ok(Some(Number::Float(sum))) => {
                 answer.number = sum;
                 1

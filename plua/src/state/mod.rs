@@ -205,7 +205,7 @@ impl State {
         let is_found_again = settings.states() != 0;
         let timers = Timers::new(Mutex::new(Book::new(is_found_again)));
         let native = api::native(&lua, &slot, &loader, limit.handle(), network, &timers, settings)?;
-        native.raw_set("open_stores", api::stores(&lua, &slot, limit.handle(), stores)?)?;
+        native.raw_set("open_stores", api::stores(&lua, &slot, limit.handle(), stores, &network.reactor)?)?;
         native.raw_set("open_session", api::sessions(&lua, &slot, limit.handle(), settings)?)?;
         let of_globals: &[_] = match settings.globals() {
             Globals::Persistent => &[],

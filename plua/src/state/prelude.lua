@@ -653,7 +653,7 @@ local originals = {
 }
 local stores
 local function open_stores()
-  stores = stores or native.late("shared")(native, originals)
+  stores = stores or native.late("shared")(native, originals, light_threads.wait_for_event)
   return stores
 end
 local cached
