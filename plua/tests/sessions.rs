@@ -2,16 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
 
+mod browser;
+#[path = "../../tests/redis_server/mod.rs"]
+mod redis_server;
 mod site;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use browser::{Browser, PAGE, asked};
 use plua::engine::Engine;
-use site::wait::until;
+use redis_server::Redis;
+use site::wait::{self, until};
 use site::{Seen, Site};
 
 /// Where globals are the state's, the page's, the request's, and a sandbox's; and sessions in a store that has a name.
@@ -23,54 +25,10 @@ const MODES: [&str; 5] = [
     "pLuaShared visitors 1M\npLuaSession visitors\n",
 ];
 
-/// A page that does what it is told.
-const PAGE: &str = "<? local session = plua.session
-    local run = assert((loadstring or load)('local session = ... ' .. plua.get('run', '')))
-    echo(run(session)) ?>";
-
-/// One visitor's cookies.
-#[derive(Clone, Default)]
-struct Browser(Arc<Mutex<BTreeMap<String, String>>>);
-
-impl Browser {
-    fn get(&self, site: &Site, url: &str) -> Seen {
-        self.get_with(site, url, &[])
-    }
-
-    fn get_with(&self, site: &Site, url: &str, headers: &[(&str, &str)]) -> Seen {
-        let cookies =
-            self.0.lock().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-        let mut headers = headers.to_vec();
-        if !cookies.is_empty() {
-            headers.push(("Cookie", &cookies));
-        }
-        let seen = site.get_with(url, &headers);
-        for (_, cookie) in seen.headers.iter().filter(|(name, _)| name == "Set-Cookie") {
-            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
-            match value {
-                "" => self.0.lock().remove(name),
-                _ => self.0.lock().insert(name.into(), value.into()),
-            };
-        }
-        seen
-    }
-
-    /// What a page gives that runs this.
-    fn run(&self, site: &Site, code: &str) -> String {
-        let seen = self.get(site, &asked(code));
-        assert_eq!((seen.status, &seen.log[..]), (200, &[][..]), "{code}");
-        seen.text()
-    }
-
-    fn id(&self) -> String {
-        self.0.lock().get("plua_session").cloned().unwrap_or_default()
-    }
-}
-
-/// The address of a page that runs this.
-fn asked(code: &str) -> String {
-    let query: String = code.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("page.plua?run={query}")
+/// Those, and sessions on a Redis, where there is one.
+fn modes(redis: Option<&Redis>) -> Vec<String> {
+    let on_redis = redis.map(|redis| format!("pLuaShared visitors {}\npLuaSession visitors\n", redis.address()));
+    MODES.into_iter().map(str::to_owned).chain(on_redis).collect()
 }
 
 fn site(lines: &str) -> Site {
@@ -83,7 +41,8 @@ fn cookies(seen: &Seen) -> Vec<&str> {
 
 #[test]
 fn values_are_there_in_the_next_request_of_the_same_visitor() {
-    for mode in MODES {
+    let redis = Redis::start(&[]);
+    for mode in &modes(redis.as_ref()) {
         let (site, ada, bob) = (site(mode), Browser::default(), Browser::default());
         ada.run(&site, "session.name = 'Ada' session.age = 36 session.half = 0.5 session.cart = {pears = 2, 'a', 'b'} session.yes = true session.raw = '\\0\\255'");
         let told = "local c = session.cart return session.name .. session.age .. session.half .. c.pears .. #c .. c[2] .. \
@@ -140,7 +99,8 @@ fn an_id_that_we_did_not_make_is_none() {
 
 #[test]
 fn a_table_that_is_changed_in_place_is_kept_so() {
-    for mode in MODES {
+    let redis = Redis::start(&[]);
+    for mode in &modes(redis.as_ref()) {
         let (site, ada) = (site(mode), Browser::default());
         ada.run(&site, "session.cart = {items = {}}");
         ada.run(&site, "local items = session.cart.items items[#items + 1] = 'pear'");
@@ -156,7 +116,8 @@ fn a_table_that_is_changed_in_place_is_kept_so() {
 
 #[test]
 fn clicks_in_many_tabs_are_all_counted() {
-    for mode in MODES {
+    let redis = Redis::start(&[]);
+    for mode in &modes(redis.as_ref()) {
         for page in [
             "<? plua.session.clicks = (plua.session.clicks or 0) + 1 echo(plua.session.clicks) ?>",
             "<? local s = plua.session s.cart = s.cart or {clicks = 0} s.cart.clicks = s.cart.clicks + 1 s.clicks = s.cart.clicks ?>",
@@ -337,7 +298,8 @@ fn a_session_that_is_held_too_long_is_a_503_for_the_others() {
 
 #[test]
 fn a_page_that_fails_keeps_what_it_had_set_before() {
-    for mode in MODES {
+    let redis = Redis::start(&[]);
+    for mode in &modes(redis.as_ref()) {
         let (site, ada) = (site(&format!("pLuaTimeout 0.3\n{mode}")), Browser::default());
         let failed = ada.get(&site, &asked("session.a = 1 error('no')"));
         assert_eq!((failed.status, failed.log.len()), (500, 1), "{mode}");
@@ -381,7 +343,8 @@ fn a_page_that_is_refused_at_its_end_leaves_the_next_one_none_of_it() {
 
 #[test]
 fn an_id_is_changed_and_a_session_ended_by_one_call() {
-    for mode in MODES {
+    let redis = Redis::start(&[]);
+    for mode in &modes(redis.as_ref()) {
         let (site, ada) = (site(mode), Browser::default());
         ada.run(&site, "session.user = 'guest' session:csrf()");
         let (before, token) = (ada.id(), ada.run(&site, "return session:csrf()"));
@@ -407,12 +370,6 @@ fn an_id_is_changed_and_a_session_ended_by_one_call() {
         let seen = ada.get(&site, &asked("session:destroy() session.b = 2 return session.id"));
         assert_eq!((cookies(&seen).len(), ada.id()), (1, seen.text()), "{mode}");
         assert_eq!(ada.run(&site, "return tostring(session.a) .. session.b"), "nil2");
-    }
-}
-
-impl Browser {
-    fn clone_cookies(&self) -> Browser {
-        Browser(Arc::new(Mutex::new(self.0.lock().clone())))
     }
 }
 
@@ -458,18 +415,21 @@ fn a_form_of_another_site_is_told_from_ours() {
 
 #[test]
 fn a_session_ends_when_nobody_uses_it_and_in_any_case() {
-    let (site, ada) = (site("pLuaSessionTime 1 3\n"), Browser::default());
-    ada.run(&site, "session.a = 1");
-    // Reading it keeps it, as long as that may be.
-    let begun = std::time::Instant::now();
-    until("its time is over", Duration::from_secs(20), || {
-        thread::sleep(Duration::from_millis(200));
-        ada.run(&site, "return tostring(session.a)") == "nil"
-    });
-    assert!(begun.elapsed() > Duration::from_millis(2500), "{:?}", begun.elapsed());
-    ada.run(&site, "session.a = 1");
-    thread::sleep(Duration::from_millis(1200));
-    assert_eq!(ada.run(&site, "return tostring(session.a)"), "nil");
+    let redis = Redis::start(&[]);
+    for place in modes(redis.as_ref()).iter().skip(MODES.len() - 1) {
+        let (site, ada) = (site(&format!("{place}pLuaSessionTime 1 3\n")), Browser::default());
+        ada.run(&site, "session.a = 1");
+        // Reading it keeps it, as long as that may be.
+        let begun = std::time::Instant::now();
+        until("its time is over", Duration::from_secs(20), || {
+            thread::sleep(Duration::from_millis(200));
+            ada.run(&site, "return tostring(session.a)") == "nil"
+        });
+        assert!(begun.elapsed() > Duration::from_millis(2500), "{:?}", begun.elapsed());
+        ada.run(&site, "session.a = 1");
+        thread::sleep(Duration::from_millis(1200));
+        assert_eq!(ada.run(&site, "return tostring(session.a)"), "nil");
+    }
 }
 
 #[test]
@@ -519,20 +479,28 @@ fn pages_of_one_state_that_wait_keep_their_visitors_apart() {
 
 #[test]
 fn light_threads_have_the_session_of_their_page() {
-    let (site, ada) = (site(""), Browser::default());
-    ada.run(&site, "plua.parallel(function() session.a = 1 sleep(0.01) session.b = session.a + 1 end, function() session.c = 3 end)");
-    assert_eq!(ada.run(&site, "return session.a .. session.b .. session.c"), "123");
+    let redis = Redis::start(&[]);
+    for mode in &modes(redis.as_ref()) {
+        let (site, ada) = (site(mode), Browser::default());
+        ada.run(&site, "plua.parallel(function() session.a = 1 sleep(0.01) session.b = session.a + 1 end, function() session.c = 3 end)");
+        assert_eq!(ada.run(&site, "return session.a .. session.b .. session.c"), "123", "{mode}");
+    }
 }
 
 #[test]
 fn no_page_gets_hold_of_what_the_session_is_made_of() {
-    let site = site("pLuaShared visitors 1M\npLuaSession visitors\n");
-    let ada = Browser::default();
-    ada.run(&site, "session.a = 1");
-    // The store is a page's too, and its sessions are not.
-    assert_eq!(
-        ada.run(&site, "return #plua.shared.visitors:keys() .. tostring(getmetatable(session)) .. tostring(session)"),
-        "0falseplua.session"
-    );
-    assert_eq!(ada.run(&site, "plua.shared.visitors:clear() return session.a"), "1");
+    let redis = Redis::start(&[]);
+    for place in modes(redis.as_ref()).iter().skip(MODES.len() - 1) {
+        let (site, ada) = (site(place), Browser::default());
+        ada.run(&site, "session.a = 1");
+        // The store is a page's too, and its sessions are not.
+        assert_eq!(
+            ada.run(
+                &site,
+                "return #plua.shared.visitors:keys() .. tostring(getmetatable(session)) .. tostring(session)"
+            ),
+            "0falseplua.session"
+        );
+        assert_eq!(ada.run(&site, "plua.shared.visitors:clear() return session.a"), "1");
+    }
 }

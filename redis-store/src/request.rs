@@ -33,6 +33,15 @@ pub(crate) static TAKE: Script = script!("take.lua");
 /// Lets a value stay for ever.
 pub(crate) static PERSIST: Script = script!("persist.lua");
 
+/// Puts a value while a lock is held.
+pub(crate) static PUT_HELD: Script = script!("put_held.lua");
+
+/// Lets a lock stay.
+pub(crate) static KEEP_HELD: Script = script!("keep_held.lua");
+
+/// Gives a lock back.
+pub(crate) static RELEASE: Script = script!("release.lua");
+
 /// What does it.
 pub(crate) enum Doer {
     /// One of the server's commands.
@@ -46,18 +55,26 @@ pub(crate) struct Request {
     doer: Doer,
     /// The key, where it is of one.
     pub key: Option<Vec<u8>>,
+    /// Another one of a script, which the same server of a cluster has.
+    other_key: Option<Vec<u8>>,
     arguments: Vec<Vec<u8>>,
 }
 
 impl Request {
     /// Of a key.
     pub(crate) fn of_key(doer: Doer, key: &[u8]) -> Request {
-        Request { doer, key: Some(key.into()), arguments: Vec::new() }
+        Request { doer, key: Some(key.into()), other_key: None, arguments: Vec::new() }
     }
 
     /// Of no key.
     pub(crate) fn of_server(command: &'static str) -> Request {
-        Request { doer: Doer::Command(command), key: None, arguments: Vec::new() }
+        Request { doer: Doer::Command(command), key: None, other_key: None, arguments: Vec::new() }
+    }
+
+    /// With another key, between the first one and the arguments.
+    pub(crate) fn and_key(mut self, key: &[u8]) -> Request {
+        self.other_key = Some(key.into());
+        self
     }
 
     /// With another argument.
@@ -78,11 +95,11 @@ impl Request {
             Doer::Script(script) => {
                 let mut command = redis::cmd(if with_source { "EVAL" } else { "EVALSHA" });
                 command.arg(if with_source { script.source } else { script.digest.as_str() });
-                command.arg(1);
+                command.arg(1 + usize::from(self.other_key.is_some()));
                 command
             }
         };
-        for argument in self.key.iter().chain(&self.arguments) {
+        for argument in self.key.iter().chain(&self.other_key).chain(&self.arguments) {
             command.arg(argument.as_slice());
         }
         command

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use redis::Value;
 use shared_store::{Condition, Information, LONGEST_KEY, Number, Refusal};
+use tokio::time::{Instant, sleep};
 
 use crate::problem::Problem;
-use crate::request::{Doer, INCREMENT, PERSIST, Request, TAKE};
+use crate::request::{Doer, INCREMENT, KEEP_HELD, PERSIST, PUT_HELD, RELEASE, Request, TAKE};
 use crate::server::Server;
 use crate::value::{Kept, decode, encode};
 
@@ -24,8 +25,16 @@ pub enum Act {
     Get(usize),
     /// Puts a value, for a time if one is given: [`Reply::Truth`], whether its condition was met.
     Put(Vec<u8>, Option<Duration>, Condition),
+    /// Puts a value, for a time if one is given, while a lock of another key is held with these bytes: [`Reply::Truth`], whether it is.
+    /// In a cluster both keys have the same letters in braces.
+    PutHeld(Vec<u8>, Option<Duration>, Vec<u8>, Vec<u8>),
     /// Takes away what is there: [`Reply::Truth`], whether something was.
     Delete,
+    /// Lets a lock that is held with these bytes stay for the first time, again and again until the second one is over:
+    /// [`Reply::Truth`], whether it was held to the end. Whoever drops this leaves the lock what is left of the first time.
+    KeepHeld(Vec<u8>, Duration, Duration),
+    /// Takes away a lock that is held with these bytes: [`Reply::Truth`], whether it was.
+    Release(Vec<u8>),
     /// Adds the first number; where none is, begins with the second, for a time if one is given: [`Reply::Sum`].
     Increment(Number, Option<Number>, Option<Duration>),
     /// Tells how long it stays: [`Reply::Lifetime`].
@@ -118,6 +127,24 @@ impl Store {
                 };
                 self.server.ask(&request).await.map(|answer| Reply::Truth(answer != Value::Nil))
             }
+            Act::PutHeld(value, lifetime, lock, token) => {
+                check_size(key, &value)?;
+                let request = request(Doer::Script(&PUT_HELD)).and_key(&[self.prefix.as_bytes(), &lock].concat());
+                self.truth(request.with(value).with(lifetime.map(milliseconds).unwrap_or_default()).with(token)).await
+            }
+            Act::KeepHeld(token, lifetime, most) => {
+                let request = request(Doer::Script(&KEEP_HELD)).with(token).with(milliseconds(lifetime));
+                let end = Instant::now() + most;
+                while Instant::now() < end {
+                    // A server that is not there may be back before the time is over.
+                    if let Ok(Value::Int(0)) = self.server.ask(&request).await {
+                        return Ok(Reply::Truth(false));
+                    }
+                    sleep(lifetime / 3).await;
+                }
+                Ok(Reply::Truth(true))
+            }
+            Act::Release(token) => self.truth(request(Doer::Script(&RELEASE)).with(token)).await,
             Act::Delete => self.truth(command("DEL")).await,
             Act::Increment(by, initial, lifetime) => {
                 let number = |number| encode(shared_store::Value::Number(number));

@@ -113,7 +113,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             }
         };
         visit.classify(&mut error);
-        if error.kind == ErrorKind::Busy {
+        if matches!(error.kind, ErrorKind::Busy | ErrorKind::Away) {
             return Ok((Value::Nil, true));
         }
         visit.report(&error);

@@ -128,8 +128,14 @@ pub fn stores(
 ///
 /// # Errors
 /// Lua's, when memory runs out.
-pub fn sessions(lua: &Lua, slot: &Slot, limit: TimeLimitHandle, settings: &Settings) -> mlua::Result<Function> {
-    session::opener(lua, Plain { slot: slot.clone(), limit }, settings)
+pub fn sessions(
+    lua: &Lua,
+    slot: &Slot,
+    limit: TimeLimitHandle,
+    settings: &Settings,
+    stores: &Stores,
+) -> mlua::Result<Function> {
+    session::opener(lua, Plain { slot: slot.clone(), limit }, settings, stores)
 }
 
 struct Native<'a> {

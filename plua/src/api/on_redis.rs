@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, UserData, Value};
 use parking_lot::Mutex;
@@ -81,6 +82,10 @@ pub fn functions(lua: &Lua, plain: &Plain, stores: &Stores, reactor: &Arc<Reacto
     add.function("put", |call, (value, number, seconds, condition): (Value, Option<f64>, Option<f64>, i32)| {
         Ok(Act::Put(bytes(call, &value, number)?, lifetime(seconds), compiled::condition(condition)))
     })?;
+    type Held = (Value, Option<f64>, Option<f64>, LuaString, LuaString);
+    add.function("put_held", |call, (value, number, seconds, lock, token): Held| {
+        Ok(Act::PutHeld(bytes(call, &value, number)?, lifetime(seconds), lock.as_bytes().to_vec(), token_of(&token)))
+    })?;
     type Sum = (Value, Option<f64>, Value, Option<f64>, Option<f64>);
     add.function("increment", |_, (by, by_double, initial, initial_double, seconds): Sum| {
         let by = number(&by, by_double).unwrap_or(Number::Float(1.0));
@@ -89,9 +94,19 @@ pub fn functions(lua: &Lua, plain: &Plain, stores: &Stores, reactor: &Arc<Reacto
     add.function("push", |call, (value, number, at_end): (Value, Option<f64>, bool)| {
         Ok(Act::Push(bytes(call, &value, number)?, at_end))
     })?;
+    // keep_held(store, lock, token, lease, most) -> what has to be kept for that
+    let own = asker.clone();
+    type Lease = (usize, LuaString, LuaString, f64, f64);
+    let keep_held =
+        plain.function(lua, "shared.keep_held", move |lua, (number, lock, token, lease, most): Lease| {
+            let (lease, most) = (Duration::from_secs_f64(lease), Duration::from_secs_f64(most));
+            own.keep(lua, number, &lock.as_bytes(), Act::KeepHeld(token_of(&token), lease, most))
+        })?;
+    functions.raw_set("keep_held", keep_held)?;
     // No number of these has a sign of its zero, which is lost on the way to a value of Rust's.
     add.of_key("get", |_| Act::Get(PIECE))?;
     add.of_key("delete", |_| Act::Delete)?;
+    add.of_key("release", |given| Act::Release(given.string(2).map(token_of).unwrap_or_default()))?;
     add.of_key("lifetime", |_| Act::Lifetime)?;
     add.of_key("expire", |given| Act::Expire(lifetime(given.number(2).ok())))?;
     add.of_key("take", |given| Act::Take(given.is_true(2), PIECE))?;
@@ -126,6 +141,17 @@ fn bytes(call: &Call<'_>, value: &Value, double: Option<f64>) -> Result<Vec<u8>,
         call.room.ask(text.as_bytes().len())?;
     }
     call.with(value, double, |value| Ok(redis_store::encode(value)))
+}
+
+/// Says what is with the server. By its last word a page that ends with that is known to have no session.
+fn away(lua: &Lua, named: &Named, sentence: &str) -> mlua::Result<MultiValue> {
+    let of_sessions = if named.used == Use::Sessions { " (pLuaSession)" } else { "" };
+    refuse(lua, &of_store(named, format_args!("{sentence}{of_sessions}")))
+}
+
+/// What the owner of a lock has put there.
+fn token_of(token: &LuaString) -> Vec<u8> {
+    redis_store::encode(shared_store::Value::Bytes(&token.as_bytes()))
 }
 
 impl Asker {
@@ -182,6 +208,19 @@ impl Asker {
         self.finish(lua, number, key, repeat, asked.take())
     }
 
+    /// Begins to do something that goes on beside the page, at the longest until its end.
+    fn keep(&self, lua: &Lua, number: usize, key: &[u8], act: Act) -> mlua::Result<MultiValue> {
+        let Some((named, on_redis)) = self.redis(number) else { return refuse(lua, NO_STORE) };
+        match on_redis.begin(key, act, &Arc::default(), &self.reactor, &Arc::default()) {
+            Ok((_, asked)) => {
+                self.with_visit(|visit| visit.opened.get_or_insert_default().add(asked.ends()));
+                let pending = Pending { number, key: key.to_vec(), act: Repeat::Never, asked: Mutex::new(Some(asked)) };
+                answer(lua, lua.create_userdata(pending).map_err(|error| error.to_string()))
+            }
+            Err(error) => refuse(lua, &of_store(named, words(&error))),
+        }
+    }
+
     /// What has come of it, as Lua is told.
     fn finish(
         &self,
@@ -196,8 +235,8 @@ impl Asker {
         let reply = match come {
             Some(Ok(reply)) => reply,
             Some(Err(Problem::Refused(refusal))) => return refuse(lua, &call.refusal(&refusal.to_string())),
-            Some(Err(Problem::Server(sentence))) => return refuse(lua, &of_store(named, sentence)),
-            None => return refuse(lua, &of_store(named, "the answer was not waited for")),
+            Some(Err(Problem::Server(sentence))) => return away(lua, named, &sentence),
+            None => return away(lua, named, "the answer was not waited for"),
         };
         match reply {
             Reply::Kept(Kept::Longer(length)) => match repeat.act(length) {

@@ -12,8 +12,8 @@ local get, set, add, delete, expire = methods.get, methods.set, methods.add, met
 local request = native.open_session()
 local number = stores.sessions
 
--- Seconds that a lock is its owner's where none takes it back, for a page that keeps it while it waits too, and those before its
--- end in which its owner takes it for lost: another may be about to have it.
+-- Seconds that a lock is its owner's where none takes it back, those at most for a page that keeps it while it waits too, and those
+-- before its end in which its owner takes it for lost: another may be about to have it.
 local LEASE, LONG_LEASE, MARGIN = 30, 600, 5
 
 -- Seconds a page waits for another one of the visitor's, and those between two looks.
@@ -104,12 +104,12 @@ local function holds(page) return page.lock and seconds_since_start() < page.loc
 local function lock(page)
   if holds(page) then return false end
   page.lock = nil
-  local token = { request.process, request.new_id() }
+  local token = request.new_token()
   local until_then, pause = seconds_since_start() + LONGEST_WAIT, SHORTEST
   while not add(store, "l" .. page.key, token, LEASE) do
     local owner = get(store, "l" .. page.key)
     -- Of those that find a killed owner, one takes its lock away.
-    if owner and request.is_gone(owner[1]) and add(store, "d" .. owner[2], true, 2 * LEASE) then
+    if owner and request.is_gone(owner) and add(store, "d" .. owner, true, 2 * LEASE) then
       delete(store, "l" .. page.key)
     elseif seconds_since_start() >= until_then then
       busy("another request of the same visitor has held the session for " .. LONGEST_WAIT .. " seconds")
@@ -128,8 +128,8 @@ end
 
 local function unlock(page)
   before_wait(nil)
-  if holds(page) then delete(store, "l" .. page.key) end
-  page.lock = nil
+  if holds(page) then answered(stores.release(number, "l" .. page.key, page.lock)) end
+  page.lock, page.keeper = nil, nil
 end
 
 local function give_up(page, what)
@@ -219,15 +219,25 @@ local function opened_to_write()
   return page
 end
 
-local function save(page)
+-- Puts the session into the store. One that is not new is put only while the lock is the page's: what comes late over a network
+-- is not to overwrite what another request has put meanwhile.
+local function save(page, is_new)
   page.version, page.is_changed = page.version + 1, false
-  set(store, "s" .. page.key, {
+  local record = {
     version = page.version,
     created = page.created,
     token = page.token,
     values = page.values,
     flashes = page.flashes,
-  }, shorter(page.left))
+  }
+  if is_new then
+    set(store, "s" .. page.key, record, shorter(page.left))
+  else
+    local key, lock_key, seconds = "s" .. page.key, "l" .. page.key, shorter(page.left)
+    if not answered(stores.put_held(number, key, record, nil, seconds, lock_key, page.lock)) then
+      give_up(page, "the session")
+    end
+  end
 end
 
 -- Puts what has changed into the store, and lets others write: at the page's end, and before it waits.
@@ -247,8 +257,9 @@ function finish()
   end
   if page.is_changed then
     -- A new one is nobody else's yet.
-    if page.version > 0 then lock_to_write(page) end
-    save(page)
+    local is_new = page.version == 0
+    if not is_new then lock_to_write(page) end
+    save(page, is_new)
   end
   if page.lock then unlock(page) end
   page.is_stale = true
@@ -274,7 +285,7 @@ function session.regenerate()
     send_id(page, "another id")
   end
   page.key, page.token = request.key(page.id), nil
-  save(page)
+  save(page, true)
   -- Those that come with the other one are told to come again.
   set(store, "s" .. key, { moved = true }, TOLD)
   local new_key = page.key
@@ -302,7 +313,8 @@ function session.lock()
   else
     lock_to_write(page)
   end
-  set(store, "l" .. page.key, page.lock, LONG_LEASE)
+  page.keeper = answered(stores.keep_held(number, "l" .. page.key, page.lock, LEASE, LONG_LEASE))
+  if not page.keeper then give_up(page, "the session") end
   page.lock_ends = seconds_since_start() + LONG_LEASE
   before_wait(nil)
 end

@@ -17,6 +17,7 @@ use crate::language::session_writes;
 use crate::request::visit::Visit;
 use crate::settings::Settings;
 use crate::settings::session::{Cookie, Session};
+use crate::shared::{Stores, Use};
 
 /// Bytes of an id: 128 bits.
 const ID: usize = 16;
@@ -31,17 +32,17 @@ const MOST_LOOKED_AT: u64 = 1 << 20;
 ///
 /// # Errors
 /// Lua's, when memory runs out.
-pub fn opener(lua: &Lua, plain: Plain, settings: &Settings) -> mlua::Result<Function> {
+pub fn opener(lua: &Lua, plain: Plain, settings: &Settings, stores: &Stores) -> mlua::Result<Function> {
     let (own, session) = (plain.clone(), settings.session());
-    plain.function(lua, "open_session", move |lua, ()| open(lua, &own, &session))
+    let is_of_machine = stores.iter().any(|named| named.used == Use::Sessions && named.memory().is_some());
+    plain.function(lua, "open_session", move |lua, ()| open(lua, &own, &session, is_of_machine))
 }
 
 /// The functions of sessions. A page that has none pays for none.
-fn open(lua: &Lua, plain: &Plain, session: &Session) -> mlua::Result<Table> {
+fn open(lua: &Lua, plain: &Plain, session: &Session, is_of_machine: bool) -> mlua::Result<Table> {
     let functions = lua.create_table()?;
     functions.raw_set("idle", session.idle.as_secs_f64())?;
     functions.raw_set("longest", session.longest.as_secs_f64())?;
-    functions.raw_set("process", process::id())?;
     let add = Add { lua, plain, functions: &functions };
     let name = session.cookie.clone();
     // id() -> what the visitor's cookie says, if that can be an id of ours
@@ -82,16 +83,19 @@ fn open(lua: &Lua, plain: &Plain, session: &Session) -> mlua::Result<Table> {
         Ok(visit.refuse(Error::new(ErrorKind::Busy, message)))
     })?;
     // new_id() -> an id
-    add.plain("new_id", |_, ()| {
-        let mut bytes = [0; ID];
-        getrandom::fill(&mut bytes).map_err(mlua::Error::external)?;
-        Ok(HEXLOWER.encode(&bytes))
+    add.plain("new_id", |_, ()| new_id())?;
+    // key(id) -> what its session is kept under, which tells nobody the id; in braces, by which a cluster has all of it on one server
+    add.plain("key", |_, id: LuaString| Ok(format!("{{{}}}", HEXLOWER.encode(&Sha256::digest(id.as_bytes())[..ID]))))?;
+    // new_token() -> what an owner puts into a lock: the process first, where all who look are on the same machine
+    add.plain("new_token", move |_, ()| {
+        let id = new_id()?;
+        Ok(if is_of_machine { format!("{} {id}", process::id()) } else { id })
     })?;
-    // key(id) -> what its session is kept under, which tells nobody the id
-    add.plain("key", |_, id: LuaString| Ok(HEXLOWER.encode(&Sha256::digest(id.as_bytes())[..ID])))?;
-    // is_gone(process) -> whether there is no such process any more
-    add.plain("is_gone", |_, process: u32| {
-        Ok(Path::new("/proc/self").exists() && !Path::new("/proc").join(process.to_string()).exists())
+    // is_gone(token) -> whether the owner is known not to be there any more
+    add.plain("is_gone", |_, token: LuaString| {
+        let token = token.to_string_lossy();
+        let process = token.split_once(' ').map(|(process, _)| Path::new("/proc").join(process));
+        Ok(process.is_some_and(|process| Path::new("/proc/self").exists() && !process.exists()))
     })?;
     // now() -> seconds since 1970
     add.plain("now", |_, ()| Ok(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()))?;
@@ -128,6 +132,12 @@ impl Add<'_> {
             }
         })
     }
+}
+
+fn new_id() -> mlua::Result<String> {
+    let mut bytes = [0; ID];
+    getrandom::fill(&mut bytes).map_err(mlua::Error::external)?;
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 fn is_id(value: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use mlua::{Function, IntoLuaMulti, LightUserData, Lua, LuaString, Table, Value};
-use shared_store::{Found, Number};
+use shared_store::{Condition, Found, Number, Refusal};
 
 use super::store_call::{Call, NO_STORE, lifetime, list_of, number, of_store, told, value_of};
 use super::stored_value::encode;
@@ -66,6 +66,25 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, reactor: &Arc<Reactor>) -> ml
             call.with(&value, number, |value| store.put(space, &call.key, value, lifetime, condition))
         },
     )?;
+    // put_held(store, key, value, number, seconds, lock, token) -> whether it was put: only while the lock is the token's
+    type Held = (Value, Option<f64>, Option<f64>, LuaString, LuaString);
+    add.function("put_held", |call, memory, (value, number, seconds, lock, token): Held| {
+        let (store, space, lifetime) = (&memory.store, memory.space, lifetime(seconds));
+        if !call.said(is_held(memory, &lock.as_bytes(), &token.as_bytes()))? {
+            return Ok(false);
+        }
+        call.with(&value, number, |value| store.put(space, &call.key, value, lifetime, Condition::Always))
+    })?;
+    // keep_held(store, lock, token, lease, most): it stays for the longest time at once, for whoever waits knows when its owner is gone
+    add.function("keep_held", |call, memory, (token, _, most): (LuaString, f64, f64)| {
+        Ok(call.said(is_held(memory, &call.key, &token.as_bytes()))?
+            && call.said(memory.store.expire(memory.space, &call.key, lifetime(Some(most))))?)
+    })?;
+    // release(store, lock, token) -> whether it was the token's
+    add.function("release", |call, memory, token: LuaString| {
+        let is_held = call.said(is_held(memory, &call.key, &token.as_bytes()))?;
+        Ok(is_held && call.said(memory.store.delete(memory.space, &call.key))?)
+    })?;
     add.function("delete", |call, memory, ()| call.said(memory.store.delete(memory.space, &call.key)))?;
     // increment(store, key, by, by, initial, initial, seconds) -> sum: each number as it is and as a double
     type Sum = (Value, Option<f64>, Value, Option<f64>, Option<f64>);
@@ -142,6 +161,14 @@ fn open(lua: &Lua, plain: &Plain, stores: &Stores, reactor: &Arc<Reactor>) -> ml
         functions.raw_set("of_redis", of_redis)?;
     }
     Ok(functions)
+}
+
+/// Whether a lock is that of a token. Whoever asks comes a moment later to what he does then: long before the lock is another's,
+/// unless he is late already.
+fn is_held(memory: &InMemory, lock: &[u8], token: &[u8]) -> Result<bool, Refusal> {
+    let mut bytes = Vec::new();
+    let found = memory.store.get(memory.space, lock, token.len(), &mut bytes)?;
+    Ok(matches!(found, Found::Bytes) && bytes == token)
 }
 
 /// The store of that number, which is in memory.

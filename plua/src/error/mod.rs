@@ -37,6 +37,8 @@ pub enum ErrorKind {
     NoState,
     /// Another request of the visitor's holds what the page needs.
     Busy,
+    /// The server that sessions are kept on cannot be asked.
+    Away,
     /// The server stopped while the page ran.
     ServerStop,
     /// A fault of the engine itself.
@@ -61,6 +63,7 @@ impl ErrorKind {
             ErrorKind::SilentClient => "Request timeout",
             ErrorKind::NoState => "No free state",
             ErrorKind::Busy => "Busy",
+            ErrorKind::Away => "No sessions",
             ErrorKind::ServerStop => "Server stop",
             ErrorKind::Internal => "Internal error",
         }
@@ -73,7 +76,7 @@ impl ErrorKind {
             ErrorKind::TooLarge => 413,
             ErrorKind::BadRequest => 400,
             ErrorKind::SilentClient => 408,
-            ErrorKind::NoState | ErrorKind::Busy | ErrorKind::ServerStop => 503,
+            ErrorKind::NoState | ErrorKind::Busy | ErrorKind::Away | ErrorKind::ServerStop => 503,
             _ => 500,
         }
     }

@@ -266,6 +266,9 @@ impl Visit {
         if error.kind == ErrorKind::Runtime && error.message.ends_with("(pLuaPatternLimit)") {
             error.kind = ErrorKind::PatternLimit;
         }
+        if error.kind == ErrorKind::Runtime && error.message.ends_with("(pLuaSession)") {
+            error.kind = ErrorKind::Away;
+        }
         if error.kind == ErrorKind::Runtime && error.message.ends_with("than the page may (pLuaTimeout)") {
             error.kind = ErrorKind::TimeLimit;
         }

@@ -102,7 +102,7 @@ impl OnRedis {
 #[must_use]
 pub fn weight(act: &Act) -> usize {
     match act {
-        Act::Put(value, ..) | Act::Push(value, _) => value.len().saturating_mul(3),
+        Act::Put(value, ..) | Act::PutHeld(value, ..) | Act::Push(value, _) => value.len().saturating_mul(3),
         Act::Get(most) | Act::Take(_, most) if *most > PIECE => most.saturating_mul(2),
         _ => 0,
     }

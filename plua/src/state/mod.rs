@@ -206,7 +206,7 @@ impl State {
         let timers = Timers::new(Mutex::new(Book::new(is_found_again)));
         let native = api::native(&lua, &slot, &loader, limit.handle(), network, &timers, settings)?;
         native.raw_set("open_stores", api::stores(&lua, &slot, limit.handle(), stores, &network.reactor)?)?;
-        native.raw_set("open_session", api::sessions(&lua, &slot, limit.handle(), settings)?)?;
+        native.raw_set("open_session", api::sessions(&lua, &slot, limit.handle(), settings, stores)?)?;
         let of_globals: &[_] = match settings.globals() {
             Globals::Persistent => &[],
             Globals::Page => &PAGE_GLOBALS,
