@@ -295,6 +295,31 @@ impl<'a> Part<'a> {
         Ok(found)
     }
 
+    /// The same for a value of bytes, of which `begin` is told how many there are; it says whether they are wanted.
+    #[inline]
+    pub(crate) fn get_announced(
+        &mut self,
+        key: Key<'_>,
+        begin: impl FnOnce(usize) -> bool,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Found, Refusal> {
+        let Some(Place { entry, .. }) = self.find_live(key) else {
+            self.count(MISSES);
+            return Ok(Found::Missing);
+        };
+        let Some(kind @ (Kind::Bytes | Kind::Encoded)) = self.kind_of(entry) else { return Err(Refusal::NotBytes) };
+        let length = self.load(entry, LENGTH) as usize;
+        if !begin(length) {
+            return Ok(Found::Longer(length));
+        }
+        self.read(entry, IN_FIRST, key.bytes.len(), length, |piece| {
+            take(piece);
+            true
+        });
+        self.count(HITS);
+        Ok(kind.found(0))
+    }
+
     /// Appends bytes of a chain to others.
     pub(crate) fn copy(&self, first: u32, in_first: usize, after: usize, length: usize, into: &mut Vec<u8>) {
         into.reserve(length);

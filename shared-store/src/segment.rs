@@ -26,6 +26,9 @@ const _: () = assert!(size_of::<pthread_mutex_t>() <= WORDS);
 /// Words of the segment's own header: the two of the secret that keys are hashed with.
 const SECRET: usize = 0;
 
+/// The word behind those: not 0 once the store was marked.
+const MARK: usize = 16;
+
 /// Shared memory, from its first byte to its last.
 pub(crate) struct Segment {
     start: NonNull<u8>,
@@ -35,7 +38,7 @@ pub(crate) struct Segment {
     is_owned: bool,
 }
 
-// SAFETY: whoever reads or writes it beyond its own header, which does not change, holds the lock of a part.
+// SAFETY: whoever reads or writes it beyond its own header, whose words are atomic, holds the lock of a part.
 unsafe impl Send for Segment {}
 
 // SAFETY: as above.
@@ -101,8 +104,19 @@ impl Segment {
         (self.own_word(SECRET).load(Ordering::Relaxed), self.own_word(SECRET + 8).load(Ordering::Relaxed))
     }
 
+    pub(crate) fn mark(&self) {
+        // Who reads it often has it in a processor's cache.
+        if !self.is_marked() {
+            self.own_word(MARK).store(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_marked(&self) -> bool {
+        self.own_word(MARK).load(Ordering::Relaxed) != 0
+    }
+
     fn own_word(&self, at: usize) -> &AtomicU64 {
-        // SAFETY: in the segment's own header, at a multiple of 8; only its maker writes to it.
+        // SAFETY: in the segment's own header, at a multiple of 8; it is only ever touched as this.
         unsafe { AtomicU64::from_ptr(self.start.add(at).cast().as_ptr()) }
     }
 

@@ -165,6 +165,32 @@ impl Store {
         self.locked(space, key, |part, key| part.get(key, most, take))
     }
 
+    /// The same for a value of bytes, of which `begin` is told how many there are, and says whether they are wanted: else the value
+    /// is [`Found::Longer`]. Neither comes back to the store.
+    ///
+    /// # Errors
+    /// That it is no bytes, and those of every function.
+    pub fn get_announced(
+        &self,
+        space: u64,
+        key: &[u8],
+        begin: impl FnOnce(usize) -> bool,
+        take: impl FnMut(&[u8]),
+    ) -> Result<Found, Refusal> {
+        self.locked(space, key, |part, key| part.get_announced(key, begin, take))
+    }
+
+    /// Marks the store for all who share it, for good.
+    pub fn mark(&self) {
+        self.segment.mark();
+    }
+
+    /// Whether somebody has marked it. Takes no lock.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.segment.is_marked()
+    }
+
     /// Puts a value under a key on a condition, for a time if one is given: whether it was put. What was not used for longest
     /// makes room.
     ///

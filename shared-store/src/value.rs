@@ -77,6 +77,8 @@ pub enum Refusal {
     List,
     /// What is under the key is no list.
     NotAList,
+    /// What is under the key is no bytes.
+    NotBytes,
     /// Another process has held the lock for seconds, or the system does not give it.
     Busy,
 }
@@ -91,6 +93,7 @@ impl fmt::Display for Refusal {
             Refusal::NotANumber => formatter.write_str("the value is not a number"),
             Refusal::List => formatter.write_str("the value is a list"),
             Refusal::NotAList => formatter.write_str("the value is not a list"),
+            Refusal::NotBytes => formatter.write_str("the value is not bytes"),
             Refusal::Busy => formatter.write_str("another process does not give the store free"),
         }
     }
