@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use c_headers::output;
 
 const HEADER: &str = "c-shim/plua_shim.h";
-const SOURCES: [&str; 2] = ["c-shim/plua_shim.c", "c-shim/plua_parking.c"];
+const SOURCES: [&str; 4] =
+    ["c-shim/plua_shim.c", "c-shim/plua_parking.c", "c-shim/plua_kept.c", "c-shim/plua_public.c"];
 
 fn main() -> ExitCode {
     for path in ["build.rs", HEADER].into_iter().chain(SOURCES) {
@@ -76,16 +77,16 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .allowlist_function("plua_.*")
         .allowlist_function("ap_(add_cgi_vars|add_common_vars|check_cmd_context|get_module_config)")
         .allowlist_function("ap_(get_server_banner|get_server_revision|get_status_line_ex)")
-        .allowlist_function("ap_(getword_conf|pregcomp|pregfree|regexec|set_content_length|set_content_type)")
+        .allowlist_function("ap_(getword_conf|pregcomp|pregfree|regexec|run_http_scheme|set_accept_ranges|set_content_length|set_content_type)")
         .allowlist_function("apr_(palloc|pmemdup|pool_cleanup_null|pool_cleanup_register|pool_userdata_get|pool_userdata_set|pstrmemdup)")
         .allowlist_function("apr_fnmatch|apr_table_(addn|elts|get|setn|unset)")
         .allowlist_type("module|command_rec|cmd_parms|process_rec|request_rec|server_rec|apr_table_entry_t|ap_version_t")
         .allowlist_var("ap_conftree|AP_REG_(EXTENDED|ICASE)")
         .allowlist_var("MODULE_MAGIC_(COOKIE|NUMBER_MAJOR|NUMBER_MINOR)")
         .allowlist_var(
-            "SUSPENDED|(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|NOT_IN_HTACCESS|M_GET|OK|HTTP_INTERNAL_SERVER_ERROR",
+            "DECLINED|SUSPENDED|(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|NOT_IN_HTACCESS|M_GET|OK|HTTP_INTERNAL_SERVER_ERROR",
         )
-        .allowlist_var("HTTP_(NOT_MODIFIED|REQUEST_ENTITY_TOO_LARGE|REQUEST_TIME_OUT)")
+        .allowlist_var("HTTP_(NOT_MODIFIED|OK|REQUEST_ENTITY_TOO_LARGE|REQUEST_TIME_OUT)")
         .allowlist_var("APLOG_(CRIT|ERR|NOTICE|WARNING)|APR_(OS_START_ERROR|SUCCESS)|AP_MODULE_FLAG_ALWAYS_MERGE")
         .allowlist_var("APR_FINFO_(CTIME|DEV|INODE|MTIME|SIZE)")
         // The record is ours to define.

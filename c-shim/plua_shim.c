@@ -71,10 +71,13 @@ static int plua_handler(request_rec *r)
 
 static int plua_post_config(apr_pool_t *config, apr_pool_t *log, apr_pool_t *temporary, server_rec *main_server)
 {
+    /* httpd reads its configuration twice when it starts, and says once what it says. */
+    int is_first = ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG;
+
     (void)config;
     (void)log;
-    /* httpd reads its configuration twice when it starts, and says once what it says. */
-    return plua_rs_check(temporary, main_server, ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG);
+    plua_look_at_configuration(temporary, is_first ? NULL : main_server);
+    return plua_rs_check(temporary, main_server, is_first);
 }
 
 static void plua_child_init(apr_pool_t *child, server_rec *main_server)
@@ -131,6 +134,8 @@ void plua_register_hooks(apr_pool_t *pool)
 #endif
     ap_hook_handler(plua_handler, NULL, NULL, APR_HOOK_MIDDLE);
     plua_parking_register_hooks();
+    plua_kept_register_hooks();
+    plua_public_register_hooks();
 }
 
 /* What a request needs between calls. A brigade's memory goes only with the request's pool, so a page that writes or
@@ -140,6 +145,7 @@ typedef struct {
     apr_bucket_brigade *in;  /* read from the client, not yet handed over */
     int in_ended;
     void *waiting; /* the page that waits without a thread, or NULL */
+    int is_missing; /* no page is kept for it */
 } plua_request;
 
 static plua_request *plua_request_of(request_rec *r)
@@ -151,6 +157,18 @@ static plua_request *plua_request_of(request_rec *r)
         ap_set_module_config(r->request_config, &plua_module, request);
     }
     return request;
+}
+
+void plua_set_missing(request_rec *r)
+{
+    plua_request_of(r)->is_missing = 1;
+}
+
+int plua_is_missing(const request_rec *r)
+{
+    const plua_request *request = ap_get_module_config(r->request_config, &plua_module);
+
+    return request && request->is_missing;
 }
 
 void plua_set_waiting(request_rec *r, void *page)

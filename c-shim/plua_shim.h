@@ -96,6 +96,31 @@ apr_interval_time_t plua_parking_time(request_rec *r);
 void plua_parking_child_init(void);
 void plua_parking_register_hooks(void);
 
+/* Kept pages (plua_kept.c). What tells the filters of the response to r from others; 0 for such as make a response of their own
+ * for each request. */
+apr_uint64_t plua_filters(request_rec *r);
+
+/* Puts the filters of the response in, for a quick handler: whether they are those. Else none is put in. */
+int plua_insert_filters(request_rec *r, apr_uint64_t expected);
+
+/* Passes bytes that live as long as the request as the whole body. */
+apr_status_t plua_pass_kept(request_rec *r, const char *bytes, apr_size_t length);
+
+/* That no page is kept for r, as the quick handler has found, and whether it has. */
+void plua_set_missing(request_rec *r);
+int plua_is_missing(const request_rec *r);
+
+void plua_kept_register_hooks(void);
+
+/* Public pages (plua_public.c). Whether everybody gets what r asks for, whoever asks, and nothing that holds for its place but not
+ * for the whole server changes the response. Asked by the handler, when httpd has let the request in. */
+int plua_is_public(request_rec *r);
+
+/* Looks what can be told of who lets requests in, when the configuration is read, and logs for `tells`, unless it is NULL, who may
+ * do so in ways that are not looked at. */
+void plua_look_at_configuration(apr_pool_t *temporary, const server_rec *tells);
+void plua_public_register_hooks(void);
+
 /* One entry in the error log, with the request's client, or for the server. `level` is an APLOG_ level. */
 void plua_log_request(int level, const request_rec *r, const char *line, apr_size_t length);
 void plua_log_server(int level, const server_rec *server, const char *line, apr_size_t length);
@@ -106,6 +131,10 @@ void plua_log_server(int level, const server_rec *server, const char *line, apr_
  * `server` and `directory` are the records plua_module's create and merge functions made, and may be NULL. Of r,
  * nothing is kept once this returns, but for SUSPENDED: then the page waits, and r is kept until its pool is cleared. */
 int plua_rs_serve(request_rec *r, void *server, void *directory);
+
+/* Answers r with a page that is kept for everybody, before httpd maps it: OK, the status httpd shall answer with, or DECLINED.
+ * `server` as above. */
+int plua_rs_quick(request_rec *r, void *server);
 
 /* Goes on with the page of r, which waits, in this thread: as plua_rs_serve. */
 int plua_rs_go_on(request_rec *r);

@@ -11,10 +11,12 @@ use plua::engine::{Engine, Host};
 use plua::error::injection;
 use plua::error::report::printable;
 use plua::exchange::Level;
+use plua::kept;
 use plua::settings::Settings;
 use plua::shared::Stores;
 use plua::state::own_code::OwnCode;
 
+use crate::kept_pages::Kept;
 use crate::stores::{self, Wanted};
 use crate::{ffi, names, pool};
 
@@ -25,6 +27,10 @@ pub(crate) struct Server {
     pub(crate) settings: Settings,
     /// The stores that its configuration names.
     pub(crate) stores: Stores,
+    /// Where it keeps pages, while it has a host, if it has a store for them.
+    pub(crate) kept: Option<Kept>,
+    /// The number of the configuration, which the children of one that comes after it do not have.
+    pub(crate) generation: u64,
     /// Its host, from the start of a child to its end.
     pub(crate) host: Option<Host>,
     /// The running httpd's version, known as long as the host: `2.4.71`.
@@ -68,6 +74,12 @@ pub(crate) unsafe fn check(
     };
     // SAFETY: the caller's promise.
     unsafe { find_stores(main) }?;
+    let generation = kept::generation()?;
+    // SAFETY: the caller's promise.
+    for Named { mut record, .. } in unsafe { servers(main) } {
+        // SAFETY: the record is the configuration's, and nobody else looks at it meanwhile.
+        unsafe { record.as_mut() }.generation = generation;
+    }
     // SAFETY: the caller's promise.
     for (record, _) in unsafe { hosts(&Engine::new(), main) }? {
         // SAFETY: the record is the configuration's; nobody changes it meanwhile.
@@ -100,7 +112,7 @@ pub(crate) unsafe fn check(
 unsafe fn find_stores(main: *mut ffi::server_rec) -> Result<(), String> {
     // SAFETY: the caller's promise.
     let servers = unsafe { servers(main) };
-    let wanted = servers.into_iter().map(|(name, mut record)| {
+    let wanted = servers.into_iter().map(|Named { name, mut record, .. }| {
         // SAFETY: the record is the configuration's; each server has its own, and nobody else looks at it meanwhile.
         let Server { settings, stores, .. } = unsafe { record.as_mut() };
         Wanted { name, settings, stores }
@@ -123,6 +135,12 @@ pub(crate) unsafe fn start(pool: *mut ffi::apr_pool_t, main: *mut ffi::server_re
     let engine = Engine::with(own_code.unwrap_or_default());
     // SAFETY: the caller's promise.
     let hosts = unsafe { hosts(&engine, main) }?;
+    // SAFETY: the caller's promise.
+    for Named { mut record, identity, .. } in unsafe { servers(main) } {
+        // SAFETY: no other thread looks at the record before the first request.
+        let record = unsafe { record.as_mut() };
+        record.kept = record.stores.cache().map(|store| Kept::new(store.clone(), identity, record.generation));
+    }
     let httpd_version = httpd_version();
     let mut servers = Vec::new();
     let mut counts_memory = false;
@@ -162,7 +180,7 @@ pub(crate) unsafe fn end_pages(main: *mut ffi::server_rec) {
 unsafe fn hosts(engine: &Engine, main: *mut ffi::server_rec) -> Result<Vec<(NonNull<Server>, Host)>, String> {
     let mut hosts = Vec::new();
     // SAFETY: the caller's promise.
-    for (name, record) in unsafe { servers(main) } {
+    for Named { name, record, .. } in unsafe { servers(main) } {
         // SAFETY: the record is the configuration's; nobody changes it meanwhile.
         let Server { settings, stores, .. } = unsafe { record.as_ref() };
         let host =
@@ -172,11 +190,19 @@ unsafe fn hosts(engine: &Engine, main: *mut ffi::server_rec) -> Result<Vec<(NonN
     Ok(hosts)
 }
 
-/// Each server that has a record, the main one first, with its name.
+/// A server that has a record.
+struct Named {
+    name: String,
+    /// What no other server of the configuration has: its name, and where its lines begin.
+    identity: Vec<u8>,
+    record: NonNull<Server>,
+}
+
+/// Each server that has a record, the main one first.
 ///
 /// # Safety
 /// As [`start`] asks of `main`.
-unsafe fn servers(main: *mut ffi::server_rec) -> Vec<(String, NonNull<Server>)> {
+unsafe fn servers(main: *mut ffi::server_rec) -> Vec<Named> {
     let all = iter::successors(NonNull::new(main), |server| {
         // SAFETY: the list of servers is httpd's, and complete when this runs.
         NonNull::new(unsafe { server.as_ref().next })
@@ -190,7 +216,10 @@ unsafe fn servers(main: *mut ffi::server_rec) -> Vec<(String, NonNull<Server>)> 
             // SAFETY: as above.
             name => unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned(),
         };
-        Some((name, record))
+        // SAFETY: as above, and so is the name of the file, or none.
+        let (file, line) = unsafe { (pool::bytes(server.as_ref().defn_name), server.as_ref().defn_line_number) };
+        let identity = [name.to_ascii_lowercase().as_bytes(), b" ", line.to_string().as_bytes(), b" ", file].concat();
+        Some(Named { name, identity, record })
     });
     named.collect()
 }
@@ -223,6 +252,7 @@ impl Drop for Child {
                 let _ = ManuallyDrop::new(server.host.take());
             }
             server.host = None;
+            server.kept = None;
         }
         if interrupted {
             let _ = ManuallyDrop::new(self.engine.take());

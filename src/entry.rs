@@ -15,11 +15,12 @@ use crate::child::{self, Server, Serving};
 use crate::directives::{Commands, Directory};
 use crate::exchange::{self, ApExchange};
 use crate::panics::caught;
-use crate::{directives, ffi, names, parking, pool};
+use crate::{directives, ffi, names, parking, pool, quick};
 
 // Each has the type that plua_shim.h declares: an array holds one type.
 const _: () = {
     let _ = [ffi::plua_rs_serve, plua_rs_serve];
+    let _ = [ffi::plua_rs_quick, plua_rs_quick];
     let _ = [ffi::plua_rs_go_on, plua_rs_go_on];
     let _ = [ffi::plua_rs_lost, plua_rs_lost];
     let _ = [ffi::plua_rs_keeps_back, plua_rs_keeps_back];
@@ -75,7 +76,14 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
     let (path, stamp) = unsafe { (pool::bytes((*r).filename), stamp(&(*r).finfo)) };
     let file = PageFile { path: Path::new(OsStr::from_bytes(path)), stamp, settings: directory };
     // SAFETY: the exchange is the engine's for this call only.
-    let exchange = unsafe { ApExchange::new(NonNull::new_unchecked(r), NonNull::from(server)) };
+    let mut exchange = unsafe { ApExchange::new(NonNull::new_unchecked(r), NonNull::from(server)) };
+    if let Some(kept) = &server.kept
+        // SAFETY: the caller's promise.
+        && let Some(answer) = unsafe { quick::in_place(r, kept, &mut exchange, directory.quick()) }
+    {
+        // SAFETY: the caller's promise.
+        return unsafe { answered(r, answer) };
+    }
     // SAFETY: the caller's promise.
     let root = unsafe { ffi::plua_document_root(r).as_ref() };
     // SAFETY: a C string that lives as long as the request.
@@ -86,6 +94,31 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
         // SAFETY: the caller's promise.
         Served::Waits(page) => unsafe { parking::park(r, page).unwrap_or_else(|answer| answered(r, answer)) },
     }
+}
+
+/// Answers a request with a kept page; see plua_shim.h.
+///
+/// # Safety
+/// As [`plua_rs_serve`], before httpd has mapped the request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_quick(r: *mut ffi::request_rec, server: *mut c_void) -> c_int {
+    // SAFETY: after a child's start nobody changes the record but the end of the child.
+    let kept = unsafe { server.cast::<Server>().as_ref() }.and_then(|server| server.kept.as_ref());
+    let Some(kept) = kept.filter(|kept| kept.has_any()) else { return ffi::DECLINED };
+    caught(
+        || {
+            injection::panic_at("quick answer");
+            // SAFETY: the caller's promise.
+            unsafe { quick::quick(r, kept) }
+        },
+        |panic| {
+            // SAFETY: the caller's promise: the request is as live as before.
+            unsafe {
+                exchange::log(r, ffi::APLOG_CRIT, panic);
+                broken_off(r)
+            }
+        },
+    )
 }
 
 /// Goes on with the page of a request; see plua_shim.h.

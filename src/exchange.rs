@@ -9,17 +9,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
-use std::slice;
 use std::sync::Arc;
 
 use apr_dbd::Connection;
 use plua::error::injection;
 use plua::error::report::printable;
-use plua::exchange::{Background, Charset, Exchange, HTML, Head, HeaderChange, Level, Request};
+use plua::exchange::{Background, Charset, Exchange, HTML, Head, HeaderChange, KeptPlace, Level, Request};
+use plua::kept::Making;
+use plua::kept::answer::PublicMark;
 
 use crate::background::BackgroundExchange;
 use crate::child::{Server, Serving, level_of};
-use crate::{ffi, pool};
+use crate::request::{each, first};
+use crate::{ffi, kept_pages, pool};
 
 const SENT: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
 const APR_OWN: ffi::apr_status_t = ffi::APR_OS_START_ERROR as ffi::apr_status_t;
@@ -33,6 +35,8 @@ pub(crate) struct ApExchange {
     server: NonNull<Server>,
     has_variables: bool,
     has_body: bool,
+    /// The right to make the page that is kept for the request anew.
+    pub(crate) making: Option<Making>,
 }
 
 // SAFETY: httpd lets one thread at a time work on a request, and the server's record does not change while requests
@@ -45,7 +49,7 @@ impl ApExchange {
     /// # Safety
     /// `r` and `server` are live for as long as the exchange, and nobody else works on `r` meanwhile.
     pub(crate) unsafe fn new(r: NonNull<ffi::request_rec>, server: NonNull<Server>) -> ApExchange {
-        ApExchange { r, server, has_variables: false, has_body: true }
+        ApExchange { r, server, has_variables: false, has_body: true, making: None }
     }
 
     fn record(&self) -> &ffi::request_rec {
@@ -205,25 +209,38 @@ impl Exchange for ApExchange {
     }
 
     fn condition(&mut self, head: &Head) -> Option<u16> {
+        // SAFETY: promised to `new`.
+        unsafe { condition(self.r.as_ptr(), head.header("ETag"), head.header("Last-Modified")) }
+    }
+
+    fn kept_place(&mut self) -> Option<KeptPlace> {
         let r = self.r.as_ptr();
-        let (mut if_match, mut if_none_match) = (None, None);
-        self.headers(&mut |name, value| {
-            if name.eq_ignore_ascii_case(b"If-Match") {
-                if_match = if_match.take().or_else(|| with_tags_of_pages(value));
-            } else if name.eq_ignore_ascii_case(b"If-None-Match") {
-                if_none_match = if_none_match.take().or_else(|| with_tags_of_pages(value));
-            }
-        });
-        // SAFETY: promised to `new`; texts go into the request's pool.
-        let status = unsafe {
-            let text = |text: Option<&[u8]>| match text {
-                Some(text) => pool::copy((*r).pool, text).cast_const(),
-                None => ptr::null(),
-            };
-            let (tag, modified) = (text(head.header("ETag")), text(head.header("Last-Modified")));
-            ffi::plua_condition(r, tag, modified, text(if_match.as_deref()), text(if_none_match.as_deref()))
-        };
-        u16::try_from(status).ok().filter(|status| *status != 0)
+        // SAFETY: promised to `new`.
+        let kept = unsafe { self.server.as_ref() }.kept.as_ref().filter(|_| self.record().header_only == 0)?;
+        // SAFETY: promised to `new`.
+        let place = unsafe { kept_pages::place(r, kept) }?;
+        Some(KeptPlace { making: self.making.take(), ..place })
+    }
+
+    fn full_content_type(&mut self, head: &Head) -> (Vec<u8>, bool) {
+        // SAFETY: promised to `new`; the text is a constant or in the request's pool.
+        let full = unsafe { pool::bytes(content_type(self.r.as_ptr(), head)) };
+        (full.to_vec(), head.charset == Charset::Unnamed)
+    }
+
+    fn public_mark(&mut self) -> PublicMark {
+        let r = self.r.as_ptr();
+        // SAFETY: promised to `new`.
+        unsafe {
+            let generation = self.server.as_ref().kept.as_ref().map_or(0, |kept| kept.generation);
+            let filters = if ffi::plua_is_public(r) != 0 { ffi::plua_filters(r) } else { 0 };
+            PublicMark { generation, filters }
+        }
+    }
+
+    fn accept_ranges(&mut self) {
+        // SAFETY: promised to `new`.
+        unsafe { ffi::ap_set_accept_ranges(self.r.as_ptr()) }
     }
 
     fn send_head(&mut self, head: &Head) -> io::Result<()> {
@@ -301,16 +318,28 @@ impl Exchange for ApExchange {
     }
 }
 
-/// The request as the client sent it, of which httpd has made this one: by redirecting it internally, or for a part of it.
+/// What the conditions of a request make of a response with this tag and date: 304, 412, or nothing.
 ///
 /// # Safety
-/// `r` is live, and so are those that it points to.
-unsafe fn first(mut r: &ffi::request_rec) -> &ffi::request_rec {
-    // SAFETY: the caller's promise; these are null or requests.
-    while let Some(before) = unsafe { r.prev.as_ref().or(r.main.as_ref()) } {
-        r = before;
-    }
-    r
+/// `r` is a live request of the calling thread.
+pub(crate) unsafe fn condition(r: *mut ffi::request_rec, tag: Option<&[u8]>, modified: Option<&[u8]>) -> Option<u16> {
+    let (mut if_match, mut if_none_match) = (None, None);
+    // SAFETY: the caller's promise; texts go into the request's pool.
+    let status = unsafe {
+        each((*r).headers_in, &mut |name, value| {
+            if name.eq_ignore_ascii_case(b"If-Match") {
+                if_match = if_match.take().or_else(|| with_tags_of_pages(value));
+            } else if name.eq_ignore_ascii_case(b"If-None-Match") {
+                if_none_match = if_none_match.take().or_else(|| with_tags_of_pages(value));
+            }
+        });
+        let text = |text: Option<&[u8]>| match text {
+            Some(text) => pool::copy((*r).pool, text).cast_const(),
+            None => ptr::null(),
+        };
+        ffi::plua_condition(r, text(tag), text(modified), text(if_match.as_deref()), text(if_none_match.as_deref()))
+    };
+    u16::try_from(status).ok().filter(|status| *status != 0)
 }
 
 /// The `Content-Type` of a head, with its charset: in the pool of `r`, or a constant for that of most pages.
@@ -395,22 +424,4 @@ pub(crate) unsafe fn log(r: *const ffi::request_rec, level: u32, line: &str) {
     let line = printable(line);
     // SAFETY: the caller vouches for the request; the length is that of the line.
     unsafe { ffi::plua_log_request(level as c_int, r, line.as_ptr().cast(), line.len() as ffi::apr_size_t) }
-}
-
-/// Calls `visit(name, value)` for each entry of `table`, in its order.
-///
-/// # Safety
-/// `table` is a live table that nobody changes meanwhile.
-unsafe fn each(table: *const ffi::apr_table_t, visit: &mut dyn FnMut(&[u8], &[u8])) {
-    // SAFETY: the caller vouches for the table; its array holds `nelts` entries of C strings.
-    unsafe {
-        let array = &*ffi::apr_table_elts(table);
-        let entries: &[ffi::apr_table_entry_t] = match usize::try_from(array.nelts) {
-            Ok(count) if count > 0 => slice::from_raw_parts(array.elts.cast(), count),
-            _ => &[],
-        };
-        for entry in entries {
-            visit(pool::bytes(entry.key), pool::bytes(entry.val));
-        }
-    }
 }

@@ -6,10 +6,13 @@ mod directives;
 mod entry;
 mod exchange;
 mod ffi;
+mod kept_pages;
 mod names;
 mod panics;
 mod parking;
 mod pool;
+mod quick;
+mod request;
 mod stores;
 
 use std::ffi::c_int;

@@ -10,13 +10,14 @@ use std::path::Path;
 use common::{Mpm, Response, Server, Setup, httpd};
 
 /// The files of the site. Whoever tries the examples may have put others beside them, which are his.
-const FILES: [&str; 23] = [
+const FILES: [&str; 24] = [
     "blocks.plua",
     "counter.plua",
     "environment.plua",
     "error.plua",
     "form.plua",
     "index.plua",
+    "kept.plua",
     "live.js",
     "live.plua",
     "missing.plua",
@@ -38,7 +39,7 @@ const FILES: [&str; 23] = [
 
 /// The site as the document root: copied, for the account that httpd runs as may not read a checkout.
 fn site() -> Setup {
-    site_of(httpd().lines("pLuaShared examples 1M"))
+    site_of(httpd().lines("pLuaShared examples 1M\npLuaShared cache 1M"))
 }
 
 fn site_of(setup: Setup) -> Setup {
@@ -204,6 +205,23 @@ fn the_store_counts_for_all_processes_and_the_page_says_how_to_have_one() {
         assert!(text.contains("<code>pLuaShared examples 1M</code>"), "{text}");
         let text = server.get("/together.plua").text();
         assert!(text.contains("This page needs a store"), "{text}");
+    });
+}
+
+#[test]
+fn the_kept_page_is_made_once_for_all_and_the_page_says_how_to_keep_one() {
+    site().mpm(Mpm::Prefork).children(4, 1).run(|server| {
+        // What the page puts out before it shows its source.
+        let shown = |answer: &Response| answer.text().split("Source of").next().unwrap().to_owned();
+        let first = server.get("/kept.plua");
+        assert!(shown(&first).contains("Made at") && !shown(&first).contains("you alone"), "{first:?}");
+        let again = server.get("/kept.plua");
+        assert_eq!((again.header("Age").is_some(), again.text()), (true, first.text()));
+        let named = server.request("GET", "/kept.plua", &[("Authorization", "Basic dTpw")], b"");
+        assert!(named.header("Age").is_none() && shown(&named).contains("for you alone"), "{named:?}");
+    });
+    site_of(httpd()).run(|server| {
+        assert!(server.get("/kept.plua").text().contains("<code>pLuaShared cache 1M</code>"));
     });
 }
 

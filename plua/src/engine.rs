@@ -26,6 +26,8 @@ use crate::limits::time_limit::{self, Watchdog};
 use crate::reactor::background::Background;
 use crate::reactor::{Alarm, Reactor};
 use crate::request::body::Body;
+use crate::request::kept_answer;
+pub use crate::request::kept_answer::answer as answer_kept;
 use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
 use crate::sandbox::working_directory;
 use crate::settings::Settings;
@@ -425,6 +427,11 @@ fn conclude(visit: &mut Visit, outcome: Outcome<'_>) -> Answer {
 }
 
 fn done(visit: &mut Visit, body: &[u8]) -> Answer {
+    if let Some(kept) = visit.kept.take()
+        && let Some(answer) = kept_answer::answer(&mut *visit.exchange, &kept)
+    {
+        return answer;
+    }
     if let Some(status) = visit.response.failed_condition {
         return of_server(visit, status);
     }
@@ -473,6 +480,9 @@ fn of_server(visit: &mut Visit, status: u16) -> Answer {
 
 /// Answers with a body that is whole, unless the request's conditions say otherwise.
 fn respond(visit: &mut Visit, body: &[u8]) -> Answer {
+    if visit.keeping.is_some() {
+        visit.keep(body);
+    }
     match visit.condition() {
         Some(NOT_MODIFIED) => {
             visit.response.head.status = NOT_MODIFIED;
@@ -486,7 +496,9 @@ fn respond(visit: &mut Visit, body: &[u8]) -> Answer {
 
 /// Answers with a file and nothing else. Its date and tag tell its version where the page says nothing of that.
 fn whole_file(visit: &mut Visit, file: HeldFile) -> Answer {
-    let Visit { exchange, response, .. } = visit;
+    let Visit { exchange, response, keeping, .. } = visit;
+    // Files are the server's to send, and not to be kept in memory.
+    *keeping = None;
     let head = &mut response.head;
     if head.status == 200 {
         let date = file.facts.modified().ok().map(|modified| httpdate::fmt_http_date(modified.min(SystemTime::now())));

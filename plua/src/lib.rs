@@ -7,6 +7,7 @@ pub mod cache;
 pub mod engine;
 pub mod error;
 pub mod exchange;
+pub mod kept;
 pub mod language;
 pub mod limits;
 mod network;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
 mod http;
+pub mod kept;
 pub mod tls;
 pub mod traffic;
 pub mod wait;

@@ -14,6 +14,7 @@ mod file;
 mod form;
 mod include;
 mod json;
+mod keeping;
 mod module;
 mod on_redis;
 mod pattern;
@@ -82,6 +83,7 @@ pub fn native(
     let native = Native { lua, slot, limit, plain, network, tables, table: lua.create_table()? };
     response::install(&native)?;
     version::install(&native)?;
+    keeping::install(&native)?;
     request::install(&native)?;
     script::install(&native)?;
     cookie::install(&native)?;

@@ -47,6 +47,7 @@ fn open(lua: &Lua, plain: &Plain, session: &Session, is_of_machine: bool) -> mlu
     let name = session.cookie.clone();
     // id() -> what the visitor's cookie says, if that can be an id of ours
     add.of_request("id", move |lua, visit, ()| {
+        visit.never_keep();
         let name = cookie_name(&name, visit);
         let sent = cookie::received(visit).into_iter().find(|(sent, _)| *sent == name.as_bytes());
         let id = sent.map(|(_, value)| value).filter(|value| is_id(value));
@@ -55,6 +56,7 @@ fn open(lua: &Lua, plain: &Plain, session: &Session, is_of_machine: bool) -> mlu
     let sent = session.cookie.clone();
     // send(id) with the response; without one the visitor's browser forgets it. Whether that is still possible.
     add.of_request("send", move |_, visit, id: Option<LuaString>| {
+        visit.never_keep();
         if visit.response.head_sent {
             return Ok(false);
         }

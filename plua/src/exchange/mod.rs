@@ -1,6 +1,6 @@
 //! One request and the way to answer it: what a server offers the engine.
 //!
-//! Stands on `error`. Knows no Lua and no httpd: the module and the command each make one.
+//! Stands on `error` and `kept`. Knows no Lua and no httpd: the module and the command each make one.
 
 pub(crate) mod held_file;
 
@@ -15,6 +15,9 @@ use std::sync::Arc;
 use apr_dbd::Connection;
 
 use crate::error::report::Report;
+use crate::kept::address::Address;
+use crate::kept::answer::PublicMark;
+use crate::kept::{KeptPages, Making};
 
 /// What a page can know of its request. All text is bytes as received: nothing here is proven UTF-8.
 #[derive(Debug, Clone, Default)]
@@ -187,6 +190,20 @@ pub enum Answer {
 /// Makes exchanges for work that goes on without a request: nobody gets what it puts out.
 pub type Background = Arc<dyn Fn() -> Box<dyn Exchange> + Send + Sync>;
 
+/// Where the response to a request may be kept.
+pub struct KeptPlace {
+    /// The pages of the request's host.
+    pub pages: KeptPages,
+    /// The request's own address.
+    pub address: Address,
+    /// The page's file, and whatever else decides what runs for the request.
+    pub file: Vec<u8>,
+    /// Whether the server knows who asks, or the request says so.
+    pub has_user: bool,
+    /// The right to make it, where an old one waits to be made anew.
+    pub making: Option<Making>,
+}
+
 /// What a server implements for one request.
 ///
 /// The engine calls [`respond`](Exchange::respond) or [`respond_file`](Exchange::respond_file) once, or [`send_head`](Exchange::send_head) once and then
@@ -231,6 +248,21 @@ pub trait Exchange: Send {
         let _ = head;
         None
     }
+    /// Where the response to this request may be kept for other visitors; none where it must not be: another method than GET, a
+    /// request with a body, or nothing that keeps it. For the request whose right to make it the place holds, once.
+    fn kept_place(&mut self) -> Option<KeptPlace> {
+        None
+    }
+    /// The whole `Content-Type` of a head, and whether the server must add no charset to that.
+    fn full_content_type(&mut self, head: &Head) -> (Vec<u8>, bool) {
+        (head.content_type_in("UTF-8").into_owned(), head.charset == Charset::Unnamed)
+    }
+    /// Who may have the response to this request without being asked: nobody, where it is not certain that everybody may.
+    fn public_mark(&mut self) -> PublicMark {
+        PublicMark::default()
+    }
+    /// Tells the client that parts of the response can be asked for.
+    fn accept_ranges(&mut self) {}
     /// Sends status and headers of a response whose length is not known, or is in them.
     fn send_head(&mut self, head: &Head) -> io::Result<()>;
     /// Sends a piece of the body; an error means the client is gone.

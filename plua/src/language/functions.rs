@@ -105,6 +105,12 @@ pub const FUNCTIONS: &[PageFunction] = &[
         written: InLua,
     },
     PageFunction {
+        name: "plua.cachePage",
+        signature: "plua.cachePage(seconds [, options]) -> boolean",
+        help: "Keeps the whole answer for so long for all visitors of its address; true for the one who makes it, false if it is not kept.",
+        written: InLua,
+    },
+    PageFunction {
         name: "plua.semaphore",
         signature: "plua.semaphore([count]) -> semaphore",
         help: "What light threads wait at: semaphore:wait([seconds]), :post([count]) and :count().",

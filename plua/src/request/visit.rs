@@ -24,6 +24,7 @@ use crate::reactor::{Alarm, Reactor};
 use crate::request::body::Body;
 use crate::request::database::Databases;
 use crate::request::form::{self, Form};
+use crate::request::keeping::Keeping;
 use crate::request::query::Fields;
 use crate::request::waits::Waits;
 use crate::sandbox::confinement;
@@ -119,6 +120,12 @@ pub struct Visit {
     pub waits: Option<Box<Waits>>,
     /// What it has open at other servers, once it has had something.
     pub opened: Option<Box<Opened>>,
+    /// How its response is to be kept for other visitors.
+    pub keeping: Option<Box<Keeping>>,
+    /// Whether it is for one visitor alone.
+    pub is_personal: bool,
+    /// A kept answer that takes the place of the page's.
+    pub kept: Option<Vec<u8>>,
     /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
     pub refusal: Option<Box<Error>>,
 }
@@ -159,6 +166,9 @@ impl Visit {
             changed: None,
             waits: None,
             opened: None,
+            keeping: None,
+            is_personal: false,
+            kept: None,
             refusal: None,
         })
     }

@@ -352,6 +352,14 @@ pub const DIRECTIVES: &[Directive] = &[
         set: |settings, value| settings.session.set_time(value),
     },
     Directive {
+        name: c"pLuaQuick",
+        scope: Scope::Directory,
+        list: false,
+        default: "1",
+        help: c"Whether pages kept by plua.cachePage that everybody may see are sent before httpd maps and checks a request",
+        set: |settings, value| put(&mut settings.quick, switch(value)),
+    },
+    Directive {
         name: c"pLuaPrepend",
         scope: Scope::Directory,
         list: false,

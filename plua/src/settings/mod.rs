@@ -54,6 +54,7 @@ pub struct Settings {
     multi_domain: Option<bool>,
     log_level: Option<u32>,
     auto_escape: Option<bool>,
+    quick: Option<bool>,
     /// None within is what takes an outer pair back.
     tags: Option<Option<Marks>>,
     state_wait: Option<Duration>,
@@ -116,6 +117,7 @@ impl Settings {
             multi_domain: inner.multi_domain.or(self.multi_domain),
             log_level: inner.log_level.or(self.log_level),
             auto_escape: inner.auto_escape.or(self.auto_escape),
+            quick: inner.quick.or(self.quick),
             tags: inner.tags.or(self.tags),
             state_wait: inner.state_wait.or(self.state_wait),
             parked: inner.parked.or(self.parked),
@@ -232,6 +234,12 @@ impl Settings {
     #[must_use]
     pub fn auto_escape(&self) -> bool {
         self.auto_escape.unwrap_or(false)
+    }
+
+    /// Whether kept pages that everybody may see are sent before the server looks further at a request.
+    #[must_use]
+    pub fn quick(&self) -> bool {
+        self.quick.unwrap_or(true)
     }
 
     /// Time a request waits for a free state.
@@ -380,7 +388,7 @@ mod tests {
                     (
                         (settings.states(), settings.runs(), settings.files()),
                         (settings.short_hand(), settings.show_errors(), settings.multi_domain()),
-                        (settings.log_level(), settings.auto_escape(), settings.state_wait()),
+                        (settings.log_level(), settings.auto_escape(), settings.quick(), settings.state_wait()),
                         settings.limits(),
                         settings.globals(),
                         (settings.sandbox(), settings.connect().clone()),

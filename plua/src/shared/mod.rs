@@ -21,7 +21,7 @@ pub use crate::shared::redis::Servers;
 pub struct Stores(Arc<[Named]>);
 
 /// The store that `plua.cache` keeps values in, in a space of its own.
-const CACHE: &str = "cache";
+pub const CACHE: &str = "cache";
 
 /// What stands for the name of that of sessions.
 const SESSIONS: &str = "plua.session";
@@ -205,6 +205,12 @@ impl Stores {
     #[must_use]
     pub fn get(&self, number: usize) -> Option<&Named> {
         self.0.get(number)
+    }
+
+    /// The memory of the one whose name is `cache`, where pages are kept too; none where it is on a Redis.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Arc<Store>> {
+        self.iter().find(|named| named.used == Use::Cache)?.memory().map(|memory| &memory.store)
     }
 
     /// What errors call one.

@@ -66,10 +66,11 @@ pub const PAGE_GLOBALS: [Part; 2] =
 pub const TIME_ZONE: [Part; 1] = [Part { name: "time_zone", source: include_str!("../api/time_zone.lua") }];
 
 /// What a state runs only when a page first asks for it.
-pub const LATE: [Part; 3] = [
+pub const LATE: [Part; 4] = [
     Part { name: "shared", source: include_str!("../api/shared.lua") },
     Part { name: "cached", source: include_str!("../api/cached.lua") },
     Part { name: "session", source: include_str!("../api/session.lua") },
+    Part { name: "cached_page", source: include_str!("../api/cached_page.lua") },
 ];
 
 /// Whatever a state may run.

@@ -681,6 +681,11 @@ local function open_session()
   end
   return session
 end
+local cached_page
+function plua.cachePage(...)
+  if not cached_page then cached_page = native.late("cached_page")(native, originals, light_threads.sleep, exit) end
+  return cached_page(...)
+end
 -- Whatever asks for `ctx` gets that of the running request, and for `shared` the stores of the host.
 setmetatable(plua, {
   __metatable = false,
