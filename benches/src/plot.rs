@@ -56,7 +56,7 @@ fn text(x: f64, y: f64, anchor: &str, content: &str) -> Text {
 fn colour(series: &Series) -> &'static str {
     match (series.kind, series.mpm) {
         (Kind::Plua, Mpm::Prefork) => "#2a6fb0",
-        (Kind::Plua | Kind::PluaLimits, _) => "#1f5d99",
+        (Kind::Plua | Kind::PluaLimits | Kind::PluaKept, _) => "#1f5d99",
         _ => "#b8b8b8",
     }
 }

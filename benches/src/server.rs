@@ -22,6 +22,8 @@ pub enum Kind {
     Plua,
     /// The same with every other limit beside the time limit.
     PluaLimits,
+    /// The same pages kept whole: the page itself runs once.
+    PluaKept,
     /// mod_lua at its fastest: states per thread, scripts never looked at again.
     ModLua,
     /// mod_php as Debian ships it, with opcache.
@@ -39,6 +41,7 @@ impl Kind {
             Self::Bare => "bare C handler",
             Self::Plua => "mod_plua",
             Self::PluaLimits => "mod_plua, all limits",
+            Self::PluaKept => "mod_plua, kept",
             Self::ModLua => "mod_lua",
             Self::ModPhp => "mod_php with opcache",
             Self::NgxLua => "ngx_lua",
@@ -49,7 +52,7 @@ impl Kind {
     fn extension(self) -> &'static str {
         match self {
             Self::Bare | Self::File => "html",
-            Self::Plua | Self::PluaLimits => "plua",
+            Self::Plua | Self::PluaLimits | Self::PluaKept => "plua",
             Self::ModLua => "lua",
             Self::ModPhp => "php",
             Self::NgxLua => "ngx",
@@ -77,6 +80,7 @@ pub const SERVERS: &[(Kind, Mpm)] = &[
     (Kind::Bare, Mpm::Event),
     (Kind::Plua, Mpm::Event),
     (Kind::PluaLimits, Mpm::Event),
+    (Kind::PluaKept, Mpm::Event),
     (Kind::ModLua, Mpm::Event),
     (Kind::NgxLua, Mpm::Event),
     (Kind::File, Mpm::Event),
@@ -118,6 +122,11 @@ impl Server {
                 .module_file("plua", &built.plua)
                 .body(plua)
                 .body("pLuaMemoryLimit 65536\npLuaOutputLimit 65536\npLuaPatternLimit 10000000\npLuaFields 1000"),
+            Kind::PluaKept => base
+                .module_file("plua", &built.plua)
+                .body(plua)
+                // A page that is to be kept says so itself; here another file says it for all of them.
+                .body("pLuaShared cache 10M\npLuaPrepend kept.plua"),
             Kind::ModLua => {
                 let file = installation.modules().join("mod_lua.so");
                 base.module_file("lua", peer(file.is_file().then_some(file), "mod_lua")?).body(
@@ -155,6 +164,7 @@ impl Server {
     pub fn takes_part(&self, page: &Page) -> bool {
         match self.kind {
             Kind::File => page.name == "text",
+            Kind::PluaKept => ["hello", "table"].contains(&page.name),
             kind => self.docroot.join(page.name).with_extension(kind.extension()).is_file(),
         }
     }
