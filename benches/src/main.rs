@@ -9,6 +9,7 @@ mod plot;
 mod report;
 mod scale;
 mod server;
+mod state;
 mod wrk;
 
 use std::fs;
@@ -39,6 +40,9 @@ struct Arguments {
     /// How it behaves with many pages, hosts and clients instead
     #[arg(long)]
     scale: bool,
+    /// What stores and sessions cost instead, beside those of the peers
+    #[arg(long)]
+    state: bool,
     /// The folder of the report
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -66,6 +70,12 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         let text = format!("{}\n\n{tables}", Machine::look_at(&installation, None));
         println!("{text}");
         return write(&out.join("scale.md"), &text);
+    }
+    if arguments.state {
+        let tables = state::measure(&built, docroot.path(), arguments.rounds, arguments.seconds)?;
+        let text = format!("{}\n\n{tables}", Machine::look_at(&installation, None));
+        println!("{text}");
+        return write(&out.join("state.md"), &text);
     }
     let (servers, mut notes) = start(docroot.path(), &pages, &built)?;
     let php = servers.iter().find(|server| server.kind == Kind::ModPhp);

@@ -103,6 +103,7 @@ fn configuration_text(folder: &Path, docroot: &Path, port: u16) -> String {
          events {{ worker_connections 1024; }}\n\
          http {{\n\
          access_log off;\n\
+         lua_shared_dict bench 32m;\n\
          keepalive_requests 1000000000;\n\
          client_body_temp_path {folder}/body;\n\
          proxy_temp_path {folder}/proxy;\n\
