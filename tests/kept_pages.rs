@@ -264,6 +264,21 @@ fn of_many_who_come_at_once_to_a_new_page_one_makes_it() {
 }
 
 #[test]
+fn who_comes_as_a_page_is_made_does_not_make_it_again() {
+    const PAGES: usize = 300;
+    setup("").mpm(Mpm::Event).children(2, 10).run(|server| {
+        for number in 0..PAGES {
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| server.get(&format!("/page.plua?x={number}")));
+                }
+            });
+        }
+        assert_eq!(runs(server), PAGES.to_string());
+    });
+}
+
+#[test]
 fn a_maker_that_fails_leaves_the_old_one_and_the_next_visitor_tries_again() {
     setup("").run(|server| {
         server.expect("it fails");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, KeptPlace};
-use crate::kept::address::Letter;
+use crate::kept::address::{Address, Letter};
 use crate::kept::answer::{Given, KeptAnswer, PublicMark};
 use crate::request::keeping::{Keeping, LONGEST, Step, Wish, header, is_personal, lead, lifetime, tag, target, vary};
 use crate::request::visit::{NOT_MODIFIED, Visit};
@@ -50,16 +50,23 @@ impl Visit {
         }
         let now = self.exchange.request().received;
         let Keeping { place, target, making, wish, maker } = &mut **keeping;
-        let bytes = place.pages.copy(target.key(Letter::Page));
-        let kept = bytes
-            .as_deref()
-            .and_then(KeptAnswer::read)
-            .filter(|kept| kept.file.to_bytes() == place.file && (kept.is_for_users() || !place.has_user));
-        let is_fresh = kept.map(|kept| kept.is_fresh(now));
+        let is_usable =
+            |kept: &KeptAnswer<'_>| kept.file.to_bytes() == place.file && (kept.is_for_users() || !place.has_user);
+        let look = |target: &mut Address| {
+            let bytes = place.pages.copy(target.key(Letter::Page));
+            let kept = bytes.as_deref().and_then(KeptAnswer::read).filter(is_usable);
+            (kept.map(|kept| kept.is_fresh(now)), bytes)
+        };
+        let (mut is_fresh, mut bytes) = look(target);
         if is_fresh != Some(true) {
             *making = place.pages.begin_making(target);
             if making.is_some() {
-                return Step::Makes;
+                // Another may have made it, and given up the right, since it was looked at.
+                (is_fresh, bytes) = look(target);
+                if is_fresh != Some(true) {
+                    return Step::Makes;
+                }
+                *making = None;
             }
         }
         if is_fresh.is_some() {
