@@ -36,7 +36,7 @@ pub(crate) struct ApExchange {
     has_variables: bool,
     has_body: bool,
     /// The right to make the page that is kept for the request anew.
-    pub(crate) making: Option<Making>,
+    pub(crate) making: Option<Box<Making>>,
 }
 
 // SAFETY: httpd lets one thread at a time work on a request, and the server's record does not change while requests

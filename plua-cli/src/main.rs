@@ -6,6 +6,7 @@ mod check;
 mod definitions;
 mod directives;
 mod exchange;
+mod new;
 mod run;
 mod serve;
 mod translate;
@@ -28,6 +29,7 @@ struct Arguments {
 enum Command {
     Check(check::Arguments),
     Translate(translate::Arguments),
+    New(new::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),
     Definitions(definitions::Arguments),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::check(&arguments),
         Command::Translate(arguments) => translate::translate(&arguments),
+        Command::New(arguments) => new::new(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Serve(arguments) => serve::serve(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Definitions(arguments) => definitions::definitions(&arguments),

@@ -201,7 +201,7 @@ pub struct KeptPlace {
     /// Whether the server knows who asks, or the request says so.
     pub has_user: bool,
     /// The right to make it, where an old one waits to be made anew.
-    pub making: Option<Making>,
+    pub making: Option<Box<Making>>,
 }
 
 /// What a server implements for one request.

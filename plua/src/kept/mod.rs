@@ -106,9 +106,9 @@ impl KeptPages {
         }
     }
 
-    /// The right to make what is under an address, unless somebody has it.
+    /// The right to make what is under an address, unless somebody has it. Apart, for it is large, and few requests have one.
     #[must_use]
-    pub fn begin_making(&self, address: &Address) -> Option<Making> {
+    pub fn begin_making(&self, address: &Address) -> Option<Box<Making>> {
         /// Makers of this process so far.
         static MAKERS: AtomicU64 = AtomicU64::new(0);
         let mut token = [0; TOKEN];
@@ -117,7 +117,7 @@ impl KeptPages {
         let mut address = address.clone();
         let begins = self.put_first(address.key(Letter::Maker), &token)
             || self.ends_killed(&mut address) && self.put_first(address.key(Letter::Maker), &token);
-        begins.then(|| Making { pages: self.clone(), address, token })
+        begins.then(|| Making { pages: self.clone(), address, token }.into())
     }
 
     /// Puts a token where none is: whether none was there.

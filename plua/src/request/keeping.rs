@@ -31,7 +31,7 @@ pub struct Keeping {
     pub(super) wish: Wish,
     /// Where it is to lie, and the right to make it.
     pub(super) target: Address,
-    pub(super) making: Option<Making>,
+    pub(super) making: Option<Box<Making>>,
     /// Who made it when this one began to wait.
     pub(super) maker: Option<Vec<u8>>,
 }
