@@ -29,7 +29,7 @@ export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build serve test test-engine test-server test-panics test-lua54 test-lua51 test-restarts test-asan \
-	soak fuzz bench bench-scale bench-state bench-engine check install uninstall clean
+	soak fuzz bench bench-scale bench-state bench-waiting bench-engine check install uninstall clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -114,6 +114,13 @@ bench-state: ## Measure stores and sessions against APCu, ngx_lua's and PHP's (R
 	$(BUILD_MODULE)
 	$(CARGO) build --release -p bench
 	$(TARGET)/release/bench --state --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --out "$(TARGET)/bench"
+
+bench-waiting: ## Measure thousands of pages that wait (SECONDS=2; ulimit -Hn 12000)
+	scripts/deps build
+	-scripts/deps bench
+	$(BUILD_MODULE)
+	$(CARGO) build --release -p bench
+	$(TARGET)/release/bench --waiting --seconds "$(SECONDS)" --out "$(TARGET)/bench"
 
 bench-engine: ## Measure the parts of the engine
 	scripts/deps build

@@ -10,6 +10,7 @@ mod report;
 mod scale;
 mod server;
 mod state;
+mod waiting;
 mod wrk;
 
 use std::fs;
@@ -43,6 +44,9 @@ struct Arguments {
     /// What stores and sessions cost instead, beside those of the peers
     #[arg(long)]
     state: bool,
+    /// What thousands of pages that wait are like instead
+    #[arg(long)]
+    waiting: bool,
     /// The folder of the report
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -76,6 +80,12 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         let text = format!("{}\n\n{tables}", Machine::look_at(&installation, None));
         println!("{text}");
         return write(&out.join("state.md"), &text);
+    }
+    if arguments.waiting {
+        let table = waiting::measure(&built, docroot.path(), arguments.seconds)?;
+        let text = format!("{}\n\n{table}", Machine::look_at(&installation, None));
+        println!("{text}");
+        return write(&out.join("waiting.md"), &text);
     }
     let (servers, mut notes) = start(docroot.path(), &pages, &built)?;
     let php = servers.iter().find(|server| server.kind == Kind::ModPhp);
