@@ -5,6 +5,7 @@
 mod check;
 mod definitions;
 mod directives;
+mod doctor;
 mod exchange;
 mod new;
 mod run;
@@ -32,6 +33,7 @@ enum Command {
     New(new::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),
+    Doctor(doctor::Arguments),
     Definitions(definitions::Arguments),
     /// Print a script by which a shell completes what is typed after plua.
     Completions {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::New(arguments) => new::new(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Serve(arguments) => serve::serve(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Definitions(arguments) => definitions::definitions(&arguments),
         Command::Completions { shell } => completions(shell),
     };

@@ -138,7 +138,8 @@ fn config(file: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Err(format!("cannot read the configuration {}: {problem}", file.display()).into())
 }
 
-fn module(asked: Option<&Path>, installation: &Installation) -> Result<PathBuf, Box<dyn Error>> {
+/// The module that was asked for; else the one beside this program, as cargo builds it, or the installed one.
+pub(crate) fn module(asked: Option<&Path>, installation: &Installation) -> Result<PathBuf, Box<dyn Error>> {
     if let Some(file) = asked {
         return fs::canonicalize(file).map_err(|problem| format!("no module {}: {problem}", file.display()).into());
     }
