@@ -189,3 +189,21 @@ fn panics_at_a_childs_start_and_at_its_end_leave_the_server_to_the_next_children
         assert!(server.httpd().is_running());
     });
 }
+
+#[test]
+fn a_panic_before_a_kept_page_is_sent_costs_that_request_and_the_page_stays() {
+    let panic = Panic::none();
+    let page = &[("kept.plua", "<? plua.cachePage(100) runs = (runs or 0) + 1 ?>run <?= runs ?>")];
+    panic.setup().children(1, 5).lines("pLuaError 0\npLuaShared cache 1M").pages(page).run(|server| {
+        announce(server, "quick answer");
+        let before = server.httpd().children();
+        for _ in 0..3 {
+            assert_eq!(server.get("/kept.plua").text(), "run 1");
+        }
+        panic.at("quick answer");
+        assert_eq!(server.get("/kept.plua").status, 500);
+        panic.nowhere();
+        assert_eq!(server.get("/kept.plua").text(), "run 1");
+        assert_eq!(server.httpd().children(), before);
+    });
+}
