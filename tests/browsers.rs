@@ -87,4 +87,10 @@ fn an_open_tab_loads_its_page_again_when_a_file_of_it_changes() {
         fs::write(dir.join(file), text).unwrap();
         browser.until_text("h1", shown);
     }
+    // A failed page does so as well, so that its author need not come back by himself.
+    fs::write(dir.join("index.plua"), "<? error('not <b>now') ?>").unwrap();
+    browser.until_text("body > div > strong", "Run-time error");
+    assert!(browser.text("body").contains("not <b>now"));
+    fs::write(dir.join("index.plua"), page("mended")).unwrap();
+    browser.until_text("h1", "mended other");
 }

@@ -273,3 +273,17 @@ fn a_page_can_be_a_program() {
         .unwrap();
     assert_eq!(String::from_utf8(ended.stdout).unwrap(), "Hello 42", "{:?}", ended.stderr);
 }
+
+#[test]
+fn a_report_links_to_the_editor_that_the_environment_names() {
+    let folder = Folder::new(&[("a \"b.plua", "<? error('x') ?>")]);
+    let report = |editor: Option<&str>| {
+        let mut command = folder.command(&["run", "-d", "pLuaError=1", "a \"b.plua"]);
+        editor.map(|editor| command.env("PLUA_EDITOR", editor));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(!report(None).contains("<a "), "{}", report(None));
+    let shown = report(Some("vscode://file/%f:%l"));
+    let link = "/a%20%22b.plua:1\">";
+    assert!(shown.contains("href=\"vscode://file/") && shown.matches(link).count() == 2, "{shown}");
+}

@@ -68,7 +68,7 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .body(logs::CONFIGURATION);
     if arguments.reload {
         configuration = reload::MODULES.iter().fold(configuration, |configuration, name| configuration.module(*name));
-        configuration = configuration.body(reload::CONFIGURATION);
+        configuration = configuration.body(reload::CONFIGURATION).environment("PLUA_REPORT_SCRIPT", reload::ADDRESS);
     }
     if arguments.port != 0 {
         configuration = configuration.port(arguments.port);

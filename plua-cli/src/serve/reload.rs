@@ -20,6 +20,9 @@ use parking_lot::Mutex;
 /// Modules of httpd's that it needs.
 pub(crate) const MODULES: &[&str] = &["filter", "substitute"];
 
+/// Where the script is.
+pub(crate) const ADDRESS: &str = "/.plua/reload.js";
+
 /// The script in each page, and where it listens.
 pub(crate) const CONFIGURATION: &str = "\
 Alias /.plua/ \"${ROOT}/reload/\"

@@ -1,9 +1,12 @@
 //! One error laid out for its readers: the browser, the error log, the terminal.
 
 use std::borrow::Cow;
+use std::env;
 use std::fmt::Write;
+use std::sync::OnceLock;
 
-use html_escape::encode_text;
+use html_escape::{encode_double_quoted_attribute, encode_text};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::{Error, Frame};
 
@@ -48,14 +51,15 @@ impl Report<'_> {
     #[must_use]
     pub fn html_block(&self) -> String {
         let mut html = format!(
-            "<div style=\"margin:1em 0;padding:.8em 1em;border:1px solid #c33;border-left-width:6px;background:#fff6f5;\
-             color:#222;overflow-wrap:anywhere;font:14px/1.45 ui-monospace,Menlo,Consolas,monospace;text-align:left\">\
-             <strong style=\"color:#b00\">{}</strong>: {}",
+            "<div style=\"margin:1em 0;padding:.8em 1em;border:1px solid #c33;border-left-width:6px;\
+             background:#fff6f5;background:light-dark(#fff6f5,#2b1a19);color:#222;color:light-dark(#222,#eee);overflow-wrap:anywhere;font:14px/1.45 ui-monospace,Menlo,Consolas,monospace;text-align:left\">\
+             <strong style=\"color:#b00;color:light-dark(#b00,#f87)\">{}</strong>: {}",
             self.0.kind.title(),
             encode_text(&self.0.message)
         );
         if let Some(place) = &self.0.place {
-            html += &format!("<div>{}:<strong>{}</strong></div>", encode_text(&place.file), place.line);
+            let shown = format!("{}:<strong>{}</strong>", encode_text(&place.file), place.line);
+            html += &format!("<div>{}</div>", in_editor(&place.file, place.line, &shown));
             if !place.excerpt.is_empty() {
                 html += "<pre style=\"margin:.6em 0;overflow-x:auto\">";
                 for (number, line) in &place.excerpt {
@@ -69,7 +73,12 @@ impl Report<'_> {
             }
         }
         for frame in &self.0.frames {
-            html += &format!("<div>in {}</div>", encode_text(&frame_text(frame)));
+            let shown = encode_text(&frame_text(frame)).into_owned();
+            let shown = match &frame.at {
+                Some((file, line)) => in_editor(file, *line, &shown),
+                None => shown,
+            };
+            html += &format!("<div>in {shown}</div>");
         }
         html + "</div>\n"
     }
@@ -82,12 +91,39 @@ impl Report<'_> {
         // Writing to a String cannot fail.
         let _ = write!(
             html,
-            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
-             <body style=\"margin:2em auto;max-width:60em;padding:0 1em\">\n{}</body></html>\n",
-            self.html_block()
+            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">\
+             <title>{title}</title></head>\n\
+             <body style=\"margin:2em auto;max-width:60em;padding:0 1em\">\n{}{}</body></html>\n",
+            self.html_block(),
+            script()
         );
         html
     }
+}
+
+/// What the server's environment says under a name, as it was when it was asked first.
+fn environment(known: &'static OnceLock<Option<String>>, name: &str) -> Option<&'static str> {
+    known.get_or_init(|| env::var(name).ok().filter(|value| !value.is_empty())).as_deref()
+}
+
+/// A place as a link that opens it in an editor, where `PLUA_EDITOR` says how: `vscode://file/%f:%l`.
+fn in_editor(file: &str, line: u32, shown: &str) -> String {
+    static EDITOR: OnceLock<Option<String>> = OnceLock::new();
+    /// What is no part of a path (RFC 3986).
+    const OUTSIDE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+    let Some(editor) = environment(&EDITOR, "PLUA_EDITOR") else { return shown.to_owned() };
+    let file = utf8_percent_encode(file, OUTSIDE).to_string();
+    let address = editor.replace("%f", &file).replace("%l", &line.to_string());
+    format!("<a style=\"color:inherit\" href=\"{}\">{shown}</a>", encode_double_quoted_attribute(&address))
+}
+
+/// What `plua serve --reload` wants in each page; httpd sends this one past its filters.
+fn script() -> String {
+    static SCRIPT: OnceLock<Option<String>> = OnceLock::new();
+    environment(&SCRIPT, "PLUA_REPORT_SCRIPT").map_or_else(String::new, |address| {
+        format!("<script src=\"{}\"></script>", encode_double_quoted_attribute(address))
+    })
 }
 
 /// A line without control characters, which end an entry in C or do things to a terminal: each as terminals show it, NUL as `^@`.
