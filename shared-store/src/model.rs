@@ -181,6 +181,11 @@ impl Model {
         at.is_some()
     }
 
+    /// Whether an entry that ends then counts still.
+    pub(crate) fn is_live(&self, end: u64) -> bool {
+        end == 0 || end > self.now
+    }
+
     fn find_live(&mut self, name: Name) -> bool {
         let now = self.now;
         self.entries.retain(|(other, _, end)| *other != name || *end == 0 || *end > now);
