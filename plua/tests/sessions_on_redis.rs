@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use browser::{Browser, PAGE, asked};
 use redis_server::{Cluster, Redis};
-use site::Site;
 use site::wait::{self, until};
+use site::{Seen, Site};
 
 /// A page that counts a visitor's clicks.
 const CLICK: (&str, &str) =
@@ -45,6 +45,18 @@ fn wait_for_lock(site: &Site) {
     until("it is locked", Duration::from_secs(10), || site.get(&asked).text() == "true");
 }
 
+/// A visitor's page holds the session while `meanwhile` is done with the key of its lock, then goes on; what came of it.
+fn while_it_is_held(redis: &Redis, site: &Site, ada: &Browser, meanwhile: impl FnOnce(&str)) -> Seen {
+    ada.run(site, "session.clicks = 1");
+    thread::scope(|scope| {
+        let holds = scope.spawn(|| ada.get(site, "holds.plua"));
+        wait_for_lock(site);
+        meanwhile(&lock(redis));
+        ada.run(site, "plua.shared.order:set('go', true)");
+        holds.join().unwrap()
+    })
+}
+
 #[test]
 fn two_servers_serve_one_session_in_turn_and_at_once() {
     let Some(redis) = Redis::start(&[]) else { return };
@@ -73,20 +85,17 @@ fn two_servers_serve_one_session_in_turn_and_at_once() {
 fn a_lock_whose_owner_is_gone_ends_by_its_time_alone() {
     let Some(redis) = Redis::start(&[]) else { return };
     let (site, ada) = (site(&redis.address()), Browser::default());
-    ada.run(&site, "session.clicks = 1");
-    thread::scope(|scope| {
-        let holds = scope.spawn(|| ada.get(&site, "holds.plua"));
-        wait_for_lock(&site);
-        let key = lock(&redis);
-        let left: u32 = redis.command(&["pttl", &key]).parse().unwrap();
+    let mut key = String::new();
+    let seen = while_it_is_held(&redis, &site, &ada, |lock| {
+        let left: u32 = redis.command(&["pttl", lock]).parse().unwrap();
         assert!((20_000..=30_000).contains(&left), "{left}");
         // No process of this machine is named in it.
-        assert_eq!(redis.command(&["get", &key]).len(), 1 + 32);
-        ada.run(&site, "plua.shared.order:set('go', true)");
-        assert_eq!(holds.join().unwrap().status, 200);
-        // As one is left that was lost a while ago.
-        assert_eq!(redis.command(&["set", &key, "sx", "px", "2000"]), "OK");
+        assert_eq!(redis.command(&["get", lock]).len(), 1 + 32);
+        key = lock.to_owned();
     });
+    assert_eq!(seen.status, 200);
+    // As one is left that was lost a while ago.
+    assert_eq!(redis.command(&["set", &key, "sx", "px", "2000"]), "OK");
     let begun = Instant::now();
     assert_eq!(ada.get(&site, "click.plua").text(), "2");
     assert!((1..10).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
@@ -96,19 +105,16 @@ fn a_lock_whose_owner_is_gone_ends_by_its_time_alone() {
 fn a_page_that_keeps_a_session_for_long_keeps_its_lock_alive() {
     let Some(redis) = Redis::start(&[]) else { return };
     let (site, ada) = (site(&redis.address()), Browser::default());
-    ada.run(&site, "session.clicks = 1");
-    thread::scope(|scope| {
-        let holds = scope.spawn(|| ada.get(&site, "holds.plua"));
-        wait_for_lock(&site);
-        let key = lock(&redis);
-        redis.command(&["pexpire", &key, "14000"]);
+    let mut key = String::new();
+    let seen = while_it_is_held(&redis, &site, &ada, |lock| {
+        redis.command(&["pexpire", lock, "14000"]);
         until("it is kept", Duration::from_secs(13), || {
-            redis.command(&["pttl", &key]).parse::<u32>().unwrap() > 20_000
+            redis.command(&["pttl", lock]).parse::<u32>().unwrap() > 20_000
         });
-        ada.run(&site, "plua.shared.order:set('go', true)");
-        assert_eq!(holds.join().unwrap().status, 200);
-        assert_eq!(redis.command(&["exists", &key]), "0");
+        key = lock.to_owned();
     });
+    assert_eq!(seen.status, 200);
+    assert_eq!(redis.command(&["exists", &key]), "0");
     assert_eq!(ada.run(&site, "return session.held"), "yes");
 }
 
@@ -116,19 +122,15 @@ fn a_page_that_keeps_a_session_for_long_keeps_its_lock_alive() {
 fn a_page_that_has_lost_its_lock_overwrites_nothing_and_frees_nobody_elses() {
     let Some(redis) = Redis::start(&[]) else { return };
     let (site, ada) = (site(&redis.address()), Browser::default());
-    ada.run(&site, "session.clicks = 1");
-    thread::scope(|scope| {
-        let holds = scope.spawn(|| ada.get(&site, "holds.plua"));
-        wait_for_lock(&site);
-        let key = lock(&redis);
-        redis.command(&["set", &key, "sanother", "px", "30000"]);
-        ada.run(&site, "plua.shared.order:set('go', true)");
-        let seen = holds.join().unwrap();
-        assert_eq!((seen.status, seen.log.len()), (503, 1), "{:?}", seen.log);
-        assert!(seen.log[0].contains("another request has changed the session since this page has read it"));
-        assert_eq!(redis.command(&["get", &key]), "sanother");
-        redis.command(&["del", &key]);
+    let mut key = String::new();
+    let seen = while_it_is_held(&redis, &site, &ada, |lock| {
+        redis.command(&["set", lock, "sanother", "px", "30000"]);
+        key = lock.to_owned();
     });
+    assert_eq!((seen.status, seen.log.len()), (503, 1), "{:?}", seen.log);
+    assert!(seen.log[0].contains("another request has changed the session since this page has read it"));
+    assert_eq!(redis.command(&["get", &key]), "sanother");
+    redis.command(&["del", &key]);
     assert_eq!(ada.run(&site, "return session.clicks .. tostring(session.held)"), "1nil");
 }
 

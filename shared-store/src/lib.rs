@@ -15,11 +15,13 @@ mod memory;
 #[cfg(test)]
 mod model;
 mod part;
+mod process;
 mod recovery;
 mod segment;
 mod store;
 mod value;
 
 pub use geometry::{LARGEST, SMALLEST};
+pub use process::is_gone;
 pub use store::{Batch, Condition, Information, LONGEST_KEY, Store};
 pub use value::{Found, Number, Refusal, Value};

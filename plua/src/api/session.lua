@@ -207,14 +207,20 @@ local function begin(page)
   lock(page)
 end
 
--- The same, for a change.
-local function opened_to_write()
+-- The same, with the right to change it.
+local function opened_and_held()
   local page = opened()
   if not page.key then
     begin(page)
   else
     lock_to_write(page)
   end
+  return page
+end
+
+-- The same, for a change.
+local function opened_to_write()
+  local page = opened_and_held()
   page.is_changed = true
   return page
 end
@@ -307,12 +313,7 @@ function session.destroy()
 end
 
 function session.lock()
-  local page = opened()
-  if not page.key then
-    begin(page)
-  else
-    lock_to_write(page)
-  end
+  local page = opened_and_held()
   page.keeper = answered(stores.keep_held(number, "l" .. page.key, page.lock, LEASE, LONG_LEASE))
   if not page.keeper then give_up(page, "the session") end
   page.lock_ends = seconds_since_start() + LONG_LEASE

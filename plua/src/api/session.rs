@@ -96,8 +96,8 @@ fn open(lua: &Lua, plain: &Plain, session: &Session, is_of_machine: bool) -> mlu
     // is_gone(token) -> whether the owner is known not to be there any more
     add.plain("is_gone", |_, token: LuaString| {
         let token = token.to_string_lossy();
-        let process = token.split_once(' ').map(|(process, _)| Path::new("/proc").join(process));
-        Ok(process.is_some_and(|process| Path::new("/proc/self").exists() && !process.exists()))
+        let process = token.split_once(' ').and_then(|(process, _)| process.parse().ok());
+        Ok(process.is_some_and(shared_store::is_gone))
     })?;
     // now() -> seconds since 1970
     add.plain("now", |_, ()| Ok(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()))?;

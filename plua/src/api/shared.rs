@@ -171,11 +171,6 @@ fn is_held(memory: &InMemory, lock: &[u8], token: &[u8]) -> Result<bool, Refusal
     Ok(matches!(found, Found::Bytes) && bytes == token)
 }
 
-/// The store of that number, which is in memory.
-fn in_memory(stores: &Stores, number: usize) -> Option<(&Named, &InMemory)> {
-    stores.get(number).and_then(|named| Some((named, named.memory()?)))
-}
-
 struct Add<'a> {
     lua: &'a Lua,
     plain: &'a Plain,
@@ -191,14 +186,10 @@ impl Add<'_> {
         name: &'static str,
         body: impl Fn(&Call<'_>, &InMemory, A) -> Result<R, String> + Send + 'static,
     ) -> mlua::Result<()> {
-        let (stores, limit) = (self.stores.clone(), self.limit.clone());
-        let body = move |lua: &Lua, (number, key, arguments): (usize, LuaString, A)| {
-            let Some((named, memory)) = in_memory(&stores, number) else { return refuse(lua, NO_STORE) };
-            let key = key.as_bytes();
-            let call = Call { lua, room: Room::new(lua, &limit), named, key: Cow::Borrowed(&key) };
-            answer(lua, body(&call, memory, arguments))
-        };
-        self.functions.raw_set(name, self.plain.function(self.lua, name, body)?)
+        self.of_value(name, move |call, arguments| match call.named.memory() {
+            Some(memory) => body(call, memory, arguments),
+            None => Err(NO_STORE.into()),
+        })
     }
 
     /// Adds one that does not touch the store, wherever that is.
@@ -225,7 +216,8 @@ impl Add<'_> {
     ) -> mlua::Result<()> {
         let (stores, limit) = (self.stores.clone(), self.limit.clone());
         let body = move |lua: &Lua, (number, arguments): (usize, A)| {
-            let Some((named, memory)) = in_memory(&stores, number) else { return refuse(lua, NO_STORE) };
+            let named = stores.get(number).and_then(|named| Some((named, named.memory()?)));
+            let Some((named, memory)) = named else { return refuse(lua, NO_STORE) };
             answer(lua, body(lua, named, memory, Room::new(lua, &limit), arguments))
         };
         self.functions.raw_set(name, self.plain.function(self.lua, name, body)?)

@@ -6,13 +6,12 @@ pub mod address;
 pub mod answer;
 pub mod near;
 
-use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use shared_store::{Condition, Found, Store, Value};
+use shared_store::{Condition, Found, Store, Value, is_gone};
 
 use address::{Address, Letter};
 use answer::{KeptAnswer, Pointer};
@@ -128,7 +127,9 @@ impl KeptPages {
 
     /// Takes the right from a maker whose process is gone: whether it has.
     fn ends_killed(&self, address: &mut Address) -> bool {
-        let Some(maker) = self.maker(address).filter(|maker| is_gone(maker)) else { return false };
+        let Some(maker) = self.maker(address).filter(|maker| process_of(maker).is_some_and(is_gone)) else {
+            return false;
+        };
         // Of those that find it gone one does so: another one's right must stay.
         self.put_first(address.key(Letter::Gone), &maker)
             && self.store.delete(self.space, address.key(Letter::Maker)).is_ok()
@@ -173,11 +174,9 @@ impl Drop for Making {
     }
 }
 
-/// Whether the process of a maker is gone, where the system tells.
-fn is_gone(token: &[u8]) -> bool {
-    let process = token.first_chunk().map(|process| u32::from_ne_bytes(*process));
-    Path::new("/proc/self").exists()
-        && process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
+/// The process of a maker.
+fn process_of(token: &[u8]) -> Option<u32> {
+    token.first_chunk().map(|process| u32::from_ne_bytes(*process))
 }
 
 /// A number for a configuration that no other one has, and that nobody can guess; not 0.
