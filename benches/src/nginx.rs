@@ -120,6 +120,7 @@ fn configuration_text(folder: &Path, docroot: &Path, port: u16) -> String {
     )
 }
 
-fn free_port() -> std::io::Result<u16> {
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use private_httpd::{Configuration, Httpd, Installation, Mpm};
 
-use crate::server::{Built, php_module};
+use crate::server::{Built, base, php_module, plua, started};
 use crate::wrk::CONNECTIONS;
 use crate::wrk::{self, Load};
 
@@ -71,23 +71,6 @@ fn write_sources(docroot: &Path) -> std::io::Result<()> {
         fs::write(docroot.join(format!("long-{number}.plua")), &long)?;
     }
     Ok(())
-}
-
-fn plua(built: &Built, docroot: &Path) -> Result<Configuration, String> {
-    let installation = Installation::find().map_err(|error| error.to_string())?;
-    Ok(Configuration::new(installation)
-        .mpm(Mpm::Event)
-        .children(1, THREADS)
-        .docroot(docroot)
-        .log_level("warn")
-        .without_access_log()
-        .module_file("plua", built.plua())
-        .body(include_str!("../../apache-conf/plua.conf"))
-        .body("<Directory />\nAllowOverride None\n</Directory>"))
-}
-
-fn started(configuration: Configuration) -> Result<Httpd, String> {
-    configuration.start().map_err(|error| error.to_string())
 }
 
 /// A script for wrk that asks for one of `count` addresses after the other, each client thread from a place of its own.
@@ -211,14 +194,10 @@ fn many_clients(built: &Built, docroot: &Path, seconds: u32) -> Result<String, S
     row("mod_plua (prefork)", &started(plua(built, docroot)?.mpm(Mpm::Prefork).children(THREADS, 1))?, "/table.plua")?;
     let installation = Installation::find().map_err(|error| error.to_string())?;
     if let Some(php) = php_module(installation.modules()) {
-        let php = Configuration::new(installation)
-            .mpm(Mpm::Prefork)
+        let php = base(&installation, Mpm::Prefork, docroot)
             .children(THREADS, 1)
-            .docroot(docroot)
-            .log_level("warn")
-            .without_access_log()
             .module_file("php", php)
-            .body("AddHandler application/x-httpd-php .php\n<Directory />\nAllowOverride None\n</Directory>");
+            .body("AddHandler application/x-httpd-php .php");
         row("mod_php with opcache (prefork)", &started(php)?, "/table.php")?;
     }
     Ok(text)

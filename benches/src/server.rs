@@ -70,10 +70,57 @@ pub struct Server {
     docroot: PathBuf,
 }
 
-enum Process {
+/// A running server of a kind of its own.
+pub enum Process {
+    /// Apache.
     Httpd(Box<Httpd>),
+    /// The peer with ngx_lua.
     Nginx(Nginx),
 }
+
+impl Process {
+    /// The port of 127.0.0.1 it answers on.
+    pub fn port(&self) -> u16 {
+        match self {
+            Process::Httpd(httpd) => httpd.port(),
+            Process::Nginx(nginx) => nginx.port(),
+        }
+    }
+
+    fn error_log(&self) -> String {
+        match self {
+            Process::Httpd(httpd) => httpd.error_log(),
+            Process::Nginx(nginx) => nginx.error_log(),
+        }
+    }
+}
+
+/// An httpd of a folder as every one of a run begins. Distributions look for no .htaccess above the sites; by itself httpd does.
+pub fn base(installation: &Installation, mpm: Mpm, docroot: &Path) -> Configuration {
+    Configuration::new(installation.clone())
+        .mpm(mpm)
+        .children(if mpm == Mpm::Prefork { CONNECTIONS } else { 1 }, 25)
+        .docroot(docroot)
+        .log_level("warn")
+        .without_access_log()
+        .body("<Directory />\nAllowOverride None\n</Directory>")
+}
+
+/// Our module with its configuration as it is installed, on the event MPM.
+pub fn plua(built: &Built, docroot: &Path) -> Result<Configuration, String> {
+    let installation = Installation::find().map_err(|error| error.to_string())?;
+    Ok(base(&installation, Mpm::Event, docroot)
+        .module_file("plua", built.plua())
+        .body(include_str!("../../apache-conf/plua.conf")))
+}
+
+/// The server of a configuration.
+pub fn started(configuration: Configuration) -> Result<Httpd, String> {
+    configuration.start().map_err(|error| error.to_string())
+}
+
+/// For wrk, which keeps its connections: httpd would close them after 100 requests.
+pub const KEPT_CONNECTIONS: &str = "MaxKeepAliveRequests 0";
 
 /// The servers of a run; the first of each MPM is the bare handler. mod_php is not made for threads.
 pub const SERVERS: &[(Kind, Mpm)] = &[
@@ -104,15 +151,7 @@ impl Server {
         let server = |process| Server { kind, mpm, process, docroot: docroot.to_owned() };
         let installation = Installation::find().map_err(|error| error.to_string())?;
         let peer = |file: Option<PathBuf>, wanted: &str| file.ok_or(format!("{wanted} is not installed"));
-        let base = Configuration::new(installation.clone())
-            .mpm(mpm)
-            .children(if mpm == Mpm::Prefork { CONNECTIONS } else { 1 }, 25)
-            .docroot(docroot)
-            .log_level("warn")
-            .without_access_log()
-            // wrk keeps its connections, which httpd would close after 100 requests. Distributions look for no .htaccess
-            // above the sites; by itself httpd does.
-            .body("MaxKeepAliveRequests 0\n<Directory />\nAllowOverride None\n</Directory>");
+        let base = base(&installation, mpm, docroot).body(KEPT_CONNECTIONS);
         // What opcache.revalidate_freq is by itself.
         let plua = concat!(include_str!("../../apache-conf/plua.conf"), "pLuaRevalidate 2\n");
         let configuration = match kind {
@@ -145,19 +184,12 @@ impl Server {
 
     /// The address of a page.
     pub fn url(&self, page: &Page) -> String {
-        format!("http://127.0.0.1:{}{}", self.port(), self.path(page))
+        format!("http://127.0.0.1:{}{}", self.process.port(), self.path(page))
     }
 
     /// The server as the report names it: httpd's MPM, or another server's name.
     pub fn host(kind: Kind, mpm: Mpm) -> &'static str {
         if kind == Kind::NgxLua { "nginx" } else { mpm_name(mpm) }
-    }
-
-    fn port(&self) -> u16 {
-        match &self.process {
-            Process::Httpd(httpd) => httpd.port(),
-            Process::Nginx(nginx) => nginx.port(),
-        }
     }
 
     /// Whether it is to be asked for this page: it has one, and a static file is a peer only where nearly all is text.
@@ -181,10 +213,7 @@ impl Server {
             return Ok(());
         }
         let shown = String::from_utf8_lossy(&answer[..answer.len().min(600)]).into_owned();
-        let log = match &self.process {
-            Process::Httpd(httpd) => httpd.error_log(),
-            Process::Nginx(nginx) => nginx.error_log(),
-        };
+        let log = self.process.error_log();
         Err(format!("{} answers {} with other bytes than expected:\n{shown}\n{log}", self.kind.name(), self.url(page)))
     }
 
@@ -209,7 +238,7 @@ impl Server {
 
     /// An HTTP/1.0 request, a POST if there is a form: its answer comes in one piece, without chunks.
     fn get(&self, path: &str, form: Option<&str>) -> std::io::Result<Vec<u8>> {
-        let mut connection = TcpStream::connect(("127.0.0.1", self.port()))?;
+        let mut connection = TcpStream::connect(("127.0.0.1", self.process.port()))?;
         connection.set_read_timeout(Some(Duration::from_secs(20)))?;
         let request = match form {
             None => format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"),

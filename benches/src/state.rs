@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use private_httpd::{Configuration, Httpd, Installation, Mpm};
+use private_httpd::{Installation, Mpm};
 
-use crate::nginx::Nginx;
-use crate::server::{Built, mpm_name, php_module};
+use crate::nginx::{Nginx, free_port};
+use crate::server::{Built, KEPT_CONNECTIONS, Process, base, mpm_name, php_module};
 use crate::wrk::{self, CONNECTIONS};
 
 /// Operations of one request for a page of a store.
@@ -81,20 +81,6 @@ impl Kind {
     }
 }
 
-enum Process {
-    Httpd(Box<Httpd>),
-    Nginx(Nginx),
-}
-
-impl Process {
-    fn port(&self) -> u16 {
-        match self {
-            Process::Httpd(httpd) => httpd.port(),
-            Process::Nginx(nginx) => nginx.port(),
-        }
-    }
-}
-
 /// A redis-server of one's own, ended when it is dropped.
 struct Redis {
     process: Child,
@@ -103,8 +89,7 @@ struct Redis {
 
 impl Redis {
     fn start() -> Result<Redis, String> {
-        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-        let port = free.map_err(|error| error.to_string())?.port();
+        let port = free_port().map_err(|error| error.to_string())?;
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
             .stdout(Stdio::null())
@@ -228,23 +213,14 @@ fn median(mut figures: Vec<f64>) -> Option<f64> {
 
 fn start(kind: Kind, built: &Built, docroot: &Path, redis: &Redis) -> Result<Process, String> {
     let installation = Installation::find().map_err(|error| error.to_string())?;
-    let modules = installation.modules().to_owned();
-    let base = |mpm| {
-        Configuration::new(installation.clone())
-            .mpm(mpm)
-            .children(if mpm == Mpm::Prefork { CONNECTIONS } else { 1 }, 25)
-            .docroot(docroot)
-            .log_level("warn")
-            .without_access_log()
-            .body("MaxKeepAliveRequests 0\n<Directory />\nAllowOverride None\n</Directory>")
-    };
+    let base = |mpm| base(&installation, mpm, docroot).body(KEPT_CONNECTIONS);
     // Clients in number need threads of their own.
     let plua = |mpm| {
         let base = if mpm == Mpm::Event { base(mpm).children(1, 64) } else { base(mpm) };
         base.module_file("plua", built.plua()).body(include_str!("../../apache-conf/plua.conf"))
     };
     let php = || {
-        let file = php_module(&modules).ok_or("mod_php is not installed")?;
+        let file = php_module(installation.modules()).ok_or("mod_php is not installed")?;
         Ok::<_, String>(base(Mpm::Prefork).module_file("php", file).body("AddHandler application/x-httpd-php .php"))
     };
     let configuration = match kind {

@@ -11,13 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use private_httpd::{Configuration, Httpd, Installation, Mpm};
+use private_httpd::Httpd;
 
-use crate::server::Built;
+use crate::server::{Built, plua, started};
 use crate::wrk::{self, CONNECTIONS, Load};
-
-/// Threads of the server, in one child.
-const THREADS: u32 = 25;
 
 /// Clients that wait, where the figures are of thousands.
 const WAITING: u32 = 5000;
@@ -85,19 +82,7 @@ pub fn measure(built: &Built, docroot: &Path, seconds: u32) -> Result<String, St
 }
 
 fn start(built: &Built, docroot: &Path) -> Result<Httpd, String> {
-    let installation = Installation::find().map_err(|error| error.to_string())?;
-    Configuration::new(installation)
-        .mpm(Mpm::Event)
-        .children(1, THREADS)
-        .docroot(docroot)
-        .log_level("warn")
-        .without_access_log()
-        .module_file("plua", built.plua())
-        .body(include_str!("../../apache-conf/plua.conf"))
-        .body(ROOM)
-        .body("<Directory />\nAllowOverride None\n</Directory>")
-        .start()
-        .map_err(|error| error.to_string())
+    started(plua(built, docroot)?.body(ROOM))
 }
 
 fn address(server: &Httpd, page: &str) -> String {
