@@ -81,6 +81,11 @@ fn encoded(fields: &[(String, String)]) -> String {
     fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect::<Vec<_>>().join("&")
 }
 
+/// Whether a request of this method comes with a body.
+fn has_body(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
+}
+
 /// The body of a request of this method.
 fn body(arguments: &Arguments, method: &str) -> Result<Box<dyn Read + Send>, String> {
     match &arguments.body {
@@ -90,7 +95,7 @@ fn body(arguments: &Arguments, method: &str) -> Result<Box<dyn Read + Send>, Str
             Ok(file) => Ok(Box::new(file)),
             Err(error) => Err(format!("cannot read {}: {error}", file.display())),
         },
-        None if matches!(method, "POST" | "PUT" | "PATCH") => Ok(Box::new(stdin())),
+        None if has_body(method) => Ok(Box::new(stdin())),
         // Other methods must not make a page wait for a terminal.
         None => Ok(Box::new(std::io::empty())),
     }
@@ -122,7 +127,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let body = body(&arguments, &method)?;
     let mut headers = arguments.headers;
     let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Content-Type"));
-    if (has_given_body || matches!(&*method, "POST" | "PUT" | "PATCH")) && !has_type {
+    if (has_given_body || has_body(&method)) && !has_type {
         headers.push(("Content-Type".to_string(), FORM.to_string()));
     }
     if !arguments.cookies.is_empty() {

@@ -5,6 +5,7 @@ mod file;
 mod files;
 mod known;
 mod names;
+mod nodes;
 mod report;
 mod request_data;
 mod site;

@@ -9,9 +9,10 @@ use full_moon::ast::{
     Index, LastStmt, LocalAssignment, Parameter, Prefix, Stmt, Suffix, Var,
 };
 use full_moon::node::Node;
-use full_moon::tokenizer::{TokenReference, TokenType};
+use full_moon::tokenizer::TokenReference;
 
 use super::known;
+use super::nodes::{argument_line, empty_lines, is_blank, key_of, line_of, literal_in, literal_of, name_of};
 use super::request_data::{self, Value};
 use super::warning::{Kind, Warning};
 
@@ -610,83 +611,10 @@ impl Reader<'_> {
     }
 }
 
-fn argument_line(arguments: &FunctionArgs, number: usize) -> Option<u32> {
-    let FunctionArgs::Parentheses { arguments, .. } = arguments else { return None };
-    arguments.iter().nth(number).map(line_of)
-}
-
 /// The value that the variable of this number gets: the last call gives several.
 fn value_at(values: &[Value], at: usize) -> Value {
     match values.get(at) {
         Some(value) => value.clone(),
         None => Value { path: None, ..values.last().cloned().unwrap_or_default() },
     }
-}
-
-fn name_of(token: &TokenReference) -> String {
-    token.token().to_string()
-}
-
-fn line_of(node: &(impl Node + ?Sized)) -> u32 {
-    node.start_position().map_or(0, |position| u32::try_from(position.line()).unwrap_or(u32::MAX))
-}
-
-fn key_of(index: &Index) -> Option<String> {
-    match index {
-        Index::Dot { name, .. } => Some(name_of(name)),
-        Index::Brackets { expression, .. } => literal_of(expression),
-        _ => None,
-    }
-}
-
-fn literal_of(expression: &Expression) -> Option<String> {
-    match expression {
-        Expression::String(token) => literal_in(token),
-        _ => None,
-    }
-}
-
-fn literal_in(token: &TokenReference) -> Option<String> {
-    match token.token().token_type() {
-        TokenType::StringLiteral { literal, .. } => Some(literal.to_string()),
-        _ => None,
-    }
-}
-
-/// The text that a statement puts out, as it is written in the page's Lua, if it does no more than that.
-fn text_of(statement: &Stmt) -> Option<String> {
-    match statement {
-        Stmt::FunctionCall(call) => {
-            let Prefix::Name(name) = call.prefix() else { return None };
-            let argument = |suffix: &Suffix| match suffix {
-                Suffix::Call(Call::AnonymousCall(arguments)) => match &**arguments {
-                    FunctionArgs::Parentheses { arguments, .. } if arguments.len() == 1 => {
-                        arguments.iter().next().and_then(literal_of)
-                    }
-                    _ => None,
-                },
-                _ => None,
-            };
-            (name_of(name) == "__plua").then(|| call.suffixes().find_map(argument)).flatten()
-        }
-        // One that follows what may wait for a value stands in a block of its own.
-        Stmt::If(block) if block.else_block().is_none() && block.condition().to_string().trim() == "true" => {
-            let mut statements = block.block().stmts();
-            let text = statements.next().and_then(text_of)?;
-            (statements.next().is_none() && block.block().last_stmt().is_none()).then_some(text)
-        }
-        _ => None,
-    }
-}
-
-/// Whether a statement puts out nothing but space.
-fn is_blank(statement: &Stmt) -> bool {
-    text_of(statement).is_some_and(|text| text.replace("\\r", "").replace('\\', "").trim().is_empty())
-}
-
-/// How many lines of a text are empty before the first that is not.
-fn empty_lines(statement: &Stmt) -> u32 {
-    let Some(text) = text_of(statement) else { return 0 };
-    let empty = text.split('\n').take_while(|line| line.replace("\\r", "").replace('\\', "").trim().is_empty());
-    u32::try_from(empty.count()).unwrap_or_default()
 }
