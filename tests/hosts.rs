@@ -9,15 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
-use common::{Server, Setup, httpd};
+use common::{Server, Setup, httpd, virtual_host as host};
 
 /// Counts the requests its state has seen, in a global.
 const COUNT: (&str, &str) = ("count.plua", "<? n = (n or 0) + 1 ?><?= n ?>");
-
-/// A virtual host at a port, `PORT` or `PORT2`, with lines of its own.
-fn host(port: &str, name: &str, lines: &str) -> String {
-    format!("<VirtualHost *:${{{port}}}>\nServerName {name}\n{lines}\n</VirtualHost>\n")
-}
 
 fn counting(lines: &str) -> Setup {
     httpd().further_ports(1).lines(&format!("pLuaStates 1\n{lines}")).pages(&[COUNT])

@@ -10,7 +10,7 @@ use std::process::Command;
 use common::kept::{
     MAPPED, MAPPED_AND_KEPT, NOT_KEPT, PAGE, QUICK, STORES, ask, expect, is_quick, runs, second, setup,
 };
-use common::{Mpm, Server, Setup};
+use common::{Mpm, Server, Setup, virtual_host};
 
 /// Places below the document root, each with the lines that hold there and what becomes of its page.
 const PLACES: [(&str, &str, (&str, bool)); 16] = [
@@ -148,7 +148,7 @@ fn what_comes_with_a_users_name_is_kept_only_where_the_page_says_so_and_for_thos
 }
 
 fn host(name: &str, lines: &str) -> String {
-    format!("<VirtualHost *:${{PORT}}>\nServerName {name}\nServerAlias *.{name}\n{lines}\n</VirtualHost>\n")
+    virtual_host("PORT", name, &format!("ServerAlias *.{name}\n{lines}"))
 }
 
 #[test]

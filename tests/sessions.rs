@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::traffic::under_load;
 use common::wait::until;
-use common::{Mpm, Response, Server, httpd, with_httpd};
+use common::{Mpm, httpd, virtual_host, with_httpd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -24,20 +24,11 @@ const SHOW: (&str, &str) = ("show.plua", "<?= tostring(plua.session.clicks) ?>")
 
 const MPMS: [(Mpm, u32, u32); 2] = [(Mpm::Event, 3, 5), (Mpm::Prefork, 6, 1)];
 
-/// Name and value of the cookie that an answer sets.
-fn cookie(answer: &Response) -> String {
-    answer.header("Set-Cookie").unwrap().split(';').next().unwrap().to_string()
-}
-
-fn with_cookie(server: &Server, host: &str, path: &str, cookie: &str) -> Response {
-    server.request("GET", path, &[("Host", host), ("Cookie", cookie), ("Connection", "close")], b"")
-}
-
 #[test]
 fn clicks_of_many_tabs_are_counted_over_all_processes_and_restarts() {
     for (mpm, processes, threads) in MPMS {
         httpd().mpm(mpm).children(processes, threads).pages(&[CLICK, SHOW]).run(|server| {
-            let cookie = cookie(&server.get("/click.plua"));
+            let cookie = server.get("/click.plua").cookie();
             let (tally, ()) = under_load(
                 server.httpd().port(),
                 4,
@@ -52,12 +43,12 @@ fn clicks_of_many_tabs_are_counted_over_all_processes_and_restarts() {
             );
             tally.tell("clicks in four tabs");
             assert_eq!((tally.wrong, tally.lost), (0, 0), "{tally}");
-            let clicks = || with_cookie(server, "x", "/show.plua", &cookie).text();
+            let clicks = || server.get_as("x", "/show.plua", &cookie).text();
             assert_eq!(clicks(), (tally.answered + 1).to_string());
             // httpd's own words where a connection ends with its process.
             server.tolerate("apr_pollset_add failure");
             server.httpd().restart().unwrap();
-            assert_eq!(with_cookie(server, "x", "/show.plua", &cookie).text(), (tally.answered + 1).to_string());
+            assert_eq!(server.get_as("x", "/show.plua", &cookie).text(), (tally.answered + 1).to_string());
         });
     }
 }
@@ -69,7 +60,7 @@ fn killed_processes_lose_no_click_and_hold_no_session() {
         let told: Vec<AtomicU64> = (0..VISITORS).map(|_| AtomicU64::new(0)).collect();
         httpd().mpm(mpm).children(processes, threads).lines("ListenBacklog 511").pages(&[CLICK, SHOW]).run(|server| {
             server.tolerate("AH10392: children are killed successively");
-            let cookies: Vec<String> = (0..VISITORS).map(|_| cookie(&server.get("/click.plua"))).collect();
+            let cookies: Vec<String> = (0..VISITORS).map(|_| server.get("/click.plua").cookie()).collect();
             let (tally, ()) = under_load(
                 server.httpd().port(),
                 // Two tabs of each.
@@ -100,7 +91,7 @@ fn killed_processes_lose_no_click_and_hold_no_session() {
             tally.tell("20 processes killed while they count clicks");
             assert_eq!(tally.wrong, 0, "{tally}");
             for (cookie, told) in cookies.iter().zip(&told) {
-                let seen: u64 = with_cookie(server, "x", "/show.plua", cookie).text().parse().unwrap();
+                let seen: u64 = server.get_as("x", "/show.plua", cookie).text().parse().unwrap();
                 let told = told.load(Ordering::SeqCst);
                 // A request that was cut off may have counted.
                 assert!((told..=told + tally.repeated as u64 + tally.lost as u64).contains(&seen), "{told} and {seen}");
@@ -111,8 +102,7 @@ fn killed_processes_lose_no_click_and_hold_no_session() {
 
 #[test]
 fn a_session_of_one_host_is_none_of_another() {
-    let host =
-        |name: &str, lines: &str| format!("<VirtualHost *:${{PORT}}>\nServerName {name}\n{lines}\n</VirtualHost>\n");
+    let host = |name: &str, lines: &str| virtual_host("PORT", name, lines);
     let lines = [
         "pLuaShared visitors 1M\n".to_owned(),
         host("one.test", ""),
@@ -126,9 +116,9 @@ fn a_session_of_one_host_is_none_of_another() {
     with_httpd(&lines, &[CLICK, SHOW], |server| {
         let hosts = ["one.test", "two.test", "three.test", "four.test", "five.test", "six.test"];
         for host in hosts {
-            let cookie = cookie(&server.get_from(host, "/click.plua"));
+            let cookie = server.get_from(host, "/click.plua").cookie();
             for other in hosts {
-                let seen = with_cookie(server, other, "/show.plua", &cookie).text();
+                let seen = server.get_as(other, "/show.plua", &cookie).text();
                 assert_eq!(seen, if other == host { "1" } else { "nil" }, "{host} and {other}");
             }
         }
@@ -157,10 +147,10 @@ fn on_tls_the_cookie_is_the_hosts_alone() {
         let set = answer.header("Set-Cookie").unwrap();
         assert!(set.starts_with("__Host-plua_session="), "{set}");
         assert!(set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{set}");
-        assert_eq!(with_cookie(server, "one.test", "/show.plua", &cookie(&answer)).text(), "1");
+        assert_eq!(server.get_as("one.test", "/show.plua", &answer.cookie()).text(), "1");
         // One that another host of the domain could have set is none.
-        let plain = cookie(&answer).replace("__Host-", "");
-        assert_eq!(with_cookie(server, "one.test", "/show.plua", &plain).text(), "nil");
+        let plain = answer.cookie().replace("__Host-", "");
+        assert_eq!(server.get_as("one.test", "/show.plua", &plain).text(), "nil");
         let answer = server.get_from("two.test", "/click.plua");
         let set = answer.header("Set-Cookie").unwrap();
         assert!(set.starts_with("shop=") && set.ends_with("; Path=/shop/; HttpOnly; SameSite=Lax; Secure"), "{set}");
@@ -171,12 +161,12 @@ fn on_tls_the_cookie_is_the_hosts_alone() {
 fn no_cache_before_the_page_gives_a_session_to_another() {
     let disk = "CacheRoot ${ROOT}/cache\nCacheEnable disk /\nCacheDefaultExpire 60\nCacheIgnoreNoLastMod On";
     httpd().module("cache").module("cache_disk").module("deflate").lines(disk).pages(&[CLICK, SHOW]).run(|server| {
-        let ada = cookie(&server.get("/click.plua"));
-        let bob = cookie(&server.get("/click.plua"));
+        let ada = server.get("/click.plua").cookie();
+        let bob = server.get("/click.plua").cookie();
         assert_ne!(ada, bob);
-        assert_eq!(with_cookie(server, "x", "/click.plua", &ada).text(), "2");
-        assert_eq!(with_cookie(server, "x", "/show.plua", &ada).text(), "2");
-        assert_eq!(with_cookie(server, "x", "/show.plua", &bob).text(), "1");
+        assert_eq!(server.get_as("x", "/click.plua", &ada).text(), "2");
+        assert_eq!(server.get_as("x", "/show.plua", &ada).text(), "2");
+        assert_eq!(server.get_as("x", "/show.plua", &bob).text(), "1");
         let answer = server.request(
             "GET",
             "/show.plua",
@@ -197,7 +187,7 @@ fn a_failed_page_and_an_error_document_send_the_cookie_too() {
             for (page, status, clicks) in [("/fails.plua", 500, "7"), ("/refuses.plua", 403, "8")] {
                 let answer = server.get(page);
                 assert_eq!(answer.status, status);
-                assert_eq!(with_cookie(server, "x", "/show.plua", &cookie(&answer)).text(), clicks, "{lines}");
+                assert_eq!(server.get_as("x", "/show.plua", &answer.cookie()).text(), clicks, "{lines}");
             }
         });
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::traffic::{Tally, Visitor, under_load};
 use common::wait::{self, until};
-use common::{Mpm, Response, Server, Setup, httpd};
+use common::{Mpm, Setup, httpd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis_server::Redis;
@@ -36,15 +36,6 @@ fn setup((mpm, processes, threads): (Mpm, u32, u32), address: &str) -> Setup {
     httpd().mpm(mpm).children(processes, threads).lines(&lines).pages(&[CLICK, SHOW, HOLDS])
 }
 
-/// Name and value of the cookie that an answer sets.
-fn cookie(answer: &Response) -> String {
-    answer.header("Set-Cookie").unwrap().split(';').next().unwrap().to_string()
-}
-
-fn with_cookie(server: &Server, path: &str, cookie: &str) -> Response {
-    server.request("GET", path, &[("Host", "x"), ("Cookie", cookie), ("Connection", "close")], b"")
-}
-
 /// Clicks in several tabs, until `during` is over.
 fn clicks(port: u16, cookie: &str, during: impl FnOnce()) -> Tally {
     let visit = |visitor: &mut Visitor, _, _| match visitor.ask("GET", "/click.plua", &[("Cookie", cookie)], b"") {
@@ -60,10 +51,10 @@ fn two_servers_serve_one_session_in_turn_and_at_once() {
     for mpm in MPMS {
         setup(mpm, &redis.address()).run(|one| {
             setup(mpm, &redis.address()).run(|other| {
-                let cookie = cookie(&one.get("/click.plua"));
+                let cookie = one.get("/click.plua").cookie();
                 for n in 2..=20 {
                     let server = if n % 2 == 0 { &*other } else { &*one };
-                    assert_eq!(with_cookie(server, "/click.plua", &cookie).text(), n.to_string());
+                    assert_eq!(server.get_as("x", "/click.plua", &cookie).text(), n.to_string());
                 }
                 let ports = [one.httpd().port(), other.httpd().port()];
                 let (first, second) = thread::scope(|scope| {
@@ -76,7 +67,7 @@ fn two_servers_serve_one_session_in_turn_and_at_once() {
                 second.tell("clicks at the other, restarted meanwhile");
                 assert_eq!((first.wrong, first.lost, second.wrong, second.lost), (0, 0, 0, 0), "{first} {second}");
                 let all = (20 + first.answered + second.answered).to_string();
-                let seen = [&*one, &*other].map(|server| with_cookie(server, "/show.plua", &cookie).text());
+                let seen = [&*one, &*other].map(|server| server.get_as("x", "/show.plua", &cookie).text());
                 assert_eq!(seen, [all.as_str(), &all]);
             });
         });
@@ -88,7 +79,7 @@ fn a_killed_process_holds_its_visitors_session_for_half_a_minute_and_no_longer()
     let Some(redis) = Redis::start(&[]) else { return };
     setup((Mpm::Event, 1, 5), &redis.address()).run(|one| {
         setup((Mpm::Event, 1, 5), &redis.address()).run(|other| {
-            let cookie = cookie(&one.get("/click.plua"));
+            let cookie = one.get("/click.plua").cookie();
             let mut holds = one.connect();
             holds.send(format!("GET /holds.plua HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n").as_bytes());
             until("it is held", Duration::from_secs(10), || redis.command(&["keys", "*:l{*"]).contains(":l{"));
@@ -97,10 +88,10 @@ fn a_killed_process_holds_its_visitors_session_for_half_a_minute_and_no_longer()
             }
             let killed = Instant::now();
             other.expect("plua.session: another request of the same visitor has held the session for 10 seconds");
-            assert_eq!(with_cookie(other, "/click.plua", &cookie).status, 503);
+            assert_eq!(other.get_as("x", "/click.plua", &cookie).status, 503);
             // Who only reads waits for nobody.
-            assert_eq!(with_cookie(other, "/show.plua", &cookie).text(), "1");
-            until("it is free", Duration::from_secs(60), || with_cookie(other, "/click.plua", &cookie).text() == "2");
+            assert_eq!(other.get_as("x", "/show.plua", &cookie).text(), "1");
+            until("it is free", Duration::from_secs(60), || other.get_as("x", "/click.plua", &cookie).text() == "2");
             assert!((10..35).contains(&killed.elapsed().as_secs()), "{:?}", killed.elapsed());
         });
     });
@@ -119,7 +110,7 @@ fn a_redis_that_is_ended_and_started_under_load_loses_no_click() {
             server.tolerate("plua.session: redis://127.0.0.1:");
             // A lock whose owner was not told that he has it ends by its time.
             server.tolerate("plua.session: another request of the same visitor has held the session for 10 seconds");
-            let cookies: Vec<String> = (0..VISITORS).map(|_| cookie(&server.get("/click.plua"))).collect();
+            let cookies: Vec<String> = (0..VISITORS).map(|_| server.get("/click.plua").cookie()).collect();
             let (tally, ()) = under_load(
                 server.httpd().port(),
                 VISITORS,
@@ -156,7 +147,7 @@ fn a_redis_that_is_ended_and_started_under_load_loses_no_click() {
             eprintln!("{} counted, {failed} told that it was gone", done.load(Ordering::SeqCst));
             assert_eq!((tally.wrong, tally.lost), (0, 0), "{tally}");
             for (cookie, told) in cookies.iter().zip(&told) {
-                let seen: u64 = with_cookie(server, "/show.plua", cookie).text().parse().unwrap();
+                let seen: u64 = server.get_as("x", "/show.plua", cookie).text().parse().unwrap();
                 let told = told.load(Ordering::SeqCst);
                 // One that failed may have been counted.
                 assert!((told..=told + failed).contains(&seen), "{told} and {seen}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::traffic::under_load;
 use common::wait::until;
-use common::{Mpm, Server, httpd, with_httpd};
+use common::{Mpm, Server, httpd, virtual_host, with_httpd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -77,8 +77,7 @@ fn a_store_of_another_size_begins_empty_and_one_that_is_declared_no_more_is_gone
 
 #[test]
 fn hosts_have_their_own_and_what_the_server_declares_but_a_sandbox_only_its_own() {
-    let host =
-        |name: &str, lines: &str| format!("<VirtualHost *:${{PORT}}>\nServerName {name}\n{lines}\n</VirtualHost>\n");
+    let host = |name: &str, lines: &str| virtual_host("PORT", name, lines);
     let lines = [
         "pLuaShared all 1M\n".to_owned(),
         host("one.test", "pLuaShared cart 1M"),
@@ -135,8 +134,8 @@ fn a_store_that_is_wrong_stops_the_start_with_a_sentence() {
 
 #[test]
 fn hosts_of_one_name_that_give_a_store_two_sizes_stop_the_start() {
-    let host = |lines| format!("<VirtualHost *:${{PORT}}>\nServerName {lines}\n</VirtualHost>\n");
-    let lines = host("one.test\npLuaShared cart 1M") + &host("ONE.test\npLuaShared cart 2M");
+    let host = |name: &str, lines: &str| virtual_host("PORT", name, lines);
+    let lines = host("one.test", "pLuaShared cart 1M") + &host("ONE.test", "pLuaShared cart 2M");
     // Read by itself each line is fine.
     let Some((0, _)) = httpd().lines(&lines).check() else { return };
     let problem = catch_unwind(|| httpd().lines(&lines).run(|_| {})).unwrap_err();

@@ -35,6 +35,11 @@ impl Response {
         same.map(|(_, value)| value.as_str()).collect()
     }
 
+    /// Name and value of the cookie that it sets.
+    pub fn cookie(&self) -> String {
+        self.header("Set-Cookie").unwrap().split(';').next().unwrap().to_string()
+    }
+
     /// The body as text; bytes that are not UTF-8 become U+FFFD.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

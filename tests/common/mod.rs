@@ -34,6 +34,11 @@ pub fn httpd() -> Setup {
     Setup { plua: Some(PLUA), before: Vec::new(), change: Vec::new(), pages: Vec::new() }
 }
 
+/// A virtual host at a port, `PORT` or `PORT2`, with lines of its own.
+pub fn virtual_host(port: &str, name: &str, lines: &str) -> String {
+    format!("<VirtualHost *:${{{port}}}>\nServerName {name}\n{lines}\n</VirtualHost>\n")
+}
+
 type Pages = Vec<(String, Vec<u8>)>;
 type Change = Box<dyn FnOnce(Configuration) -> Configuration>;
 
@@ -195,6 +200,11 @@ impl Server {
     /// GETs a path of the virtual host of this name.
     pub fn get_from(&self, host: &str, path: &str) -> Response {
         self.request("GET", path, &[("Host", host)], b"")
+    }
+
+    /// The same by a visitor with this cookie.
+    pub fn get_as(&self, host: &str, path: &str, cookie: &str) -> Response {
+        self.request("GET", path, &[("Host", host), ("Cookie", cookie)], b"")
     }
 
     /// POSTs a form as a browser does.
