@@ -10,14 +10,14 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 apt-get download -qq apache2-bin=2.4.71-1~deb12u1 libapr1=1.7.2-3+deb12u1 libaprutil1=1.6.3-1+deb12u1 2>/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" unpacked; done
 chmod 755 .
 mkdir htdocs logs
 for name in page missing set; do echo "<html><body>$name</body></html>" >htdocs/$name.html; done
 {
     echo "ServerRoot $folder"
     for module in mpm_event authz_core mime filter substitute; do
-        echo "LoadModule ${module}_module $folder/root/usr/lib/apache2/modules/mod_$module.so"
+        echo "LoadModule ${module}_module $folder/unpacked/usr/lib/apache2/modules/mod_$module.so"
     done
     cat <<CONF
 ServerName localhost
@@ -44,7 +44,7 @@ Substitute "s|</body>|<b>banner</b></body>|n"
 </Location>
 CONF
 } >httpd.conf
-LD_LIBRARY_PATH=$folder/root/usr/lib/x86_64-linux-gnu "$folder/root/usr/sbin/apache2" -f "$folder/httpd.conf"
+LD_LIBRARY_PATH=$folder/unpacked/usr/lib/x86_64-linux-gnu "$folder/unpacked/usr/sbin/apache2" -f "$folder/httpd.conf"
 for _ in $(seq 100); do (: </dev/tcp/127.0.0.1/18100) 2>/dev/null && break || sleep 0.1; done
 for path in /page.html /missing.html /file/x /set/x /text/x /own/x; do
     answer=$(curl -s -w '\n%{http_code} %{content_type}' "http://127.0.0.1:18100$path")

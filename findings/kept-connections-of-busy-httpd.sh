@@ -11,7 +11,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 apt-get download -qq apache2-bin=2.4.71-1~deb12u1 libapr1=1.7.2-3+deb12u1 libaprutil1=1.6.3-1+deb12u1 2>/dev/null
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" unpacked; done
 chmod 755 .
 mkdir htdocs logs
 
@@ -27,8 +27,8 @@ ServerName localhost
 Listen 127.0.0.1:$port
 PidFile $folder/logs/pid
 ErrorLog $folder/logs/error.log
-LoadModule mpm_event_module $folder/root/usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module $folder/root/usr/lib/apache2/modules/mod_authz_core.so
+LoadModule mpm_event_module $folder/unpacked/usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module $folder/unpacked/usr/lib/apache2/modules/mod_authz_core.so
 User nobody
 DocumentRoot $folder/htdocs
 ServerLimit 1
@@ -41,7 +41,7 @@ MinSpareThreads 1
 MaxSpareThreads $((threads * 2))
 KeepAliveTimeout 60
 CONF
-    LD_LIBRARY_PATH=$folder/root/usr/lib/x86_64-linux-gnu "$folder/root/usr/sbin/apache2" -f "$folder/httpd.conf"
+    LD_LIBRARY_PATH=$folder/unpacked/usr/lib/x86_64-linux-gnu "$folder/unpacked/usr/sbin/apache2" -f "$folder/httpd.conf"
     for _ in $(seq 100); do (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null && break || sleep 0.1; done
     python3 - "$port" <<'PYTHON'
 import socket, sys
