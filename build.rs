@@ -18,10 +18,8 @@ fn main() -> ExitCode {
     }
     // Calls between our own functions must not reach a namesake in another module: httpd loads all of them global.
     println!("cargo::rustc-link-arg-cdylib=-Wl,-Bsymbolic");
-    // Places to be put right where the library is loaded: 10 KB of them instead of 170. A linker that does not know the word
-    // warns and goes on.
-    if packed_places_are_known() {
-        println!("cargo::rustc-link-arg-cdylib=-Wl,-z,pack-relative-relocs");
+    if let Some(argument) = c_headers::packed_relocations() {
+        println!("cargo::rustc-link-arg-cdylib={argument}");
     }
     match build() {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,13 +28,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Whether the C library, in which the module is to be loaded, is one that reads them packed: glibc does from 2.36 on.
-fn packed_places_are_known() -> bool {
-    let version = output("getconf", &["GNU_LIBC_VERSION"]).unwrap_or_default();
-    let minor = version.trim().strip_prefix("glibc 2.").and_then(|minor| minor.parse::<u32>().ok());
-    env::var("HOST") == env::var("TARGET") && minor.is_some_and(|minor| minor >= 36)
 }
 
 fn build() -> Result<(), String> {
