@@ -48,7 +48,7 @@ pub unsafe extern "C" fn plua_rs_serve(r: *mut ffi::request_rec, server: *mut c_
         |panic| {
             // SAFETY: the caller's promise: the request is as live as before.
             unsafe {
-                exchange::log(r, ffi::APLOG_CRIT, panic);
+                exchange::log_failure(r, ffi::APLOG_CRIT, panic);
                 broken_off(r)
             }
         },
@@ -69,7 +69,7 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
             None => "internal error: the settings of this place could not be put together",
         };
         // SAFETY: the caller's promise.
-        unsafe { exchange::log(r, ffi::APLOG_ERR, missing) };
+        unsafe { exchange::log_failure(r, ffi::APLOG_ERR, missing) };
         return ffi::HTTP_INTERNAL_SERVER_ERROR as c_int;
     };
     // SAFETY: the caller vouches for the request; its file name is a C string in its pool, which outlives this call.
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn plua_rs_quick(r: *mut ffi::request_rec, server: *mut c_
         |panic| {
             // SAFETY: the caller's promise: the request is as live as before.
             unsafe {
-                exchange::log(r, ffi::APLOG_CRIT, panic);
+                exchange::log_failure(r, ffi::APLOG_CRIT, panic);
                 broken_off(r)
             }
         },
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn plua_rs_go_on(r: *mut ffi::request_rec) -> c_int {
         |panic| {
             // SAFETY: the caller's promise: the request is as live as before.
             unsafe {
-                exchange::log(r, ffi::APLOG_CRIT, panic);
+                exchange::log_failure(r, ffi::APLOG_CRIT, panic);
                 broken_off(r)
             }
         },

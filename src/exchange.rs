@@ -12,6 +12,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use apr_dbd::Connection;
+use plua::error::incident::Incident;
 use plua::error::injection;
 use plua::error::report::printable;
 use plua::exchange::{Background, Charset, Exchange, HTML, Head, HeaderChange, KeptPlace, Level, Request};
@@ -297,6 +298,11 @@ impl Exchange for ApExchange {
         unsafe { log(self.r.as_ptr(), level_of(level), line) }
     }
 
+    fn note_incident(&mut self, incident: Incident) {
+        // SAFETY: promised to `new`.
+        unsafe { note_incident(self.r.as_ptr(), incident) }
+    }
+
     fn background(&self) -> Option<Background> {
         let host = NonNull::new(self.record().server)?;
         // SAFETY: a host's record is httpd's for as long as its configuration, which a child process has but one of.
@@ -413,6 +419,40 @@ unsafe fn apply(r: *mut ffi::request_rec, table: *mut ffi::apr_table_t, change: 
                 ffi::apr_table_unset(table, name);
             }
         }
+    }
+}
+
+/// Puts the number of a failure where httpd's own page for the error shows it, and where other pages and logs find it.
+///
+/// # Safety
+/// `r` is a live request of the calling thread.
+unsafe fn note_incident(r: *mut ffi::request_rec, incident: Incident) {
+    let incident = incident.to_string();
+    let note = format!(
+        "Incident <strong>{incident}</strong>: by this number, whoever looks after this server finds what went wrong."
+    );
+    // SAFETY: the caller's promise; texts go into the request's pool.
+    unsafe {
+        let set = |table, name: &CStr, value: &str| {
+            ffi::apr_table_setn(table, name.as_ptr(), pool::copy((*r).pool, value.as_bytes()));
+        };
+        set((*r).subprocess_env, c"PLUA_INCIDENT", &incident);
+        set((*r).notes, c"error-notes", &note);
+        // Without this httpd takes the note for one that visitors must not see.
+        set((*r).notes, c"verbose-error-to", "*");
+    }
+}
+
+/// The same as [`log`] for what a request ends with that has not come to a page or to its end.
+///
+/// # Safety
+/// `r` is a live request of the calling thread.
+pub(crate) unsafe fn log_failure(r: *mut ffi::request_rec, level: u32, line: &str) {
+    let incident = Incident::new();
+    // SAFETY: the caller's promise.
+    unsafe {
+        note_incident(r, incident);
+        log(r, level, &format!("incident {incident}: {line}"));
     }
 }
 

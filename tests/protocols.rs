@@ -99,6 +99,16 @@ fn a_page_that_fails_after_a_flush_resets_its_http2_stream_alone() {
 }
 
 #[test]
+fn a_hidden_failure_shows_its_number_over_http2() {
+    h2c().lines("pLuaError 0").run(|server| {
+        server.expect("early at ");
+        let text = fetch(PRIOR, &server.url("/failed.plua"), "");
+        let number = text.split_once("Incident <strong>").and_then(|(_, rest)| rest.get(..8)).unwrap();
+        assert!(server.wait_for_log("early at ").contains(&format!("incident {number}: ")), "{text}");
+    });
+}
+
+#[test]
 fn a_page_in_pieces_asked_for_its_head_has_no_body_over_http2() {
     h2c().pages(&[("often.plua", "<? header('X-Page', 'often') for i = 1, 3 do echo(i) flush() end ?>end")]).run(
         |server| {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::api::LARGEST_BUFFERED;
 use crate::cache::chunk::Stamp;
 use crate::cache::loader::{self, LoadError};
+use crate::error::incident::Incident;
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::held_file::HeldFile;
@@ -206,14 +207,14 @@ impl Host {
             && !self.settings.limits_in(file.settings).timeout.is_zero()
             && let Err(sentence) = time_limit::self_check()
         {
-            exchange.report(Report(&named(Error::new(ErrorKind::Internal, sentence), file.path)));
+            told(&mut *exchange, Error::new(ErrorKind::Internal, sentence), file.path);
             return Served::Answered(Answer::Status(ErrorKind::Internal.status(), Vec::new()));
         }
         // Its client may take long to send it, and has no state meanwhile.
         let body = match exchange.has_body().then(|| self.pool.waiting()) {
             None => None,
             Some(Err(error)) => {
-                exchange.report(Report(&named(error, file.path)));
+                told(&mut *exchange, error, file.path);
                 return Served::Answered(Answer::Status(ErrorKind::Internal.status(), Vec::new()));
             }
             Some(Ok(waiting)) => {
@@ -278,8 +279,7 @@ impl Host {
 
     /// The answer where there is no state for a page.
     fn refuse(&self, error: Error, mut pending: Pending<'_>) -> Answer {
-        let error = named(error, &pending.path);
-        pending.exchange.report(Report(&error));
+        let error = told(&mut *pending.exchange, error, &pending.path);
         let mut headers = Vec::new();
         if error.kind == ErrorKind::NoState {
             let seconds = self.settings.state_wait().as_secs().max(1);
@@ -531,21 +531,25 @@ fn has_no_body(visit: &Visit) -> bool {
     matches!(visit.response.head.status, 204 | NOT_MODIFIED) || *visit.exchange.request().method == *b"HEAD"
 }
 
-/// The error with the name of its page, if it has no place that tells it.
-fn named(mut error: Error, page: &Path) -> Error {
+/// Tells of the failure that a request ends with. The error, with its incident and, if it has no place that tells it, the name of
+/// its page.
+fn told(exchange: &mut dyn Exchange, mut error: Error, page: &Path) -> Error {
     if error.place.is_none() && error.frames.is_empty() {
         error.frames.push(Frame { what: format!("page {}", page.display()), at: None });
+    }
+    let incident = Incident::new();
+    error.incident = Some(incident);
+    exchange.note_incident(incident);
+    match error.kind {
+        // No fault of the page's.
+        ErrorKind::ServerStop => exchange.log(Level::Information, &Report(&error).entry()),
+        _ => exchange.report(Report(&error)),
     }
     error
 }
 
 fn failed(visit: &mut Visit, error: Error) -> Answer {
-    let error = &named(error, &visit.path);
-    match error.kind {
-        // No fault of the page's.
-        ErrorKind::ServerStop => visit.exchange.log(Level::Information, &Report(error).line()),
-        _ => visit.exchange.report(Report(error)),
-    }
+    let error = &told(&mut *visit.exchange, error, &visit.path);
     let response = &visit.response;
     if response.head_sent && response.failed_condition.is_none() {
         return Answer::Aborted;

@@ -2,11 +2,14 @@
 //!
 //! The ground floor: what is told, and how it is laid out for its readers. Knows no Lua state and no server.
 
+pub mod incident;
 pub mod injection;
 pub mod report;
 
 use std::fmt;
 use std::path::Path;
+
+use crate::error::incident::Incident;
 
 /// The kinds of failure, each with its own title and HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,13 +163,15 @@ pub struct Error {
     pub place: Option<Box<Place>>,
     /// The calls that led there, innermost first.
     pub frames: Vec<Frame>,
+    /// Its number, where the failure is the end of a request.
+    pub incident: Option<Incident>,
 }
 
 impl Error {
     /// An error that has no place in a page.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), place: None, frames: Vec::new() }
+        Error { kind, message: message.into(), place: None, frames: Vec::new(), incident: None }
     }
 }
 

@@ -47,6 +47,15 @@ impl Report<'_> {
         printable(&line).into_owned()
     }
 
+    /// The same with the incident's number before it: where a log cuts long entries, it does so behind.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        match self.0.incident {
+            Some(incident) => format!("incident {incident}: {}", self.line()),
+            None => self.line(),
+        }
+    }
+
     /// A block of HTML for a page that goes on, as for a failed include.
     #[must_use]
     pub fn html_block(&self) -> String {
@@ -94,8 +103,9 @@ impl Report<'_> {
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">\
              <title>{title}</title></head>\n\
-             <body style=\"margin:2em auto;max-width:60em;padding:0 1em\">\n{}{}</body></html>\n",
+             <body style=\"margin:2em auto;max-width:60em;padding:0 1em\">\n{}{}{}</body></html>\n",
             self.html_block(),
+            self.0.incident.map_or_else(String::new, |incident| format!("<p>Incident {incident}</p>\n")),
             script()
         );
         html
@@ -167,6 +177,7 @@ mod tests {
             kind: ErrorKind::Runtime,
             message: "attempt to index local 'user' (a nil value) & <b>".into(),
             place: Some(Box::new(Place::new(Path::new("/shop/cart.plua"), 2, b"<ul>\n <?= user.name ?>\r\n</ul>"))),
+            incident: None,
             frames: vec![
                 Frame { what: "function 'item'".into(), at: Some(("/shop/cart.plua".into(), 2)) },
                 Frame { what: "main page".into(), at: Some(("/shop/index.plua".into(), 9)) },

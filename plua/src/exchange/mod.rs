@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use apr_dbd::Connection;
 
+use crate::error::incident::Incident;
 use crate::error::report::Report;
 use crate::kept::address::Address;
 use crate::kept::answer::PublicMark;
@@ -308,8 +309,12 @@ pub trait Exchange: Send {
     fn database(&mut self) -> Result<Connection, String> {
         Err("mod_dbd is not available here".into())
     }
+    /// Notes the number of the failure that the request ends with, for the page that the server makes and for its logs.
+    fn note_incident(&mut self, incident: Incident) {
+        let _ = incident;
+    }
     /// Tells whoever looks after the server that a page failed.
     fn report(&mut self, report: Report<'_>) {
-        self.log(Level::Error, &report.line());
+        self.log(Level::Error, &report.entry());
     }
 }

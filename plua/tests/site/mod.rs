@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use plua::engine::{Engine, Host, PageFile, Served, WaitingPage};
+use plua::error::report::Report;
 use plua::exchange::{Answer, Background, Exchange, Head, HeaderChange, Level, Request};
 use plua::settings::{DIRECTIVES, Settings};
 use tempfile::TempDir;
@@ -424,5 +425,9 @@ impl Exchange for Recorded {
     fn log(&mut self, _: Level, line: &str) {
         let seen = if self.method.is_empty() { &self.background } else { &self.seen };
         seen.lock().log.push(line.to_string());
+    }
+
+    fn report(&mut self, report: Report<'_>) {
+        self.log(Level::Error, &report.line());
     }
 }
