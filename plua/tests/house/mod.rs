@@ -14,7 +14,7 @@ pub const PACKAGES: &[(&str, &str, &[&str])] = &[
     ("redis-store", "redis-store", &["shared-store"]),
     ("plua", "plua", &["apr-dbd", "redis-store", "shared-store"]),
     ("private-httpd", "private-httpd", &[]),
-    ("plua-cli", "plua-cli", &["plua", "private-httpd"]),
+    ("plua-cli", "plua-cli", &["c-headers", "plua", "private-httpd"]),
     ("mod_plua", "", &["apr-dbd", "c-headers", "plua", "private-httpd", "shared-store"]),
     ("bench", "benches", &["apr-dbd", "private-httpd"]),
 ];
