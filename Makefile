@@ -32,7 +32,7 @@ export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build serve test test-engine test-server test-panics test-lua54 test-lua51 test-restarts test-asan \
-	soak fuzz bench bench-scale bench-state bench-waiting bench-engine check install uninstall clean
+	soak fuzz bench bench-scale bench-state bench-waiting bench-engine check manual install uninstall clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -146,6 +146,11 @@ check: ## Check formatting and lints, and that the fuzz targets compile
 	$(TOOLS)/bin/stylua --check plua/src redis-store/src
 	CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a RUSTFLAGS="--cfg fuzzing -D warnings" \
 	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir "$(abspath $(TARGET))/fuzzing"
+
+manual: ## Make HTML of docs/, in target/manual
+	scripts/deps build
+	test -x $(TOOLS)/bin/mdbook || $(CARGO) install mdbook --version 0.5.4 --locked --no-default-features --features search --debug --root $(TOOLS)
+	$(TOOLS)/bin/mdbook build --dest-dir "$(abspath $(TARGET))/manual" docs
 
 # Built before, by the user: root often has no cargo.
 install: ## Install the module, its configuration and the plua command (after make build, as root)
