@@ -14,7 +14,7 @@ use plua::settings::{DIRECTIVES, Scope};
 const README: &str = include_str!("../README.md");
 const DIRECTIVES_CHAPTER: &str = include_str!("../docs/directives.md");
 /// The chapters whose examples of configuration are read as they stand.
-const CHAPTERS_WITH_CONFIGURATION: [&str; 1] = [DIRECTIVES_CHAPTER];
+const CHAPTERS_WITH_CONFIGURATION: [&str; 2] = [DIRECTIVES_CHAPTER, include_str!("../docs/from-cgilua.md")];
 const FUNCTIONS_CHAPTER: &str = include_str!("../docs/functions.md");
 
 /// The rows of the table below a chapter's heading, without the two that open it. Backticks are taken off: they are the

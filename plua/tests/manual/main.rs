@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
 
 mod book;
+mod coming_from;
 mod examples;
-mod php;
+
 #[path = "../site/mod.rs"]
 mod site;
 mod values;
