@@ -14,6 +14,7 @@ use plua::exchange::Level;
 use plua::kept;
 use plua::settings::Settings;
 use plua::shared::Stores;
+use plua::state::compiling;
 use plua::state::own_code::OwnCode;
 
 use crate::kept_pages::Kept;
@@ -90,6 +91,9 @@ pub(crate) unsafe fn check(
                 around.join(", ")
             ));
         }
+    }
+    if let Some(warning) = compiling::warning() {
+        warn(warning);
     }
     // SAFETY: the caller's promise.
     if let Some(warning) = names::warning(&unsafe { names::loose_lines(pool) }) {

@@ -38,6 +38,7 @@ const UNSAFE: &[&str] = &[
     "shared-store/src/store.rs",
     "plua/src/api/fields.rs",
     "plua/src/state/c_modules/",
+    "plua/src/state/compiling.rs",
     "plua/src/cache/compiler.rs",
     "plua/src/sandbox/forks.rs",
     "plua/src/output/page_call.rs",

@@ -5,6 +5,7 @@
 
 mod allowance;
 pub mod c_modules;
+pub mod compiling;
 mod coroutine;
 mod guests;
 pub mod own_code;
@@ -196,6 +197,7 @@ impl State {
         own_code: &Arc<OwnCode>,
     ) -> mlua::Result<State> {
         let lua = c_modules::new_lua();
+        compiling::switch_off_where_forbidden(&lua)?;
         let limit = watchdog.limit(&lua);
         forks::watch();
         c_modules::install(&lua, &limit.handle(), own_code)?;
