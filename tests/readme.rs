@@ -14,7 +14,8 @@ use plua::settings::{DIRECTIVES, Scope};
 const README: &str = include_str!("../README.md");
 const DIRECTIVES_CHAPTER: &str = include_str!("../docs/directives.md");
 /// The chapters whose examples of configuration are read as they stand.
-const CHAPTERS_WITH_CONFIGURATION: [&str; 2] = [DIRECTIVES_CHAPTER, include_str!("../docs/from-cgilua.md")];
+const CHAPTERS_WITH_CONFIGURATION: [&str; 3] =
+    [DIRECTIVES_CHAPTER, include_str!("../docs/deployment.md"), include_str!("../docs/from-cgilua.md")];
 const FUNCTIONS_CHAPTER: &str = include_str!("../docs/functions.md");
 
 /// The rows of the table below a chapter's heading, without the two that open it. Backticks are taken off: they are the
@@ -101,7 +102,7 @@ fn httpd_reads_every_example_of_the_manual() {
         }
     }
     let examples = examples.replace("/srv/", &format!("{}/", folder.path().display())).replace("*:80", "*:${PORT}");
-    let modules = ["vhost_alias"];
+    let modules = ["http2", "vhost_alias"];
     let server = modules.into_iter().fold(httpd(), |server, module| server.module(module));
     if let Some((status, output)) = server.lines(&examples).check() {
         assert_eq!(status, 0, "{output}");

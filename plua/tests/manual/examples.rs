@@ -4,8 +4,10 @@ use plua::language::functions::FUNCTIONS;
 
 use crate::values::{fault, site};
 
-/// The chapters that tell of page functions.
-const CHAPTERS: [&str; 4] = [
+/// The chapters whose examples run.
+const CHAPTERS: [&str; 6] = [
+    include_str!("../../../docs/first-page.md"),
+    include_str!("../../../docs/tags.md"),
     include_str!("../../../docs/functions.md"),
     include_str!("../../../docs/pages.md"),
     include_str!("../../../docs/state.md"),
