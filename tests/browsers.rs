@@ -89,8 +89,60 @@ fn an_open_tab_loads_its_page_again_when_a_file_of_it_changes() {
     }
     // A failed page does so as well, so that its author need not come back by himself.
     fs::write(dir.join("index.plua"), "<? error('not <b>now') ?>").unwrap();
-    browser.until_text("body > div > strong", "Run-time error");
+    browser.until_text(".kind", "Run-time error");
     assert!(browser.text("body").contains("not <b>now"));
     fs::write(dir.join("index.plua"), page("mended")).unwrap();
     browser.until_text("h1", "mended other");
+}
+
+/// A message, a value and a field that try to be more than text.
+const HOSTILE: &str =
+    "</h1></style></title><script>window.hostile = 1</script><img src=x onerror='window.hostile = 1'>";
+
+#[test]
+fn a_report_is_one_page_for_wide_and_narrow_and_light_and_dark_screens_that_nothing_hostile_gets_into() {
+    let Some(browser) = Browser::start() else { return };
+    let page = "<?\nlocal function pay(order, apiToken)\n  local message = order.note\n  error(message, 0)\nend\n\
+        pay({ note = parseGet().note, total = 12.5 }, 'abc') ?>";
+    common::with_httpd("", &[("shop/page.plua", page)], |server| {
+        server.expect("window.hostile");
+        let note: String = HOSTILE.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        browser.go(&server.url(&format!("/shop/page.plua?token=abc&note={note}")));
+        let is = |script: &str| browser.run(&format!("return {script}"), &[]) == true;
+        assert_eq!(browser.text(".kind"), "Run-time error");
+        assert_eq!(browser.text("h1"), HOSTILE);
+        assert!(is("window.hostile === undefined && document.scripts.length == 0 && document.images.length == 0"));
+        assert!(is("performance.getEntriesByType('resource').length == 0"), "it is one file");
+
+        assert!(browser.text("mark").contains("error(message, 0)"), "{}", browser.text("mark"));
+        let variables = browser.text("dl");
+        assert!(variables.contains("apiToken\n(hidden)") && variables.contains("total = 12.5"), "{variables}");
+        let titles = browser.run("return [...document.querySelectorAll('summary')].map(s => s.firstChild.data)", &[]);
+        assert_eq!(titles, serde_json::json!(["Calls ", "Local variables ", "Request ", "Headers "]));
+        assert_eq!(browser.text("details:nth-of-type(3) dd"), "", "what is of the request is closed");
+        browser.run("document.querySelector('details:nth-of-type(3) summary').click()", &[]);
+        let request = browser.text("details:nth-of-type(3) dl");
+        assert!(
+            request.contains("token=(hidden)") && request.contains("GET") && !request.contains("token=abc"),
+            "{request}"
+        );
+
+        let number = browser.text("footer strong");
+        assert!(server.wait_for_log(&format!("incident {number}: ")).contains("page.plua:4"));
+
+        let paper = || browser.run("return getComputedStyle(document.body).backgroundColor", &[]);
+        browser.command("Emulation.setEmulatedMedia", &features("light"));
+        assert_eq!(paper(), "rgb(255, 255, 255)");
+        browser.command("Emulation.setEmulatedMedia", &features("dark"));
+        assert_eq!(paper(), "rgb(21, 25, 29)");
+        let phone = serde_json::json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
+        browser.command("Emulation.setDeviceMetricsOverride", &phone);
+        browser.run("document.querySelectorAll('details').forEach(part => part.open = true)", &[]);
+        assert!(is("document.documentElement.scrollWidth <= 360"), "nothing is beside a narrow screen");
+    });
+}
+
+/// A screen that wants light or dark colours.
+fn features(scheme: &str) -> serde_json::Value {
+    serde_json::json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] })
 }

@@ -27,6 +27,7 @@ use crate::limits::time_limit::{self, Watchdog};
 use crate::reactor::background::Background;
 use crate::reactor::{Alarm, Reactor};
 use crate::request::body::Body;
+use crate::request::facts;
 use crate::request::kept_answer;
 pub use crate::request::kept_answer::answer as answer_kept;
 use crate::request::visit::{NOT_MODIFIED, Visit, language, length_mismatch};
@@ -535,7 +536,7 @@ fn has_no_body(visit: &Visit) -> bool {
 /// its page.
 fn told(exchange: &mut dyn Exchange, mut error: Error, page: &Path) -> Error {
     if error.place.is_none() && error.frames.is_empty() {
-        error.frames.push(Frame { what: format!("page {}", page.display()), at: None });
+        error.frames.push(Frame { what: format!("page {}", page.display()), at: None, is_file: false });
     }
     let incident = Incident::new();
     error.incident = Some(incident);
@@ -564,6 +565,7 @@ fn failed(visit: &mut Visit, error: Error) -> Answer {
     }
     let content_type = Cow::Borrowed(&b"text/html; charset=UTF-8"[..]);
     let head = Head { status, status_chosen: true, content_type, charset: Charset::default(), headers };
-    let _ = visit.exchange.respond(&head, Report(error).html_page().as_bytes());
+    let facts = facts::of_request(visit, status);
+    let _ = visit.exchange.respond(&head, Report(error).html_page(&facts).as_bytes());
     Answer::Sent
 }

@@ -1,5 +1,7 @@
 //! Failing pages: what visitor and administrator are told, and what holds afterwards.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+
 mod site;
 
 use site::{Site, page};
@@ -383,4 +385,193 @@ fn paths_longer_than_the_system_takes_are_refused_and_not_repeated_whole() {
     let site = Site::new("pLuaSandbox On\npLuaBaseDir /srv", &[("page.plua", &page.replace("startBlock(name)", ""))]);
     let seen = site.post("page.plua", "text/plain", "some");
     assert_eq!(seen.text(), "false short, ".repeat(5));
+}
+
+/// What a report shows in place of a value that is secret.
+const HIDDEN: &str = "(hidden)";
+
+/// The names and values of a part of a report, as text.
+fn facts(report: &str, title: &str) -> Vec<(String, String)> {
+    let Some((_, part)) = report.split_once(&format!("<summary>{title} <small>")) else { return Vec::new() };
+    let (part, _) = part.split_once("</details>").unwrap();
+    let plain = |text: &str| text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once("</dt><dd>").unwrap();
+        (plain(name), plain(value.split_once("</dd>").unwrap().0))
+    };
+    part.split("<dt>").skip(1).map(pair).collect()
+}
+
+/// Asserts that a part of a report has these facts, in this order, whatever else it has.
+#[track_caller]
+fn assert_facts(report: &str, title: &str, expected: &[(&str, &str)]) {
+    let mut found = facts(report, title).into_iter();
+    for (name, value) in expected {
+        let same =
+            |(its_name, its_value): &(String, String)| (its_name.as_str(), its_value.as_str()) == (*name, *value);
+        assert!(found.any(|fact| same(&fact)), "{name} = {value} is not in {:?}", facts(report, title));
+    }
+}
+
+const WITH_LOCALS: &str = "<?
+local outside = 1
+local function item(name, count, password)
+  local user = { name = 'Ada', token = 'abc', [1] = true }
+  local shown = setmetatable({}, {
+    __tostring = function() error('called') end,
+    __index = function() error('called') end,
+    __len = function() error('called') end,
+  })
+  local query = 'a=1&secret=abc'
+  local name = '<b>\"' .. name .. '\"'
+  local nothing
+  do local gone = 1 end
+  for i = 1, 2 do
+    error('stop')
+  end
+  return user, shown, query, nothing
+end
+item('x', 2, 'hunter2') ?>";
+
+#[test]
+fn a_report_shows_the_local_variables_of_the_function_that_failed_and_no_secrets() {
+    for mode in ["", "pLuaGlobals request", "pLuaGlobals page", "pLuaSandbox On\npLuaTimeout 30"] {
+        let site = Site::new(mode, &[("page.plua", WITH_LOCALS)]);
+        let report = site.get("page.plua").text();
+        let expected = [
+            ("name", r#""<b>\"x\"""#),
+            ("count", "2"),
+            ("password", HIDDEN),
+            ("shown", "table of 0 entries"),
+            ("query", &format!("{HIDDEN}, 14 bytes")),
+            ("nothing", "nil"),
+            ("i", "1"),
+        ];
+        assert_facts(&report, "Local variables", &expected);
+        let found = facts(&report, "Local variables");
+        let user = &found.iter().find(|(name, _)| name == "user").unwrap().1;
+        assert!(user.starts_with("table of 3 entries {"), "{user}");
+        assert!(user.contains("name = \"Ada\"") && user.contains(&format!("token = {HIDDEN}")), "{user}");
+        assert_eq!(found.len(), expected.len() + 1, "{mode}: {found:?}");
+        assert!(!report.contains("hunter2") && !report.contains("called at"), "{report}");
+    }
+}
+
+#[test]
+fn reports_that_nobody_sees_have_no_variables_and_neither_has_the_log() {
+    let pages = [
+        ("page.plua", "<? local seen = 'in a variable' error('x') ?>"),
+        ("hides.plua", "<? showErrors(false) local seen = 'in a variable' error('x') ?>"),
+    ];
+    let hidden = Site::new("pLuaError 0", &pages);
+    let seen = hidden.get("page.plua");
+    assert!(
+        seen.text().is_empty()
+            && !seen.log.concat().replace("local seen = 'in a variable'", "").contains("in a variable")
+    );
+    assert_eq!(Site::new("", &pages).get("hides.plua").text(), "");
+}
+
+#[test]
+fn variables_are_shown_wherever_a_function_fails() {
+    let fails = "<? local mark = 'here' error('x') ?>";
+    for (name, text) in [
+        ("included", "<? include('fails.plua') ?>"),
+        ("rendered", "<? echo(render('fails.plua')) ?>"),
+        ("module", "<? package.path = './?.lua' require('module') ?>"),
+        ("captured", "<? capture(function() local mark = 'here' error('x') end) ?>"),
+        ("at its end", "<? plua.atEnd(function() local mark = 'here' error('x') end) ?>"),
+        ("thread", "<? plua.spawn(function() local mark = 'here' error('x') end) ?>"),
+        ("operator", "<? local mark = 'here' local t = {} t = t + 1 ?>"),
+        ("native", "<? local mark = 'here' header() ?>"),
+        ("object", "<? local mark = 'here' error({}) ?>"),
+    ] {
+        for mode in ["", "pLuaGlobals request"] {
+            let pages = [("page.plua", text), ("fails.plua", fails), ("module.lua", "local mark = 'here' error('x')")];
+            let report = Site::new(mode, &pages).get("page.plua").text();
+            let is_shown =
+                report.contains("<dt>mark</dt><dd>\"here\"</dd>") || report.contains("<div>mark = \"here\"</div>");
+            // Lua's own `require` has lost the module's calls when it raises the error again, and so has a thread of Lua 5.1.
+            let has_lost = name == "module" && mode.is_empty() || name == "thread" && cfg!(feature = "lua51");
+            assert!(is_shown || has_lost, "{name} {mode}: {report}");
+        }
+    }
+}
+
+#[test]
+fn variables_of_any_number_and_size_leave_a_report_short_and_soon_there() {
+    let many: String = (0..150).map(|number| format!("local v{number} = big ")).collect();
+    let page = format!(
+        "<? local big = {{}} for i = 1, 1000 do big[i] = {{ ('x'):rep(1000), big, i }} end {many} error('x') ?>"
+    );
+    let site =
+        Site::new("", &[("page.plua", &page), ("deep.plua", "<? local function f(a) return 1 + f({a}) end f() ?>")]);
+    let started = std::time::Instant::now();
+    let report = site.get("page.plua").text();
+    assert!(facts(&report, "Local variables").len() == 60 && report.len() < 100_000, "{}", report.len());
+    assert!(site.get("deep.plua").text().contains("stack overflow"));
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_report_shows_the_request_without_cookies_and_secrets() {
+    let page = "<? local post = parsePost() error('x') ?>";
+    let site = Site::new("", &[("page.plua", page)]);
+    let body = "user=%3CAda%3E&newPassword=hunter2&csrf=abc&note=hello";
+    let headers = [
+        ("Cookie", "a=hunter2"),
+        ("authorization", "Basic hunter2"),
+        ("X-Api-Key", "hunter2"),
+        ("Accept", "*/*"),
+        ("Referer", "http://a/b?token=hunter2&c=d"),
+    ];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let seen = site.send(
+        "page.plua?n=1&pin=hunter2",
+        site::Sent {
+            method: "POST",
+            content_type: Some("application/x-www-form-urlencoded"),
+            body: Box::new(std::io::Cursor::new(body.as_bytes().to_vec())),
+            headers,
+            ..site::Sent::default()
+        },
+    );
+    let report = seen.text();
+    assert!(!report.contains("hunter2"), "{report}");
+    assert_facts(
+        &report,
+        "Request",
+        &[("Method", "POST"), ("Status", "500"), ("Virtual host", "test"), ("Body", "54 bytes")],
+    );
+    let expected = [
+        ("Cookie", HIDDEN),
+        ("authorization", HIDDEN),
+        ("X-Api-Key", HIDDEN),
+        ("Accept", "*/*"),
+        ("Referer", "http://a/b?token=(hidden)&c=d"),
+    ];
+    assert_facts(&report, "Headers", &expected);
+    assert_facts(&report, "Form", &[("user", "<Ada>"), ("newPassword", HIDDEN), ("csrf", HIDDEN), ("note", "hello")]);
+}
+
+#[test]
+fn a_report_tells_through_which_files_the_failing_one_was_included() {
+    let pages = [
+        ("page.plua", "\n<? include('parts/list.plua') ?>"),
+        ("parts/list.plua", "\n\n<? local function row() include('row.plua') end\nrow() ?>"),
+        ("parts/row.plua", "<? error('x') ?>"),
+    ];
+    let site = Site::new("", &pages);
+    let seen = site.get("page.plua");
+    assert_eq!(seen.status, 200);
+    // The part is reported in its place, and the calls tell the way there.
+    let way = seen.log[0].replace(&*site.folder.path().to_string_lossy(), "");
+    assert!(way.ends_with("in file at /parts/row.plua:1 | in function 'row' at /parts/list.plua:3 | in file at /parts/list.plua:4 | in main page at /page.plua:2"), "{way}");
+    let pages = [("page.plua", "\n<? echo(render('list.plua')) ?>"), ("list.plua", "\n\n<? error('x') ?>")];
+    let site = Site::new("", &pages);
+    let report = site.get("page.plua").text().replace(&*site.folder.path().to_string_lossy(), "");
+    assert!(
+        report.contains("<li>/page.plua:<strong>2</strong></li><li>/list.plua:<strong>3</strong></li>"),
+        "{report}"
+    );
 }

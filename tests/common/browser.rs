@@ -88,6 +88,11 @@ impl Browser {
         self.tell("execute/sync", &json!({ "script": script, "args": arguments }))
     }
 
+    /// A command of Chromium's own protocol, such as one that stands in for another screen.
+    pub fn command(&self, name: &str, parameters: &Value) {
+        self.tell("goog/cdp/execute", &json!({ "cmd": name, "params": parameters }));
+    }
+
     /// The text of the first element of a selector; empty where there is none.
     pub fn text(&self, selector: &str) -> String {
         let text = self.run("return document.querySelector(arguments[0])?.innerText ?? ''", &[selector]);

@@ -19,10 +19,10 @@ use crate::cache::chunk::{Language, Stamp};
 use crate::cache::compiler::Compiler;
 use crate::cache::loader::{LoadError, Loader, identity};
 use crate::error::report::Report;
-use crate::error::{self, Error, ErrorKind, shortened};
+use crate::error::{self, Error, ErrorKind, Fact, shortened};
 use crate::limits::memory_limit::Room;
-use crate::request::fault;
 use crate::request::visit::{Visit, is_too_deep};
+use crate::request::{fault, locals};
 use crate::sandbox::working_directory;
 
 pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua::Result<()> {
@@ -112,6 +112,7 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
                 fault::error(&message, frames, |path| loader.as_ref().and_then(|loader| loader.source(path)))
             }
         };
+        error.locals = fault::locals(arguments.value(2));
         visit.classify(&mut error);
         if matches!(error.kind, ErrorKind::Busy | ErrorKind::Away) {
             return Ok((Value::Nil, true));
@@ -122,6 +123,25 @@ pub fn install(native: &Native<'_>, loader: &Arc<Mutex<Option<Loader>>>) -> mlua
             false => Value::Nil,
         };
         Ok((shown, false))
+    })?;
+
+    // shows_reports() -> whether the visitor sees the report of what has failed
+    let slot = native.slot.clone();
+    native.add_plain("shows_reports", move |_, ()| {
+        let visit = slot.try_lock();
+        Ok(visit.as_ref().and_then(|visit| visit.as_ref()).is_some_and(|visit| visit.show_errors))
+    })?;
+
+    // shown_locals(names, values, count) -> names and values in turn, as a report shows them
+    native.add_plain("shown_locals", |lua, (names, values, count): (Table, Table, i64)| {
+        let texts = lua.create_table()?;
+        for place in 1..=count {
+            let name = names.raw_get::<LuaString>(place)?;
+            let Fact { name, value } = locals::shown(&name.as_bytes(), &values.raw_get(place)?);
+            texts.raw_push(name)?;
+            texts.raw_push(value)?;
+        }
+        Ok(texts)
     })?;
 
     // place() -> what decides where names lead; nothing between requests

@@ -5,6 +5,7 @@
 pub mod incident;
 pub mod injection;
 pub mod report;
+pub mod secrets;
 
 use std::fmt;
 use std::path::Path;
@@ -150,6 +151,26 @@ pub struct Frame {
     pub what: String,
     /// File and line, unless the function is not Lua.
     pub at: Option<(String, u32)>,
+    /// Whether it is the code of a file itself: what called it included that file.
+    pub is_file: bool,
+}
+
+/// A name and its value, as a report shows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// A variable's, a header's, a field's.
+    pub name: String,
+    /// Short, and without what is secret.
+    pub value: String,
+}
+
+/// Facts of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What they are facts of.
+    pub title: &'static str,
+    /// In the order to be shown.
+    pub facts: Vec<Fact>,
 }
 
 /// Why a page failed.
@@ -163,6 +184,8 @@ pub struct Error {
     pub place: Option<Box<Place>>,
     /// The calls that led there, innermost first.
     pub frames: Vec<Frame>,
+    /// The local variables of the innermost call, where the visitor sees reports.
+    pub locals: Vec<Fact>,
     /// Its number, where the failure is the end of a request.
     pub incident: Option<Incident>,
 }
@@ -171,7 +194,7 @@ impl Error {
     /// An error that has no place in a page.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), place: None, frames: Vec::new(), incident: None }
+        Error { kind, message: message.into(), place: None, frames: Vec::new(), locals: Vec::new(), incident: None }
     }
 }
 

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::env;
 use std::fmt::Write;
+use std::iter;
 use std::sync::OnceLock;
 
 use html_escape::{encode_double_quoted_attribute, encode_text};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::error::{Error, Frame};
+use crate::error::{Error, Fact, Facts, Frame, Place};
 
 /// An [`Error`] laid out. Every reader gets the same title, message, place, excerpt and traceback.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +57,7 @@ impl Report<'_> {
         }
     }
 
-    /// A block of HTML for a page that goes on, as for a failed include.
+    /// A block of HTML for a page that goes on, as for a failed include. It has no style sheet: the page has its own.
     #[must_use]
     pub fn html_block(&self) -> String {
         let mut html = format!(
@@ -67,48 +68,119 @@ impl Report<'_> {
             encode_text(&self.0.message)
         );
         if let Some(place) = &self.0.place {
-            let shown = format!("{}:<strong>{}</strong>", encode_text(&place.file), place.line);
-            html += &format!("<div>{}</div>", in_editor(&place.file, place.line, &shown));
+            html += &format!("<div>{}</div>", shown_place(place));
             if !place.excerpt.is_empty() {
-                html += "<pre style=\"margin:.6em 0;overflow-x:auto\">";
-                for (number, line) in &place.excerpt {
-                    let text = format!("{number:>5} | {}", encode_text(line));
-                    html += &match *number == place.line {
-                        true => format!("<mark>{text}</mark>\n"),
-                        false => format!("{text}\n"),
-                    };
-                }
-                html += "</pre>";
+                html += &format!("<pre style=\"margin:.6em 0;overflow-x:auto\">{}</pre>", excerpt(place, "", "\n"));
             }
         }
         for frame in &self.0.frames {
-            let shown = encode_text(&frame_text(frame)).into_owned();
-            let shown = match &frame.at {
-                Some((file, line)) => in_editor(file, *line, &shown),
-                None => shown,
-            };
-            html += &format!("<div>in {shown}</div>");
+            html += &format!("<div>in {}</div>", shown_frame(frame));
+        }
+        if !self.0.locals.is_empty() {
+            html += "<details><summary>Local variables</summary>";
+            for Fact { name, value } in &self.0.locals {
+                html += &format!("<div>{} = {}</div>", encode_text(name), encode_text(value));
+            }
+            html += "</details>";
         }
         html + "</div>\n"
     }
 
-    /// A whole HTML page.
+    /// A whole HTML page, in one file, with what is known of the request.
     #[must_use]
-    pub fn html_page(&self) -> String {
-        let title = self.0.kind.title();
-        let mut html = String::new();
-        // Writing to a String cannot fail.
-        let _ = write!(
-            html,
+    pub fn html_page(&self, request: &[Facts]) -> String {
+        let Report(error) = self;
+        let (title, message) = (error.kind.title(), encode_text(&error.message));
+        let mut html = format!(
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">\
-             <title>{title}</title></head>\n\
-             <body style=\"margin:2em auto;max-width:60em;padding:0 1em\">\n{}{}{}</body></html>\n",
-            self.html_block(),
-            self.0.incident.map_or_else(String::new, |incident| format!("<p>Incident {incident}</p>\n")),
-            script()
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\"><title>{title}</title>\n<style>\n{STYLE}</style></head>\n\
+             <body>\n<p class=\"kind\">{title}</p>\n<h1>{message}</h1>\n"
         );
-        html
+        // Writing to a String cannot fail.
+        if let Some(place) = &error.place {
+            let _ = writeln!(html, "<p class=\"place\">{}</p>", shown_place(place));
+            if !place.excerpt.is_empty() {
+                let _ = writeln!(html, "<pre>{}</pre>", excerpt(place, "span", ""));
+            }
+        }
+        let files: Vec<String> = self.files().iter().map(|(file, line)| linked(file, *line)).collect();
+        if files.len() > 1 {
+            section(&mut html, "Included files", files.len(), true, &list(&files));
+        }
+        if !error.frames.is_empty() {
+            let frames: Vec<String> = error.frames.iter().map(|frame| format!("in {}", shown_frame(frame))).collect();
+            section(&mut html, "Calls", frames.len(), true, &list(&frames));
+        }
+        if !error.locals.is_empty() {
+            section(&mut html, "Local variables", error.locals.len(), true, &pairs(&error.locals));
+        }
+        for Facts { title, facts } in request.iter().filter(|group| !group.facts.is_empty()) {
+            section(&mut html, title, facts.len(), false, &pairs(facts));
+        }
+        if let Some(incident) = error.incident {
+            let _ = writeln!(html, "<footer>Incident <strong>{incident}</strong> in the error log</footer>");
+        }
+        html + &script() + "</body></html>\n"
+    }
+
+    /// Where each of the files stands that are being run, from the page to the file that failed: at what includes the next one.
+    fn files(&self) -> Vec<(&str, u32)> {
+        let frames = &self.0.frames;
+        let includes = frames.iter().enumerate().filter(|(_, frame)| frame.is_file).map(|(number, _)| number + 1);
+        let at = |number: usize| frames.get(number)?.at.as_ref().map(|(file, line)| (file.as_str(), *line));
+        let mut files: Vec<_> = iter::once(0).chain(includes).filter_map(at).collect();
+        files.reverse();
+        files
+    }
+}
+
+/// The style sheet of a report's page.
+const STYLE: &str = include_str!("report.css");
+
+/// A part of a report's page that can be closed.
+fn section(html: &mut String, title: &str, count: usize, is_open: bool, inside: &str) {
+    let open = if is_open { " open" } else { "" };
+    let _ = writeln!(html, "<details{open}><summary>{title} <small>{count}</small></summary>{inside}</details>");
+}
+
+/// Lines of HTML as a list.
+fn list(lines: &[String]) -> String {
+    let lines: String = lines.iter().map(|line| format!("<li>{line}</li>")).collect();
+    format!("<ol>{lines}</ol>")
+}
+
+fn pairs(facts: &[Fact]) -> String {
+    let pair = |Fact { name, value }: &Fact| format!("<dt>{}</dt><dd>{}</dd>", encode_text(name), encode_text(value));
+    format!("<dl>{}</dl>", facts.iter().map(pair).collect::<String>())
+}
+
+/// The lines of an excerpt, the failing one marked: each in this element, if one is given, and with this end.
+fn excerpt(place: &Place, element: &str, end: &str) -> String {
+    let line = |(number, line): &(u32, String)| {
+        let text = format!("{number:>5} | {}", encode_text(line));
+        match (*number == place.line, element) {
+            (true, _) => format!("<mark>{text}</mark>{end}"),
+            (false, "") => format!("{text}{end}"),
+            (false, element) => format!("<{element}>{text}</{element}>{end}"),
+        }
+    };
+    place.excerpt.iter().map(line).collect()
+}
+
+fn shown_place(place: &Place) -> String {
+    linked(&place.file, place.line)
+}
+
+fn linked(file: &str, line: u32) -> String {
+    in_editor(file, line, &format!("{}:<strong>{line}</strong>", encode_text(file)))
+}
+
+fn shown_frame(frame: &Frame) -> String {
+    let shown = encode_text(&frame_text(frame)).into_owned();
+    match &frame.at {
+        Some((file, line)) => in_editor(file, *line, &shown),
+        None => shown,
     }
 }
 
@@ -170,18 +242,21 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::error::{ErrorKind, Place};
+    use crate::error::ErrorKind;
+    use crate::error::incident::Incident;
 
     fn sample() -> Error {
         Error {
             kind: ErrorKind::Runtime,
             message: "attempt to index local 'user' (a nil value) & <b>".into(),
             place: Some(Box::new(Place::new(Path::new("/shop/cart.plua"), 2, b"<ul>\n <?= user.name ?>\r\n</ul>"))),
-            incident: None,
             frames: vec![
-                Frame { what: "function 'item'".into(), at: Some(("/shop/cart.plua".into(), 2)) },
-                Frame { what: "main page".into(), at: Some(("/shop/index.plua".into(), 9)) },
+                Frame { what: "function 'item'".into(), at: Some(("/shop/cart.plua".into(), 2)), is_file: false },
+                Frame { what: "file".into(), at: Some(("/shop/cart.plua".into(), 7)), is_file: true },
+                Frame { what: "main page".into(), at: Some(("/shop/index.plua".into(), 9)), is_file: true },
             ],
+            locals: vec![Fact { name: "user".into(), value: "\"<i>&\"".into() }],
+            incident: None,
         }
     }
 
@@ -194,6 +269,7 @@ mod tests {
         >     2 |  <?= user.name ?>
               3 | </ul>
           in function 'item' at /shop/cart.plua:2
+          in file at /shop/cart.plua:7
           in main page at /shop/index.plua:9
         ");
     }
@@ -203,7 +279,7 @@ mod tests {
         assert_eq!(
             Report(&sample()).line(),
             "Run-time error: attempt to index local 'user' (a nil value) & <b> at /shop/cart.plua:2 | <?= user.name ?> \
-             | in function 'item' at /shop/cart.plua:2 | in main page at /shop/index.plua:9"
+             | in function 'item' at /shop/cart.plua:2 | in file at /shop/cart.plua:7 | in main page at /shop/index.plua:9"
         );
     }
 
@@ -217,10 +293,24 @@ mod tests {
 
     #[test]
     fn a_browser_gets_everything_escaped() {
-        let html = Report(&sample()).html_page();
-        assert!(html.contains("(a nil value) &amp; &lt;b&gt;"), "{html}");
-        assert!(html.contains("<mark>    2 |  &lt;?= user.name ?&gt;</mark>"), "{html}");
-        assert!(!html.contains("<b>"), "{html}");
+        let facts = [Facts { title: "Headers", facts: vec![Fact { name: "<b>".into(), value: "</dd><b>".into() }] }];
+        let error = Error { incident: Some(Incident::new()), ..sample() };
+        for html in [Report(&error).html_page(&facts), Report(&error).html_block()] {
+            assert!(html.contains("(a nil value) &amp; &lt;b&gt;"), "{html}");
+            assert!(html.contains("<mark>    2 |  &lt;?= user.name ?&gt;</mark>"), "{html}");
+            assert!(html.contains("\"&lt;i&gt;&amp;\""), "{html}");
+            assert!(!html.contains("<b>") && !html.contains("<i>"), "{html}");
+        }
+    }
+
+    #[test]
+    fn the_page_tells_how_the_file_that_failed_was_included() {
+        assert_eq!(Report(&sample()).files(), [("/shop/index.plua", 9), ("/shop/cart.plua", 2)]);
+        let html = Report(&sample()).html_page(&[]);
+        assert!(html.contains("Included files <small>2</small>"), "{html}");
+        assert!(
+            html.contains("<li>/shop/index.plua:<strong>9</strong></li><li>/shop/cart.plua:<strong>2</strong></li>")
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mlua::{Table, Value};
 
-use crate::error::{Error, ErrorKind, Frame, Place, shortened};
+use crate::error::{Error, ErrorKind, Fact, Frame, Place, shortened};
 use crate::limits::time_limit::Call;
 
 /// The calls a state's own code listed: `{ source, line, name, what }` each, innermost first.
@@ -14,6 +14,16 @@ use crate::limits::time_limit::Call;
 pub fn frames(list: &Value, page: &Path) -> Vec<Frame> {
     let Value::Table(list) = list else { return Vec::new() };
     folded(list.sequence_values::<Table>().flatten().filter_map(|frame| self::frame(&frame, page)))
+}
+
+/// The local variables of the innermost call that stand beside that list, as names and values in turn.
+#[must_use]
+pub fn locals(list: &Value) -> Vec<Fact> {
+    let Value::Table(list) = list else { return Vec::new() };
+    let Ok(locals) = list.raw_get::<Table>("locals") else { return Vec::new() };
+    let texts: Vec<String> =
+        locals.sequence_values::<mlua::LuaString>().flatten().map(|text| text.to_string_lossy()).collect();
+    texts.chunks_exact(2).map(|pair| Fact { name: pair[0].clone(), value: pair[1].clone() }).collect()
 }
 
 /// Recursion is one frame that says how often.
@@ -50,13 +60,13 @@ pub fn stopped_frames(calls: &[Call], page: &Path) -> Vec<Frame> {
 fn named(source: &[u8], line: u32, name: &[u8], what: &[u8], page: &Path) -> Frame {
     let (source, name) = (shortened(source), shortened(name));
     let file = String::from_utf8_lossy(source.strip_prefix(b"@").unwrap_or(source)).into_owned();
-    let what = match (what, name) {
+    let told = match (what, name) {
         (b"main", _) if Path::new(&file) == page => "main page".to_string(),
         (b"main", _) => "file".to_string(),
         (_, b"") => "a function".to_string(),
         (_, name) => format!("function '{}'", String::from_utf8_lossy(name)),
     };
-    Frame { what, at: Some((file, line)) }
+    Frame { what: told, at: Some((file, line)), is_file: what == b"main" }
 }
 
 /// The message without a place in the state's own code: PUC Lua puts it before what a function of its own raises that this
@@ -107,7 +117,7 @@ mod tests {
 
     fn at(line: u32) -> Frame {
         let file = "/srv/www/a-site-with-a-long-name/documents/and/more/folders/page.plua";
-        Frame { what: "main page".into(), at: Some((file.into(), line)) }
+        Frame { what: "main page".into(), at: Some((file.into(), line)), is_file: true }
     }
 
     #[test]

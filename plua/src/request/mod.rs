@@ -4,10 +4,12 @@
 
 pub(crate) mod body;
 pub(crate) mod database;
+pub(crate) mod facts;
 pub(crate) mod fault;
 pub(crate) mod form;
 pub(crate) mod keeping;
 pub(crate) mod kept_answer;
+pub(crate) mod locals;
 pub(crate) mod multipart;
 pub(crate) mod nested;
 pub(crate) mod query;

@@ -663,6 +663,9 @@ impl State {
             Some(error) => Error { frames, ..error },
             None => fault::error(&message, frames, source),
         };
+        if let (Ok((_, list)), None) = (&described, &stopped) {
+            error.locals = fault::locals(list);
+        }
         if let Some((reason, _)) = stopped {
             tell(&mut error, reason);
             if let (Reason::Time, Some(overrun)) = (reason, overrun) {

@@ -141,13 +141,43 @@ local page_functions = {
 
 -- The calls that are active from a level on, innermost first: { source, line, name, what } each. The engine's own functions
 -- and those written in C are left out. `what` is "main" for the code of a file, which begins with a variable of the engine's.
+-- Where the visitor sees reports, the list has in `locals` what the innermost one's local variables are.
 local DEEPEST_FRAME = 60
+local MOST_LOCALS = 60
+local shows_reports, shown_locals = native.shows_reports, native.shown_locals
+
+-- Names and values in turn, as texts, of the call at a level.
+local function locals_at(level)
+  local names, values, count, places = {}, {}, 0, {}
+  for i = 1, huge do
+    local name, value = getlocal(level, i)
+    if not name then break end
+    -- Lua's own have names in brackets.
+    if not match(name, "^%(") and name ~= "__plua" and name ~= "__texts" then
+      -- Of those with one name the last is the one that the code sees.
+      local place = places[name]
+      if not place then
+        if count == MOST_LOCALS then break end
+        count = count + 1
+        place = count
+      end
+      names[place], values[place], places[name] = name, value, place
+    end
+  end
+  return shown_locals(names, values, count)
+end
+
 local function frames(level)
   local list = {}
   while #list < DEEPEST_FRAME do
     local info = getinfo(level, "Sln")
     if not info then break end
     if not is_engine(info) and info.currentline > 0 then
+      if #list == 0 and shows_reports() then
+        -- Two levels more: its own and that of `pcall`. What is too much for it costs the report no more than this.
+        local fine, texts = pcall(locals_at, level + 2)
+        if fine then list.locals = texts end
+      end
       local what = getlocal(level, 1) == "__plua" and "main" or info.what
       list[#list + 1] = { info.source, info.currentline, info.name or "", what }
     end

@@ -23,7 +23,7 @@ fn conclude(scheduled: &Scheduled, visit: &mut Visit, outcome: Outcome<'_>) -> b
     if let Outcome::Failed(mut error) = outcome {
         is_stopped = error.kind.spoils_state();
         if error.frames.is_empty() && error.place.is_none() {
-            error.frames.push(Frame { what: format!("timer of {}", visit.path.display()), at: None });
+            error.frames.push(Frame { what: format!("timer of {}", visit.path.display()), at: None, is_file: false });
         }
         match error.kind {
             ErrorKind::ServerStop => {}
