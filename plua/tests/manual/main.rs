@@ -6,7 +6,6 @@
 mod book;
 mod coming_from;
 mod examples;
-
 #[path = "../site/mod.rs"]
 mod site;
 mod values;
@@ -58,4 +57,11 @@ fn every_test_that_shows_what_became_of_mod_pluas_behaviour_exists() {
         }
     }
     assert!(count > 150, "{count} tests");
+}
+
+#[test]
+fn the_changelog_begins_with_this_version() {
+    let changelog = include_str!("../../../CHANGELOG.md");
+    let first = changelog.lines().find_map(|line| line.strip_prefix("## ")).unwrap_or_default();
+    assert_eq!(first.split(' ').next(), Some(env!("CARGO_PKG_VERSION")), "CHANGELOG.md begins with {first}");
 }
