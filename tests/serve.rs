@@ -12,6 +12,7 @@ use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::Connection;
@@ -74,6 +75,29 @@ fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
     assert!(kill(Pid::from_raw(*httpd), None).is_err(), "process {httpd} stays");
     assert!(std::net::TcpStream::connect(("127.0.0.1", served.port)).is_err());
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "something was written beside the pages");
+}
+
+#[test]
+fn an_edited_module_is_seen_by_the_next_requests_whatever_state_they_get() {
+    if Installation::find().is_err() && env::var_os("PLUA_REQUIRE_HTTPD").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().canonicalize().unwrap();
+    fs::create_dir(dir.join("shop")).unwrap();
+    fs::write(dir.join("index.plua"), "<? sleep(0.05) ?><?= require('shop.price').text ?>").unwrap();
+    fs::write(dir.join("shop/price.lua"), "return { text = require('shop.tax') .. ' euros' }").unwrap();
+    let served = Served::start(dir.to_str().unwrap(), &[]);
+    for price in ["1", "22", "3", "1"] {
+        // What another module is made of.
+        fs::write(dir.join("shop/tax.lua"), format!("return '{price}'")).unwrap();
+        // At once, so that several states have it loaded.
+        let answers: Vec<(u16, String)> = thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| served.get("/"))).collect();
+            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+        });
+        assert_eq!(answers, vec![(200, format!("{price} euros")); 8]);
+    }
 }
 
 #[test]
