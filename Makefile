@@ -20,6 +20,10 @@ TOOLS = $(TARGET)/tools
 # Rust library too.
 BUILD_MODULE = $(CARGO) rustc --release -p mod_plua --lib --crate-type cdylib --no-default-features --features "$(LUA)"
 
+# It waits for its user: the engine that is in it is compiled for size, which saves half a megabyte. Only the module's has to be fast.
+BUILD_COMMAND = $(CARGO) build --release -p plua-cli --no-default-features --features "$(LUA)" \
+	--config 'profile.release.package.plua.opt-level="s"'
+
 # Each test program holds what it links: without lines and names for debuggers and what the next compilation could take
 # over, all of them, with every Lua, take a third. A panic tells its line all the same.
 CARGO_TEST = CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=symbols $(CARGO) test --no-fail-fast
@@ -42,7 +46,7 @@ deps: ## Install what building needs (Debian packages)
 
 build: deps ## Build the module and the plua command with LUA (luajit, or lua54 or lua51)
 	$(BUILD_MODULE)
-	$(CARGO) build --release -p plua-cli --no-default-features --features "$(LUA)"
+	$(BUILD_COMMAND)
 
 serve: ## Build, and show the pages of DIR (examples) on PORT (8080)
 	@MAKE_PID=$$PPID scripts/serve "$(DIR)" "$(PORT)" "$(TARGET)/release/plua" $(MAKE) --no-print-directory build
