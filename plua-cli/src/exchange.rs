@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write, stderr, stdout};
+use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,11 +37,18 @@ pub(crate) struct Ended {
     pub(crate) location: Option<String>,
     /// Whether anything was reported.
     pub(crate) failed: bool,
+    /// Whether the last line that was put out has not ended.
+    has_open_line: bool,
     /// Why the standard output took no more, unless its reader just left.
     pub(crate) problem: Option<io::Error>,
 }
 
 impl Ended {
+    /// Whether the last line that was put out has not ended, which is done now.
+    pub(crate) fn take_open_line(&mut self) -> bool {
+        mem::take(&mut self.has_open_line)
+    }
+
     /// Takes the address of a redirection from changes of the response's headers.
     pub(crate) fn note_location(&mut self, headers: &[HeaderChange]) {
         for (name, value) in applied(Vec::new(), headers) {
@@ -103,6 +111,9 @@ impl TerminalExchange {
 
     /// Writes at once: the engine buffers already.
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(last) = bytes.last() {
+            self.ended.lock().has_open_line = *last != b'\n';
+        }
         stdout().write_all(bytes).and_then(|()| stdout().flush()).map_err(|error| {
             let kind = error.kind();
             if kind != io::ErrorKind::BrokenPipe {

@@ -10,6 +10,7 @@ mod exchange;
 mod new;
 mod run;
 mod serve;
+mod shell;
 mod translate;
 
 use std::error::Error;
@@ -32,6 +33,7 @@ enum Command {
     Translate(translate::Arguments),
     New(new::Arguments),
     Run(run::Arguments),
+    Shell(shell::Arguments),
     Serve(serve::Arguments),
     Doctor(doctor::Arguments),
     Definitions(definitions::Arguments),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Translate(arguments) => translate::translate(&arguments),
         Command::New(arguments) => new::new(&arguments),
         Command::Run(arguments) => run::run(arguments),
+        Command::Shell(arguments) => shell::shell(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Definitions(arguments) => definitions::definitions(&arguments),

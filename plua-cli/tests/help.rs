@@ -25,6 +25,7 @@ fn the_command_lists_its_commands() {
       translate    Show the Lua that a page becomes, line by line; nothing is compiled
       new          Make a folder with a small site that works at once: a page with a form, its layout and a style sheet
       run          Run a page and write its response's body to the standard output
+      shell        Try Lua and the page functions at a prompt
       serve        Show the pages of a folder in a browser, on this machine only
       doctor       Look at the httpd of this machine: whether it can run pages, what stands beside the module, and what in its configuration is a mistake for pages. Nothing is changed. Exit status 1 if there is a problem
       definitions  Print the page functions as definitions for editors (lua-language-server): put them into a file of the workspace's library
@@ -171,5 +172,27 @@ fn serve_says_what_it_takes() {
           --open                   Open the folder's first page in the browser
           --module <MODULE>        The httpd module, instead of the one beside this program or the installed one
       -h, --help                   Print help
+    ");
+}
+
+#[test]
+fn shell_says_what_it_takes() {
+    insta::assert_snapshot!(help(&["shell", "--help"]), @r"
+    Try Lua and the page functions at a prompt.
+
+    Each entry is run at once, and the values of an expression are shown. An entry that is not finished goes on at a second prompt. Globals stay; a local ends with its entry. All entries together are one request, in the folder that the shell was started in.
+
+    Ctrl-C ends what runs, or the line that is typed; Ctrl-D or exit() ends the shell. Entries are kept in $XDG_STATE_HOME/plua/history, or ~/.local/state/plua/history, but for those that begin with a space.
+
+    Entries that come from a pipe are run until one fails; then the exit status is 1.
+
+    Usage: plua shell [OPTIONS]
+
+    Options:
+      -d, --directive <DIRECTIVE>
+              A directive as in httpd's configuration, such as pLuaTimeout=5 or 'pLuaRaw .lua'; may be repeated
+
+      -h, --help
+              Print help (see a summary with '-h')
     ");
 }

@@ -20,6 +20,7 @@ use crate::error::incident::Incident;
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::held_file::HeldFile;
+use crate::exchange::terminal::Terminal;
 use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
 use crate::language::dialect::{self, Difference};
 use crate::limits::bell::{Bell, Waker};
@@ -199,6 +200,30 @@ impl Host {
         match self.begin(file, exchange) {
             Served::Answered(answer) => answer,
             Served::Waits(_) => unreachable!("the exchange parks no page"),
+        }
+    }
+
+    /// Runs, as one page with the folder of `path`, what comes from a terminal, and answers its request. The state is of no use to
+    /// others then.
+    ///
+    /// # Panics
+    /// Where the exchange [can park](Exchange::can_park).
+    pub fn converse(
+        &self,
+        path: &Path,
+        settings: &Arc<Settings>,
+        mut exchange: Box<dyn Exchange>,
+        terminal: &Arc<dyn Terminal>,
+    ) -> Answer {
+        let lent = self.pool.lend(None).and_then(|mut state| state.open_terminal(terminal).map(|()| state));
+        let mut state = match lent {
+            Ok(state) => state,
+            Err(error) => return Answer::Status(told(&mut *exchange, error, path).kind.status(), Vec::new()),
+        };
+        let settings = state.settings_in(settings, &self.settings);
+        match state.run(Visit::new(exchange, path.to_owned(), settings), None, conclude) {
+            Some(answer) => answer,
+            None => unreachable!("the exchange parks no page"),
         }
     }
 

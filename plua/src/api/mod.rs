@@ -28,6 +28,7 @@ mod shared;
 mod socket;
 mod store_call;
 mod stored_value;
+pub(crate) mod terminal;
 mod text;
 mod time_zone;
 mod timers;

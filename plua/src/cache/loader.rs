@@ -212,6 +212,24 @@ impl Loader {
             .map_err(|error| LoadError::Page(engine_error(error)))
     }
 
+    /// The number of a page that is this Lua, and lies where the name says.
+    ///
+    /// # Errors
+    /// [`LoadError::Page`].
+    pub fn load_text(&mut self, lua: &[u8], name: &Path) -> Result<u32, LoadError> {
+        let Compiled { function, makes_function, .. } =
+            compile_source(&self.compiler, &self.globals, name, lua, Language::Raw, self.form)?;
+        let function = match &self.maker_of {
+            Some(maker_of) if !makes_function => maker_of.call(function),
+            _ => Ok(function),
+        };
+        self.next = self.next.wrapping_add(1);
+        function
+            .and_then(|function| self.pages.raw_set(self.next, function))
+            .map_err(|error| LoadError::Page(engine_error(error)))?;
+        Ok(self.next)
+    }
+
     /// A page that is a text of that name as a function, with the texts outside it, if there are any.
     ///
     /// # Errors

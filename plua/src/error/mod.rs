@@ -125,12 +125,12 @@ pub struct Place {
 const EXCERPT_WIDTH: usize = 200;
 
 impl Place {
-    /// A line of a file whose source is `source`.
+    /// A line of a file whose source is `source`; empty when that is not at hand.
     #[must_use]
     pub fn new(file: &Path, line: u32, source: &[u8]) -> Place {
         let first = line.saturating_sub(2).max(1);
-        let excerpt = source
-            .split(|byte| *byte == b'\n')
+        let lines = source.split(|byte| *byte == b'\n').take(if source.is_empty() { 0 } else { usize::MAX });
+        let excerpt = lines
             .zip(1u32..)
             .skip(first as usize - 1)
             .take_while(|(_, number)| *number <= line.saturating_add(2))

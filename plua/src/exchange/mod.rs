@@ -3,6 +3,7 @@
 //! Stands on `error` and `kept`. Knows no Lua and no httpd: the module and the command each make one.
 
 pub(crate) mod held_file;
+pub mod terminal;
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};

@@ -149,22 +149,42 @@ impl Deadline {
         }
     }
 
+    /// Has the running page stopped in the same way, until it is told to [go on](TimeLimitHandle::go_on).
+    fn interrupt(&self) {
+        // So that what is interrupted is not told to go on between the two.
+        let _running = self.state.lock();
+        let ends = self.ends.load(Ordering::SeqCst);
+        if ends != NEVER && ends != EXPIRED {
+            self.over.store(Reason::Interrupt as u8, Ordering::SeqCst);
+            self.ends.store(LONG_AGO, Ordering::SeqCst);
+        }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.over.load(Ordering::SeqCst) == Reason::Interrupt as u8
+    }
+
     fn until(&self) -> Option<Instant> {
         instant(self.ends.load(Ordering::Relaxed))
     }
 
     fn reason(&self) -> Option<Reason> {
         let over = self.over.load(Ordering::Relaxed);
-        if self.ends.load(Ordering::Relaxed) == EXPIRED && over != Reason::Stop as u8 {
-            return Some(Reason::Time);
-        }
-        Reason::ALL.into_iter().find(|reason| *reason as u8 == over)
+        reason_of(self.ends.load(Ordering::Relaxed) == EXPIRED, over)
     }
 
     /// Makes the hook raise from the next step of Lua on. To be called by the thread that runs the state.
     fn go_over(&self, reason: Reason) {
         if self.over.compare_exchange(0, reason as u8, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.set_hook();
+        }
+    }
+
+    /// Takes the hook away that stops a page, while nothing but Rust runs in the state's thread.
+    fn rest(&self) {
+        if let Some(state) = *self.state.lock() {
+            // SAFETY: the state is alive and runs no Lua.
+            unsafe { set_resting_hook(state.as_ptr()) };
         }
     }
 
@@ -200,6 +220,16 @@ impl Deadline {
         }
         enough
     }
+}
+
+/// Why a page is told to stop whose deadline has passed, or who has gone over another limit.
+fn reason_of(is_expired: bool, over: u8) -> Option<Reason> {
+    // The end of these comes as that of a deadline.
+    let is_told = [Reason::Stop as u8, Reason::Interrupt as u8].contains(&over);
+    if is_expired && !is_told {
+        return Some(Reason::Time);
+    }
+    Reason::ALL.into_iter().find(|reason| *reason as u8 == over)
 }
 
 // SAFETY: the state is touched only by the thread that runs it and by that thread's signal handler; the owner takes
@@ -291,7 +321,7 @@ const HOOK_INTERVAL: i32 = 1000;
 /// Sets the hook of a state whose page is not told to stop.
 ///
 /// # Safety
-/// The state is alive, is a main one, and does not run.
+/// The state is alive, is a main one, and runs no Lua just now.
 unsafe fn set_resting_hook(state: *mut ffi::lua_State) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -315,7 +345,13 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
         let deadline = ffi::lua_touserdata(state, -1).cast::<Deadline>();
         ffi::lua_pop(state, 1);
         let Some(deadline) = deadline.as_ref() else { return };
-        let Some(reason) = deadline.reason() else { return };
+        let Some(reason) = deadline.reason() else {
+            if cfg!(not(feature = "luajit")) {
+                // Goes on after an interruption.
+                ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL);
+            }
+            return;
+        };
         if reason == Reason::Memory && deadline.collect(state) {
             return;
         }
@@ -400,16 +436,19 @@ impl TimeLimit {
 
     /// Puts its own hook, if it has one between pages, in the place of the one that a page has set.
     pub fn take_hook_back(&self) {
-        if let Some(state) = *self.deadline.state.lock() {
-            // SAFETY: the state is alive and does not run.
-            unsafe { set_resting_hook(state.as_ptr()) };
-        }
+        self.deadline.rest();
     }
 
     /// What ends with the page. Its commands are to be killed or forgotten when it has ended.
     #[must_use]
     pub fn cutoff(&self) -> &Cutoff {
         &self.deadline.cutoff
+    }
+
+    /// What interrupts the page that runs.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter { deadline: self.deadline.clone(), shared: self.shared.clone() }
     }
 
     /// For the page functions of the state.
@@ -435,11 +474,7 @@ impl TimeLimit {
             CURRENT.set(deadline.outer.swap(ptr::null_mut(), Ordering::Relaxed));
         }
         let over = deadline.over.swap(0, Ordering::Relaxed);
-        let reason = match expired {
-            true if over != Reason::Stop as u8 => Some(Reason::Time),
-            _ => Reason::ALL.into_iter().find(|reason| *reason as u8 == over),
-        };
-        let reason = reason?;
+        let reason = reason_of(expired, over)?;
         // Waits for a watchdog that is just sending a signal.
         let state = deadline.state.lock();
         if let (true, Some(state)) = (cfg!(feature = "luajit"), *state) {
@@ -466,6 +501,20 @@ impl Drop for TimeLimit {
             }
         }
         self.shared.deadlines.lock().retain(|deadline| !Arc::ptr_eq(deadline, &self.deadline));
+    }
+}
+
+/// Interrupts what runs in one state, from another thread, as Ctrl-C does.
+pub struct Interrupter {
+    deadline: Arc<Deadline>,
+    shared: Arc<Shared>,
+}
+
+impl Interrupter {
+    /// Has the page stopped, wherever it is, until it is told to [go on](TimeLimitHandle::go_on). Nothing where no page runs.
+    pub fn interrupt(&self) {
+        self.deadline.interrupt();
+        self.shared.call();
     }
 }
 
@@ -527,6 +576,41 @@ mod tests {
         }
         limit.start(Duration::from_secs(60));
         assert_eq!(lua.load("local n = 0 for i = 1, 1e5 do n = n + 1 end return n").eval::<u32>().unwrap(), 100_000);
+        assert_eq!(limit.stop(), None);
+    }
+
+    #[test]
+    fn what_is_interrupted_ends_and_the_page_goes_on() {
+        let watchdog = Watchdog::start().unwrap();
+        let lua = Lua::new();
+        let limit = watchdog.limit(&lua);
+        let interrupter = limit.interrupter();
+        interrupter.interrupt();
+        limit.start_unlimited();
+        assert!(!limit.handle().go_on(), "no page was there to be interrupted");
+        for code in ["while true do end", "while true do pcall(function() while true do end end) end"] {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    // It is at it.
+                    thread::sleep(Duration::from_millis(50));
+                    interrupter.interrupt();
+                });
+                let failed = lua.load(code).exec().unwrap_err().to_string();
+                assert!(failed.contains("Interrupted at the terminal"), "{code}: {failed}");
+            });
+            assert!(limit.handle().go_on() && !limit.handle().go_on(), "{code}");
+            let counted = lua.load("local n = 0 for i = 1, 1e6 do n = n + 1 end return n").eval::<u32>();
+            assert_eq!(counted.unwrap(), 1_000_000, "after {code}");
+        }
+        // A wait ends too, and tells nobody why.
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                interrupter.interrupt();
+            });
+            limit.handle().wait(&Arc::default(), Some(Instant::now() + Duration::from_secs(60)));
+        });
+        assert!(limit.handle().go_on());
         assert_eq!(limit.stop(), None);
     }
 

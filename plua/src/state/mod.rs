@@ -33,6 +33,7 @@ use crate::cache::loader::{LoadError, Loader};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Level;
+use crate::exchange::terminal::Terminal;
 use crate::limits::memory_limit::{self, MemoryLimit};
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
 use crate::network::Network;
@@ -45,12 +46,15 @@ use crate::sandbox::forks;
 use crate::sandbox::working_directory;
 use crate::settings::{Globals, Settings};
 use crate::shared::Stores;
-use crate::state::own_code::{OwnCode, PAGE_GLOBALS, PARTS, PRELUDE, REQUEST_GLOBALS, TIME_ZONE};
+use crate::state::own_code::{OwnCode, PAGE_GLOBALS, PARTS, PRELUDE, REQUEST_GLOBALS, TERMINAL, TIME_ZONE};
 pub use crate::state::pool::processors;
 use crate::state::sharing::Sharing;
 
 /// What the state's own code says of a page: whether it ran to its end, and what it put out.
 type Ran = mlua::Result<(bool, [Value; 2])>;
+
+/// What a page runs that takes its code from a terminal: terminal.lua gets the globals of the request.
+const OF_A_TERMINAL: &[u8] = b"plua.terminal(_G)";
 
 /// Time the state's own code has to describe an error.
 const FAULT_TIME: Duration = Duration::from_secs(1);
@@ -118,6 +122,8 @@ pub struct State {
     reads_anew: bool,
     /// Whether it has loaded modules written in Lua.
     has_modules: bool,
+    /// What its pages run in the place of their files, if it does.
+    text: Option<&'static [u8]>,
     lua: Lua,
 }
 
@@ -148,6 +154,8 @@ struct Calls {
     note_base: Function,
     /// Runs the function of a timer, by its number.
     run_timer: Function,
+    /// Lets pages take their code from a terminal.
+    open_terminal: Function,
     /// Lets each request have globals of its own from then on; none where they are the state's.
     isolate: Option<Function>,
 }
@@ -164,6 +172,7 @@ impl Calls {
             limit_page: parts.raw_get("limit_page")?,
             note_base: parts.raw_get("note_base")?,
             run_timer: parts.raw_get("run_timer")?,
+            open_terminal: parts.raw_get("open_terminal")?,
             isolate: parts.raw_get("isolate")?,
         })
     }
@@ -270,6 +279,7 @@ impl State {
             settings: None,
             reads_anew: true,
             has_modules: false,
+            text: None,
             lua,
         })
     }
@@ -326,13 +336,31 @@ impl State {
 
     /// The number of a file's function, which is loaded if it was not, for a page of so many kilobytes; 0 is no limit.
     fn load(&self, path: &Path, stamp: Option<Stamp>, language: Language, memory: u32) -> Result<u32, LoadError> {
-        match self.loader.lock().as_mut() {
-            Some(loader) => {
+        match (self.loader.lock().as_mut(), self.text) {
+            (Some(loader), None) => {
                 loader.limit_memory(memory);
                 loader.load(&self.lua, path, stamp, language)
             }
-            None => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
+            (Some(loader), Some(text)) => loader.load_text(text, path),
+            (None, _) => Err(LoadError::Page(Error::new(ErrorKind::Internal, "the state has no loader"))),
         }
+    }
+
+    /// Has its pages take their code from a terminal, and not from their files.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when Lua has no memory for that.
+    pub fn open_terminal(&mut self, terminal: &Arc<dyn Terminal>) -> Result<(), Error> {
+        let functions = api::terminal::functions(&self.lua, &self.slot, self.limit.handle(), &self.loader, terminal);
+        let opened = functions.and_then(|functions| {
+            let part = OwnCode::default().function(&self.lua, TERMINAL)?;
+            self.calls.open_terminal.call::<()>((part, functions))
+        });
+        opened.map_err(|error| Error::new(ErrorKind::Internal, format!("no terminal could be opened: {error}")))?;
+        let interrupter = self.limit.interrupter();
+        terminal.begin(Box::new(move || interrupter.interrupt()));
+        self.text = Some(OF_A_TERMINAL);
+        Ok(())
     }
 
     /// Its number among all states of the process.

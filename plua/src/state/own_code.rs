@@ -73,7 +73,10 @@ pub const LATE: [Part; 4] = [
     Part { name: "cached_page", source: include_str!("../api/cached_page.lua") },
 ];
 
-/// Whatever a state may run.
+/// What takes the code of a page from a terminal: of no state in a server.
+pub const TERMINAL: Part = Part { name: "terminal", source: include_str!("../api/terminal.lua") };
+
+/// Whatever a state in a server may run.
 fn all_parts() -> impl Iterator<Item = Part> {
     let of_globals = REQUEST_GLOBALS.into_iter().chain(PAGE_GLOBALS);
     [PRELUDE, C_MODULES].into_iter().chain(PARTS).chain(of_globals).chain(TIME_ZONE).chain(LATE)

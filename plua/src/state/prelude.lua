@@ -673,6 +673,7 @@ local originals = {
   error = error,
   ffi = ffi,
   huge = huge,
+  metatable_of = metatable_of,
   next = next,
   null = native.json_null,
   pcall = pcall,
@@ -716,12 +717,18 @@ function plua.cachePage(...)
   if not cached_page then cached_page = native.late("cached_page")(native, originals, light_threads.sleep, exit) end
   return cached_page(...)
 end
+-- What the page of plua shell runs; nothing in a server.
+local run_terminal
+local function open_terminal(part, functions)
+  run_terminal = part(functions, originals, output, call_with_handler, described, check_ending)
+end
 -- Whatever asks for `ctx` gets that of the running request, and for `shared` the stores of the host.
 setmetatable(plua, {
   __metatable = false,
   __index = function(_, name)
     if name == "shared" then return open_stores().shared end
     if name == "session" then return open_session() end
+    if name == "terminal" then return run_terminal end
     if name ~= "ctx" then return nil end
     if not context then
       if not native.folder() then error("there is no request: plua.ctx is there only while a page runs", 0) end
@@ -820,6 +827,7 @@ local parts = {
   call = call_parts,
   note_base = light_threads.note_base,
   run_timer = run_timer_number,
+  open_terminal = open_terminal,
 }
 if globals then
   parts.run, parts.finish_later = globals.around(run, finish_later, composition, ends_later)

@@ -11,11 +11,11 @@ use super::reason::Reason;
 use crate::limits::bell::Bell;
 use crate::limits::cutoff::Cutoff;
 
-/// Marks that a page waits in Rust, for as long as it lives.
+/// Marks that a page waits in Rust, or that it does not, for as long as it lives.
 #[must_use]
 pub struct Waiting<'l> {
     limit: &'l TimeLimitHandle,
-    /// Whether it did before: a finalizer may call a function while another one makes Lua collect its garbage.
+    /// Whether it waited before: a finalizer may call a function while another one makes Lua collect its garbage.
     before: bool,
 }
 
@@ -38,6 +38,11 @@ impl TimeLimitHandle {
     /// From here on, until the result is dropped, the page waits in Rust and is stopped when it returns to Lua.
     pub fn waiting(&self) -> Waiting<'_> {
         Waiting { limit: self, before: self.0.waits.swap(true, Ordering::SeqCst) }
+    }
+
+    /// From here on, until the result is dropped, a function in Rust runs Lua again, which is stopped where it is.
+    pub fn running_lua(&self) -> Waiting<'_> {
+        Waiting { limit: self, before: self.0.waits.swap(false, Ordering::SeqCst) }
     }
 
     /// When the page that runs must have ended, which may be over; none without a limit and between pages.
@@ -99,6 +104,23 @@ impl TimeLimitHandle {
     /// Stops the page at its next step of Lua. To be called by the thread that runs it.
     pub fn go_over(&self, reason: Reason) {
         self.0.go_over(reason);
+    }
+
+    /// Lets a page without a time limit go on that was interrupted, after what it was doing. Whether it was. To be called by the
+    /// thread that runs it, from a function in Rust.
+    pub fn go_on(&self) -> bool {
+        let deadline = &*self.0;
+        // Waits for a watchdog that is just sending a signal.
+        let state = deadline.state.lock();
+        if !deadline.is_interrupted() {
+            return false;
+        }
+        deadline.over.store(0, Ordering::SeqCst);
+        deadline.ends.store(UNLIMITED, Ordering::SeqCst);
+        deadline.calls.lock().clear();
+        drop(state);
+        deadline.rest();
+        true
     }
 
     /// What to tell a page that is over a limit and calls a page function, where its hook comes only after so many

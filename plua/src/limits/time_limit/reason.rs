@@ -18,11 +18,14 @@ pub enum Reason {
     Stop = 4,
     /// It has waited for too long without a thread.
     Wait = 5,
+    /// Whoever sits at its terminal has had enough of what it does.
+    Interrupt = 6,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 5] = [Reason::Time, Reason::Memory, Reason::Output, Reason::Stop, Reason::Wait];
+    pub const ALL: [Reason; 6] =
+        [Reason::Time, Reason::Memory, Reason::Output, Reason::Stop, Reason::Wait, Reason::Interrupt];
 
     /// What the stopped page is told.
     #[must_use]
@@ -33,6 +36,7 @@ impl Reason {
             Reason::Output => c"The page puts out more than pLuaOutputLimit allows",
             Reason::Stop => c"The server stops",
             Reason::Wait => c"The page waited longer than pLuaWaitLimit allows",
+            Reason::Interrupt => c"Interrupted at the terminal (Ctrl-C)",
         }
     }
 
@@ -40,7 +44,7 @@ impl Reason {
     #[must_use]
     pub fn kind(self) -> ErrorKind {
         match self {
-            Reason::Time | Reason::Wait => ErrorKind::TimeLimit,
+            Reason::Time | Reason::Wait | Reason::Interrupt => ErrorKind::TimeLimit,
             Reason::Memory => ErrorKind::MemoryLimit,
             Reason::Output => ErrorKind::OutputLimit,
             Reason::Stop => ErrorKind::ServerStop,

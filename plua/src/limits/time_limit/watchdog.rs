@@ -164,6 +164,10 @@ fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
         let commands = deadline.cutoff.take_commands();
         deadline.send_signal();
         commands.kill();
+        if deadline.is_interrupted() {
+            // What waits has no end to its wait that it would see.
+            deadline.ending.bells.call();
+        }
         if is_ending {
             cutoff::kill_children(deadline.number.load(Ordering::Relaxed));
         }
