@@ -13,10 +13,22 @@ use std::process::{Command, Output};
 use common::{Setup, httpd};
 use tempfile::TempDir;
 
-/// Stands in for the command, built with this Lua.
+/// Stands in for the command, built with this Lua: it has two manual pages, and completes its name.
 fn command(lua: &str) -> String {
-    format!("#!/bin/sh\n# mod_plua is built with {lua}.\n")
+    format!(
+        "#!/bin/sh\n# mod_plua is built with {lua}.\ncase $1 in\nmanual-pages) mkdir \"$2\" && touch \"$2/plua.1\" \
+         \"$2/plua-serve.1\" ;;\ncompletions) echo \"plua in $2\" ;;\nesac\n"
+    )
 }
+
+/// Where installation puts what belongs to the command.
+const OF_THE_COMMAND: [(&str, &str); 5] = [
+    ("/opt/plua/share/man/man1/plua.1", ""),
+    ("/opt/plua/share/man/man1/plua-serve.1", ""),
+    ("/opt/plua/share/bash-completion/completions/plua", "plua in bash\n"),
+    ("/opt/plua/share/zsh/site-functions/_plua", "plua in zsh\n"),
+    ("/opt/plua/share/fish/vendor_completions.d/plua.fish", "plua in fish\n"),
+];
 
 /// A build's folder, and the root of the system that is installed to.
 struct Place {
@@ -43,7 +55,13 @@ impl Place {
         let release = self.folder.path().join("target/release");
         fs::create_dir_all(&release).unwrap();
         fs::copy(env::current_exe().unwrap().with_file_name("libmod_plua.so"), release.join("libmod_plua.so")).unwrap();
-        fs::write(release.join("plua"), command(plua::LUA)).unwrap();
+        self.build_command(plua::LUA);
+    }
+
+    fn build_command(&self, lua: &str) {
+        let file = self.folder.path().join("target/release/plua");
+        fs::write(&file, command(lua)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn make_install(&self) -> Output {
@@ -152,6 +170,10 @@ fn make_install_puts_files_where_apxs_says_and_httpd_serves_pages_with_them() {
     let program = place.installed("/opt/plua/bin/plua");
     assert_eq!(fs::read_to_string(&program).unwrap(), command(plua::LUA));
     assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
+    for (path, text) in OF_THE_COMMAND {
+        assert_eq!(fs::read_to_string(place.installed(path)).unwrap(), text, "{path}");
+        assert_eq!(fs::metadata(place.installed(path)).unwrap().permissions().mode() & 0o777, 0o644, "{path}");
+    }
 
     let pages = [
         ("index.plua", "<?= 'start' ?>"),
@@ -190,7 +212,7 @@ fn make_uninstall_takes_away_what_make_install_put_and_leaves_what_was_changed()
     place.build();
     let destination = [format!("DESTDIR={}", place.root().display())];
     assert!(place.make_install().status.success());
-    assert!(files_below(&place.root()).len() >= 3);
+    assert!(files_below(&place.root()).len() >= 3 + OF_THE_COMMAND.len());
     let answer = place.make("uninstall", &destination);
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     assert_eq!(files_below(&place.root()), Vec::<PathBuf>::new());
@@ -216,7 +238,7 @@ fn a_module_and_a_command_of_different_luas_are_not_installed() {
     };
     place.build();
     let other = if plua::LUA == "lua54" { "luajit" } else { "lua54" };
-    fs::write(place.folder.path().join("target/release/plua"), command(other)).unwrap();
+    place.build_command(other);
     let answer = place.make_install();
     let said = String::from_utf8(answer.stderr).unwrap();
     let expected = format!("the module has {}, the plua command {other}: ", plua::LUA);

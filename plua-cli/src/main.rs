@@ -7,6 +7,7 @@ mod definitions;
 mod directives;
 mod doctor;
 mod exchange;
+mod manual_pages;
 mod new;
 mod run;
 mod serve;
@@ -42,6 +43,7 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    ManualPages(manual_pages::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Definitions(arguments) => definitions::definitions(&arguments),
         Command::Completions { shell } => completions(shell),
+        Command::ManualPages(arguments) => manual_pages::manual_pages(&arguments, Arguments::command()),
     };
     match outcome {
         Ok(status) => status,

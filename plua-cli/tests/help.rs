@@ -21,16 +21,17 @@ fn the_command_lists_its_commands() {
     Usage: plua <COMMAND>
 
     Commands:
-      check        Compile pages and modules without running them, and report what fails or looks wrong; exit status 1 if any file fails
-      translate    Show the Lua that a page becomes, line by line; nothing is compiled
-      new          Make a folder with a small site that works at once: a page with a form, its layout and a style sheet
-      run          Run a page and write its response's body to the standard output
-      shell        Try Lua and the page functions at a prompt
-      serve        Show the pages of a folder in a browser, on this machine only
-      doctor       Look at the httpd of this machine: whether it can run pages, what stands beside the module, and what in its configuration is a mistake for pages. Nothing is changed. Exit status 1 if there is a problem
-      definitions  Print the page functions as definitions for editors (lua-language-server): put them into a file of the workspace's library
-      completions  Print a script by which a shell completes what is typed after plua
-      help         Print this message or the help of the given subcommand(s)
+      check         Compile pages and modules without running them, and report what fails or looks wrong; exit status 1 if any file fails
+      translate     Show the Lua that a page becomes, line by line; nothing is compiled
+      new           Make a folder with a small site that works at once: a page with a form, its layout and a style sheet
+      run           Run a page and write its response's body to the standard output
+      shell         Try Lua and the page functions at a prompt
+      serve         Show the pages of a folder in a browser, on this machine only
+      doctor        Look at the httpd of this machine: whether it can run pages, what stands beside the module, and what in its configuration is a mistake for pages. Nothing is changed. Exit status 1 if there is a problem
+      definitions   Print the page functions as definitions for editors (lua-language-server): put them into a file of the workspace's library
+      completions   Print a script by which a shell completes what is typed after plua
+      manual-pages  Write manual pages of plua and of each of its commands into a folder, such as share/man/man1
+      help          Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
@@ -194,5 +195,20 @@ fn shell_says_what_it_takes() {
 
       -h, --help
               Print help (see a summary with '-h')
+    ");
+}
+
+#[test]
+fn manual_pages_says_what_it_takes() {
+    insta::assert_snapshot!(help(&["manual-pages", "--help"]), @r"
+    Write manual pages of plua and of each of its commands into a folder, such as share/man/man1
+
+    Usage: plua manual-pages <DIR>
+
+    Arguments:
+      <DIR>  The folder, which is made if it is not there
+
+    Options:
+      -h, --help  Print help
     ");
 }
