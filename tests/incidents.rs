@@ -4,6 +4,10 @@
 
 mod common;
 
+use std::fs;
+use std::time::Duration;
+
+use common::wait::until;
 use common::{Server, with_httpd};
 
 /// The number that stands in a text, after the word.
@@ -73,17 +77,22 @@ fn error_documents_and_access_logs_get_the_number_as_a_variable() {
     ];
     let lines = "pLuaError 0\nErrorDocument 500 /error.plua\n\
                  <Location /text>\nErrorDocument 500 \"incident %{reqenv:PLUA_INCIDENT}\"\n</Location>\n\
-                 CustomLog \"${ROOT}/incidents.log\" \"%U %{PLUA_INCIDENT}e\"";
+                 CustomLog \"${ROOT}/incidents.log\" \"%<U %<{PLUA_INCIDENT}e\"";
     with_httpd(lines, &pages, |server| {
         server.expect("page.plua:1");
         let page = server.get("/page.plua");
         assert_eq!(page.status, 500);
-        let number = number_in(&page.text());
-        assert!(entry_of(server, &number).contains("hidden"));
-        let number = number_in(&server.get("/text/page.plua").text());
-        assert!(entry_of(server, &number).contains("text/page.plua:1"));
-        let log = std::fs::read_to_string(server.httpd().root().join("incidents.log")).unwrap();
-        assert!(log.contains(&format!("/text/page.plua {number}")), "{log}");
+        let of_page = number_in(&page.text());
+        assert!(entry_of(server, &of_page).contains("hidden"));
+        let of_text = number_in(&server.get("/text/page.plua").text());
+        assert!(entry_of(server, &of_text).contains("text/page.plua:1"));
+        let file = server.httpd().root().join("incidents.log");
+        // httpd writes it when the visitor has the answer.
+        until("both are in the log of requests", Duration::from_secs(20), || {
+            let log = fs::read_to_string(&file).unwrap();
+            let lines = [format!("/page.plua {of_page}"), format!("/text/page.plua {of_text}")];
+            lines.iter().all(|line| log.lines().any(|logged| logged == line))
+        });
     });
 }
 
