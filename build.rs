@@ -78,7 +78,7 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
             "DECLINED|SUSPENDED|(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|NOT_IN_HTACCESS|M_GET|OK|HTTP_INTERNAL_SERVER_ERROR",
         )
         .allowlist_var("HTTP_(NOT_MODIFIED|OK|REQUEST_ENTITY_TOO_LARGE|REQUEST_TIME_OUT)")
-        .allowlist_var("APLOG_(CRIT|ERR|NOTICE|WARNING)|APR_(OS_START_ERROR|SUCCESS)|AP_MODULE_FLAG_ALWAYS_MERGE")
+        .allowlist_var("APLOG_(CRIT|ERR|INFO|NOTICE|WARNING)|APR_(OS_START_ERROR|SUCCESS)|AP_MODULE_FLAG_ALWAYS_MERGE")
         .allowlist_var("APR_FINFO_(CTIME|DEV|INODE|MTIME|SIZE)")
         // The record is ours to define.
         .blocklist_item("plua_module");

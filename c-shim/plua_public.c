@@ -208,6 +208,7 @@ void plua_look_at_configuration(apr_pool_t *temporary, const server_rec *tells)
 
     if (unknown && tells) {
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, tells,
+                     PLUA_UNKNOWN_AUTHORITY
                      "pages of plua.cachePage are sent when httpd has let each request in, and not before: %s may have a say",
                      unknown);
     }

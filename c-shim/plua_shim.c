@@ -51,7 +51,7 @@ static int plua_handler(request_rec *r)
     }
     if (r->finfo.filetype != APR_REG) {
         /* httpd's own handler would open a named pipe and hold its thread until somebody writes to it. */
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s: not a plain file", r->filename);
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, PLUA_NOT_PLAIN "%s: not a plain file", r->filename);
         return HTTP_FORBIDDEN;
     }
     if (r->method_number == M_INVALID) {
@@ -61,8 +61,8 @@ static int plua_handler(request_rec *r)
         return HTTP_METHOD_NOT_ALLOWED;
     }
     if (r->used_path_info == AP_REQ_REJECT_PATH_INFO && r->path_info && *r->path_info) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "AcceptPathInfo Off refuses what follows the page: %s",
-                      r->path_info);
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      PLUA_PATH_INFO "AcceptPathInfo Off refuses what follows the page: %s", r->path_info);
         return HTTP_NOT_FOUND;
     }
     return plua_rs_serve(r, ap_get_module_config(r->server->module_config, &plua_module),

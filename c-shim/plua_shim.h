@@ -121,7 +121,13 @@ int plua_is_public(request_rec *r);
 void plua_look_at_configuration(apr_pool_t *temporary, const server_rec *tells);
 void plua_public_register_hooks(void);
 
-/* One entry in the error log, with the request's client, or for the server. `level` is an APLOG_ level. */
+/* What the entries begin with that C writes by itself; plua/src/error/entry.rs has all of them. */
+#define PLUA_NOT_PLAIN "PL3006: "
+#define PLUA_PATH_INFO "PL3007: "
+#define PLUA_UNKNOWN_AUTHORITY "PL3104: "
+
+/* One entry in the error log, with the request's client, or for the server. `level` is an APLOG_ level, and the line begins with
+ * the entry's code. */
 void plua_log_request(int level, const request_rec *r, const char *line, apr_size_t length);
 void plua_log_server(int level, const server_rec *server, const char *line, apr_size_t length);
 

@@ -4,10 +4,10 @@ use std::ffi::CStr;
 use std::io;
 use std::ptr::NonNull;
 
-use plua::exchange::{Exchange, Head, Level, Request};
+use plua::error::entry::Entry;
+use plua::exchange::{Exchange, Head, Request};
 
-use crate::child::level_of;
-use crate::{child, ffi, pool};
+use crate::{ffi, log, pool};
 
 /// Stands in for a request of one host.
 #[derive(Clone)]
@@ -61,8 +61,8 @@ impl Exchange for BackgroundExchange {
         true
     }
 
-    fn log(&mut self, level: Level, line: &str) {
+    fn log(&mut self, entry: Entry, line: &str) {
         // SAFETY: promised to `new`.
-        unsafe { child::log(self.0.as_ptr(), level_of(level), line) }
+        unsafe { log::server(self.0.as_ptr(), entry, line) }
     }
 }

@@ -1,16 +1,15 @@
 //! The engine of one child process, and each server's way to it.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 use std::iter;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use plua::engine::{Engine, Host};
+use plua::error::entry::Entry;
 use plua::error::injection;
-use plua::error::report::printable;
-use plua::exchange::Level;
 use plua::kept;
 use plua::settings::Settings;
 use plua::shared::Stores;
@@ -19,7 +18,7 @@ use plua::state::own_code::OwnCode;
 
 use crate::kept_pages::Kept;
 use crate::stores::{self, Wanted};
-use crate::{ffi, names, pool};
+use crate::{ffi, log, names, pool};
 
 /// What mod_plua keeps for a server: the main one or a `<VirtualHost>`.
 #[derive(Default)]
@@ -67,10 +66,10 @@ pub(crate) unsafe fn check(
     main: *mut ffi::server_rec,
     is_first_reading: bool,
 ) -> Result<(), String> {
-    let warn = |line: &str| {
+    let warn = |entry: Entry, line: &str| {
         if !is_first_reading {
             // SAFETY: the caller's promise.
-            unsafe { log(main, ffi::APLOG_WARNING, line) };
+            unsafe { log::server(main, entry, line) };
         }
     };
     // SAFETY: the caller's promise.
@@ -86,18 +85,19 @@ pub(crate) unsafe fn check(
         // SAFETY: the record is the configuration's; nobody changes it meanwhile.
         let around = unsafe { &record.as_ref().settings }.ways_around_base_folders();
         if !around.is_empty() {
-            warn(&format!(
+            let line = format!(
                 "pLuaBaseDir does not hold pages that have {}: take them away with pLuaIgnoreLibrary or pLuaSandbox",
                 around.join(", ")
-            ));
+            );
+            warn(Entry::WAYS_AROUND, &line);
         }
     }
     if let Some(warning) = compiling::warning() {
-        warn(warning);
+        warn(Entry::NOT_COMPILED, warning);
     }
     // SAFETY: the caller's promise.
     if let Some(warning) = names::warning(&unsafe { names::loose_lines(pool) }) {
-        warn(&warning);
+        warn(Entry::LOOSE_HANDLER, &warning);
     }
     // SAFETY: the caller's promise.
     if let Some(mut record) = unsafe { Server::of(main) } {
@@ -290,24 +290,4 @@ impl Drop for Serving {
     fn drop(&mut self) {
         PAGES.set(PAGES.get() - 1);
     }
-}
-
-/// httpd's `APLOG_` level.
-pub(crate) fn level_of(level: Level) -> u32 {
-    match level {
-        Level::Error => ffi::APLOG_ERR,
-        Level::Warning => ffi::APLOG_WARNING,
-        // httpd writes notices whatever its own LogLevel is: pLuaLogLevel decides about these.
-        Level::Information => ffi::APLOG_NOTICE,
-    }
-}
-
-/// `APLOG_` level and `line` to the error log of `server`.
-///
-/// # Safety
-/// `server` is a live record of httpd's.
-pub(crate) unsafe fn log(server: *const ffi::server_rec, level: u32, line: &str) {
-    let line = printable(line);
-    // SAFETY: the caller vouches for the server; the length is that of the line.
-    unsafe { ffi::plua_log_server(level as c_int, server, line.as_ptr().cast(), line.len() as ffi::apr_size_t) }
 }

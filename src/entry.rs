@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use plua::cache::chunk::Stamp;
 use plua::engine::{PageFile, Served};
+use plua::error::entry::Entry;
 use plua::error::injection;
 use plua::exchange::Answer;
 
@@ -15,7 +16,7 @@ use crate::child::{self, Server, Serving};
 use crate::directives::{Commands, Directory};
 use crate::exchange::{self, ApExchange};
 use crate::panics::caught;
-use crate::{directives, ffi, names, parking, pool, quick};
+use crate::{directives, ffi, log, names, parking, pool, quick};
 
 // Each has the type that plua_shim.h declares: an array holds one type.
 const _: () = {
@@ -48,7 +49,7 @@ pub unsafe extern "C" fn plua_rs_serve(r: *mut ffi::request_rec, server: *mut c_
         |panic| {
             // SAFETY: the caller's promise: the request is as live as before.
             unsafe {
-                exchange::log_failure(r, ffi::APLOG_CRIT, panic);
+                log::failure(r, Entry::PANIC, panic);
                 broken_off(r)
             }
         },
@@ -64,12 +65,12 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
     let server = server.and_then(|server| Some((server, server.host.as_ref()?)));
     let directory = directory.and_then(Option::as_ref);
     let (Some((server, host)), Some(directory)) = (server, directory) else {
-        let missing = match directory {
-            Some(_) => "this process has no engine: its start failed, see earlier entries",
-            None => "internal error: the settings of this place could not be put together",
+        let (entry, missing) = match directory {
+            Some(_) => (Entry::NO_ENGINE, "this process has no engine: its start failed, see earlier entries"),
+            None => (Entry::NO_SETTINGS, "internal error: the settings of this place could not be put together"),
         };
         // SAFETY: the caller's promise.
-        unsafe { exchange::log_failure(r, ffi::APLOG_ERR, missing) };
+        unsafe { log::failure(r, entry, missing) };
         return ffi::HTTP_INTERNAL_SERVER_ERROR as c_int;
     };
     // SAFETY: the caller vouches for the request; its file name is a C string in its pool, which outlives this call.
@@ -114,7 +115,7 @@ pub unsafe extern "C" fn plua_rs_quick(r: *mut ffi::request_rec, server: *mut c_
         |panic| {
             // SAFETY: the caller's promise: the request is as live as before.
             unsafe {
-                exchange::log_failure(r, ffi::APLOG_CRIT, panic);
+                log::failure(r, Entry::PANIC, panic);
                 broken_off(r)
             }
         },
@@ -136,7 +137,7 @@ pub unsafe extern "C" fn plua_rs_go_on(r: *mut ffi::request_rec) -> c_int {
         |panic| {
             // SAFETY: the caller's promise: the request is as live as before.
             unsafe {
-                exchange::log_failure(r, ffi::APLOG_CRIT, panic);
+                log::failure(r, Entry::PANIC, panic);
                 broken_off(r)
             }
         },
@@ -214,10 +215,10 @@ pub unsafe extern "C" fn plua_rs_keeps_back(r: *mut ffi::request_rec, directory:
     // What could not be put together does not say Off.
     let runs_pages = directory.and_then(Option::as_ref).is_none_or(|settings| settings.engine());
     let reason = caught(|| names::why_kept_back(path, is_page != 0, runs_pages), |_| None);
-    if let Some(reason) = reason {
+    if let Some((entry, reason)) = reason {
         let line = format!("{}: {reason}", String::from_utf8_lossy(path));
         // SAFETY: the caller's promise.
-        unsafe { exchange::log(r, ffi::APLOG_ERR, &line) };
+        unsafe { log::request(r, entry, &line) };
     }
     reason.is_some().into()
 }
@@ -237,7 +238,7 @@ pub unsafe extern "C" fn plua_rs_check(
         Ok(()) => ffi::OK as c_int,
         Err(sentence) => {
             // SAFETY: the caller's promise.
-            unsafe { child::log(main, ffi::APLOG_CRIT, &sentence) };
+            unsafe { log::server(main, Entry::REFUSED_CONFIGURATION, &sentence) };
             ffi::HTTP_INTERNAL_SERVER_ERROR as c_int
         }
     }
@@ -252,7 +253,7 @@ pub unsafe extern "C" fn plua_rs_start_child(pool: *mut ffi::apr_pool_t, main: *
     // SAFETY: the caller's promise.
     if let Err(sentence) = caught(|| unsafe { child::start(pool, main) }, |panic| Err(panic.to_string())) {
         // SAFETY: the caller's promise.
-        unsafe { child::log(main, ffi::APLOG_CRIT, &sentence) };
+        unsafe { log::server(main, Entry::NO_ENGINE_MADE, &sentence) };
     }
 }
 

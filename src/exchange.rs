@@ -12,17 +12,17 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use apr_dbd::Connection;
+use plua::error::entry::Entry;
 use plua::error::incident::Incident;
 use plua::error::injection;
-use plua::error::report::printable;
-use plua::exchange::{Background, Charset, Exchange, HTML, Head, HeaderChange, KeptPlace, Level, Request};
+use plua::exchange::{Background, Charset, Exchange, HTML, Head, HeaderChange, KeptPlace, Request};
 use plua::kept::Making;
 use plua::kept::answer::PublicMark;
 
 use crate::background::BackgroundExchange;
-use crate::child::{Server, Serving, level_of};
+use crate::child::{Server, Serving};
 use crate::request::{each, first};
-use crate::{ffi, kept_pages, pool};
+use crate::{ffi, kept_pages, log, pool};
 
 const SENT: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
 const APR_OWN: ffi::apr_status_t = ffi::APR_OS_START_ERROR as ffi::apr_status_t;
@@ -293,14 +293,14 @@ impl Exchange for ApExchange {
         Serving::depth() > 1
     }
 
-    fn log(&mut self, level: Level, line: &str) {
+    fn log(&mut self, entry: Entry, line: &str) {
         // SAFETY: promised to `new`.
-        unsafe { log(self.r.as_ptr(), level_of(level), line) }
+        unsafe { log::request(self.r.as_ptr(), entry, line) }
     }
 
     fn note_incident(&mut self, incident: Incident) {
         // SAFETY: promised to `new`.
-        unsafe { note_incident(self.r.as_ptr(), incident) }
+        unsafe { log::note_incident(self.r.as_ptr(), incident) }
     }
 
     fn background(&self) -> Option<Background> {
@@ -420,48 +420,4 @@ unsafe fn apply(r: *mut ffi::request_rec, table: *mut ffi::apr_table_t, change: 
             }
         }
     }
-}
-
-/// Puts the number of a failure where httpd's own page for the error shows it, and where other pages and logs find it.
-///
-/// # Safety
-/// `r` is a live request of the calling thread.
-unsafe fn note_incident(r: *mut ffi::request_rec, incident: Incident) {
-    let incident = incident.to_string();
-    let note = format!(
-        "Incident <strong>{incident}</strong>: by this number, whoever looks after this server finds what went wrong."
-    );
-    // SAFETY: the caller's promise; texts go into the request's pool.
-    unsafe {
-        let set = |table, name: &CStr, value: &str| {
-            ffi::apr_table_setn(table, name.as_ptr(), pool::copy((*r).pool, value.as_bytes()));
-        };
-        set((*r).subprocess_env, c"PLUA_INCIDENT", &incident);
-        set((*r).notes, c"error-notes", &note);
-        // Without this httpd takes the note for one that visitors must not see.
-        set((*r).notes, c"verbose-error-to", "*");
-    }
-}
-
-/// The same as [`log`] for what a request ends with that has not come to a page or to its end.
-///
-/// # Safety
-/// `r` is a live request of the calling thread.
-pub(crate) unsafe fn log_failure(r: *mut ffi::request_rec, level: u32, line: &str) {
-    let incident = Incident::new();
-    // SAFETY: the caller's promise.
-    unsafe {
-        note_incident(r, incident);
-        log(r, level, &format!("incident {incident}: {line}"));
-    }
-}
-
-/// `APLOG_` level and `line` to the error log, with the client of `r`.
-///
-/// # Safety
-/// `r` is a live request.
-pub(crate) unsafe fn log(r: *const ffi::request_rec, level: u32, line: &str) {
-    let line = printable(line);
-    // SAFETY: the caller vouches for the request; the length is that of the line.
-    unsafe { ffi::plua_log_request(level as c_int, r, line.as_ptr().cast(), line.len() as ffi::apr_size_t) }
 }

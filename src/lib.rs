@@ -7,6 +7,7 @@ mod entry;
 mod exchange;
 mod ffi;
 mod kept_pages;
+mod log;
 mod names;
 mod panics;
 mod parking;

@@ -3,6 +3,8 @@
 use std::ffi::{CString, c_char};
 use std::ptr;
 
+use plua::error::entry::Entry;
+
 use crate::{ffi, pool};
 
 /// What names of pages end in.
@@ -19,24 +21,27 @@ const COPIES: &[&[u8]] = &[
 const FAMILIES: &[&[u8]] = &[b"dpkg-", b"ucf-"];
 
 /// Why the file at `path` is neither to be run, as the page it is, nor to be sent as it is by httpd, which was told of no
-/// handler for it. None for any other.
-pub(crate) fn why_kept_back(path: &[u8], is_page: bool, runs_pages: bool) -> Option<&'static str> {
+/// handler for it, and the entry that tells so. None for any other.
+pub(crate) fn why_kept_back(path: &[u8], is_page: bool, runs_pages: bool) -> Option<(Entry, &'static str)> {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let is_hidden = name.first() == Some(&b'.');
     if is_page {
         return match (runs_pages, is_hidden && !name[1..].contains(&b'.')) {
-            (false, _) => Some("pLuaEngine is Off here: not run"),
-            (_, true) => Some("its name is nothing but an extension: not run"),
+            (false, _) => Some((Entry::ENGINE_OFF, "pLuaEngine is Off here: not run")),
+            (_, true) => Some((Entry::ONLY_EXTENSION, "its name is nothing but an extension: not run")),
             _ => None,
         };
     }
     let lower = name.to_ascii_lowercase();
     let rest = &lower[memrmem(&lower, EXTENSION)? + EXTENSION.len()..];
     match rest {
-        [] if !runs_pages => Some("pLuaEngine is Off here: its source is not shown"),
-        [] if lower == EXTENSION || !name.ends_with(EXTENSION) => Some("the name of a page, or nearly: not shown"),
+        [] if !runs_pages => Some((Entry::ENGINE_OFF, "pLuaEngine is Off here: its source is not shown")),
+        [] if lower == EXTENSION || !name.ends_with(EXTENSION) => {
+            Some((Entry::NEARLY_PAGE, "the name of a page, or nearly: not shown"))
+        }
         [] => None,
-        _ => is_copy(rest, is_hidden).then_some("the copy of a page that a tool has left: its source is not shown"),
+        _ => is_copy(rest, is_hidden)
+            .then_some((Entry::COPY_OF_PAGE, "the copy of a page that a tool has left: its source is not shown")),
     }
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use plua::cache::chunk::Stamp;
 use plua::engine::{Engine, Host, PageFile};
-use plua::exchange::{Answer, Exchange, Head, Level, Request};
+use plua::error::entry::Entry;
+use plua::exchange::{Answer, Exchange, Head, Request};
 use plua::settings::Settings;
 use tempfile::TempDir;
 
@@ -171,5 +172,5 @@ impl Exchange for Recorded {
         Ok(())
     }
 
-    fn log(&mut self, _: Level, _: &str) {}
+    fn log(&mut self, _: Entry, _: &str) {}
 }

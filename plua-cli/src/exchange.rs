@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use plua::error::entry::{Entry, Level};
 use plua::error::report::{Report, printable};
-use plua::exchange::{Charset, Exchange, Head, HeaderChange, Level, Request};
+use plua::exchange::{Charset, Exchange, Head, HeaderChange, Request};
 
 /// What the command line says of the request.
 pub(crate) struct Asked {
@@ -185,8 +186,8 @@ impl Exchange for TerminalExchange {
         Ok(())
     }
 
-    fn log(&mut self, level: Level, line: &str) {
-        self.ended.lock().failed |= level == Level::Error;
+    fn log(&mut self, entry: Entry, line: &str) {
+        self.ended.lock().failed |= entry.level() <= Level::Error;
         // Whoever closed the standard error output does not want to know.
         let _ = writeln!(stderr(), "plua: {}", printable(line));
     }

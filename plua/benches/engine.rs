@@ -16,7 +16,8 @@ use mlua::Lua;
 use mlua::chunk::ChunkMode;
 use plua::cache::chunk::Stamp;
 use plua::engine::{Engine, Host, PageFile};
-use plua::exchange::{Answer, Exchange, Head, Level, Request};
+use plua::error::entry::Entry;
+use plua::exchange::{Answer, Exchange, Head, Request};
 use plua::language::emit::{emit, keeping};
 use plua::language::page::{Syntax, split};
 use plua::settings::{DIRECTIVES, Settings};
@@ -70,7 +71,7 @@ impl Exchange for Null {
         Ok(())
     }
 
-    fn log(&mut self, _: Level, _: &str) {}
+    fn log(&mut self, _: Entry, _: &str) {}
 }
 
 /// A host of these settings, and one of its pages with the `stat` that httpd makes for each request.

@@ -16,12 +16,13 @@ use parking_lot::Mutex;
 use crate::api::LARGEST_BUFFERED;
 use crate::cache::chunk::Stamp;
 use crate::cache::loader::{self, LoadError};
+use crate::error::entry::Entry;
 use crate::error::incident::Incident;
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind, Frame};
 use crate::exchange::held_file::HeldFile;
 use crate::exchange::terminal::Terminal;
-use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange, Level};
+use crate::exchange::{Answer, Charset, Exchange, Head, HeaderChange};
 use crate::language::dialect::{self, Difference};
 use crate::limits::bell::{Bell, Waker};
 use crate::limits::time_limit::{self, Watchdog};
@@ -323,11 +324,10 @@ impl Host {
     fn log_new_state(&self, number: u64, exchange: &mut dyn Exchange) {
         let host = if self.name.is_empty() { "all hosts" } else { &self.name };
         if self.pool.is_first(number) {
-            exchange
-                .log(Level::Information, &format!("pool of {host} made, {} states at most", self.settings.states()));
+            exchange.log(Entry::POOL_MADE, &format!("pool of {host} made, {} states at most", self.settings.states()));
         }
         if self.settings.log_level() >= 3 {
-            exchange.log(Level::Information, &format!("state {number} of {host} made"));
+            exchange.log(Entry::STATE_MADE, &format!("state {number} of {host} made"));
         }
     }
 }
@@ -444,7 +444,7 @@ fn conclude(visit: &mut Visit, outcome: Outcome<'_>) -> Answer {
         Outcome::Unreadable(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Answer::Status(404, Vec::new()),
             io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
-                visit.exchange.log(Level::Error, &format!("{}: {error}", visit.path.display()));
+                visit.exchange.log(Entry::UNREADABLE, &format!("{}: {error}", visit.path.display()));
                 Answer::Status(403, Vec::new())
             }
             _ => failed(visit, Error::new(ErrorKind::Read, error.to_string())),
@@ -566,11 +566,7 @@ fn told(exchange: &mut dyn Exchange, mut error: Error, page: &Path) -> Error {
     let incident = Incident::new();
     error.incident = Some(incident);
     exchange.note_incident(incident);
-    match error.kind {
-        // No fault of the page's.
-        ErrorKind::ServerStop => exchange.log(Level::Information, &Report(&error).entry()),
-        _ => exchange.report(Report(&error)),
-    }
+    exchange.report(Report(&error));
     error
 }
 

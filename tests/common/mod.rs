@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use http::{Connection, Response};
+use plua::error::entry::ENTRIES;
 pub use private_httpd::Mpm;
 use private_httpd::{Configuration, Httpd, Installation};
 use wait::until;
@@ -301,6 +302,8 @@ impl Server {
         let unannounced = |line: &&str| !line.is_empty() && is_trouble(line) && !announced(line);
         let lines: Vec<&str> = log.lines().filter(unannounced).collect();
         assert!(lines.is_empty(), "not announced with server.expect():\n{}", lines.join("\n"));
+        let nameless: Vec<&str> = log.lines().filter(|line| line.contains("] [plua:") && !has_code(line)).collect();
+        assert!(nameless.is_empty(), "without a code of plua/src/error/entry.rs:\n{}", nameless.join("\n"));
     }
 }
 
@@ -310,6 +313,11 @@ impl Drop for Server {
             eprintln!("the error log:\n{}", self.httpd.output());
         }
     }
+}
+
+/// Whether an entry of the module begins with a code of its table.
+fn has_code(line: &str) -> bool {
+    ENTRIES.iter().any(|entry| line.contains(&format!("] {entry}: ")))
 }
 
 /// Remarks of httpd's that all its children are busy: a test chooses few of them.

@@ -95,8 +95,23 @@ fn readable(line: &str) -> String {
         "warn" | "notice" | "info" | "debug" => Style::new().for_stderr().yellow(),
         _ => Style::new().for_stderr().red(),
     };
-    let text = rest.replace(" | ", "\n         ");
-    format!("{} {}\n", style(clock).for_stderr().dim(), colour.apply_to(format!("{level}: {text}")))
+    let (code, text) = of_ours(rest);
+    let text = text.replace(" | ", "\n         ");
+    let code = code.map_or_else(String::new, |code| style(format!("\n         {code}")).for_stderr().dim().to_string());
+    format!("{} {}{code}\n", style(clock).for_stderr().dim(), colour.apply_to(format!("{level}: {text}")))
+}
+
+/// What an entry of the module begins with, its code and the number of a failure, and the rest of it.
+fn of_ours(entry: &str) -> (Option<String>, &str) {
+    let of_ours = entry.split_once(": ").filter(|(code, _)| {
+        code.strip_prefix("PL")
+            .is_some_and(|number| number.len() == 4 && number.bytes().all(|digit| digit.is_ascii_digit()))
+    });
+    let Some((code, text)) = of_ours else { return (None, entry) };
+    match text.strip_prefix("incident ").and_then(|rest| rest.split_once(": ")) {
+        Some((number, text)) => (Some(format!("{code}, incident {number}")), text),
+        None => (Some(code.to_owned()), text),
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +123,14 @@ mod tests {
         let line = "[Mon Nov 30 22:02:03.220774 2026] [plua:error] [pid 7783:tid 7783] [client 127.0.0.1:1] x at /a.plua:2 | e() | in main";
         console::set_colors_enabled_stderr(false);
         assert_eq!(readable(line), "22:02:03 error: x at /a.plua:2\n         e()\n         in main\n");
+        let line = "[Mon Nov 30 22:02:03.220774 2026] [plua:error] [pid 7783:tid 7783] PL1003: incident 7Q3M9X2K: Run-time error: x | in main";
+        assert_eq!(
+            readable(line),
+            "22:02:03 error: Run-time error: x\n         in main\n         PL1003, incident 7Q3M9X2K\n"
+        );
+        let line =
+            "[Mon Nov 30 22:02:03.220774 2026] [plua:error] [pid 7783:tid 7783] PL3006: /a.plua: not a plain file";
+        assert_eq!(readable(line), "22:02:03 error: /a.plua: not a plain file\n         PL3006\n");
         assert_eq!(readable("no such line"), "no such line\n");
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The ground floor: what is told, and how it is laid out for its readers. Knows no Lua state and no server.
 
+pub mod entry;
 pub mod incident;
 pub mod injection;
 pub mod report;
@@ -10,9 +11,10 @@ pub mod secrets;
 use std::fmt;
 use std::path::Path;
 
+use crate::error::entry::Entry;
 use crate::error::incident::Incident;
 
-/// The kinds of failure, each with its own title and HTTP status.
+/// The kinds of failure, each with its own entry in the log and HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The page, or a file it needs, cannot be read.
@@ -50,27 +52,33 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The entry in the error log that tells of such a failure.
+    #[must_use]
+    pub fn entry(self) -> Entry {
+        match self {
+            ErrorKind::Read => Entry::READ,
+            ErrorKind::Compile => Entry::COMPILE,
+            ErrorKind::Runtime => Entry::RUN_TIME,
+            ErrorKind::TimeLimit => Entry::TIME_LIMIT,
+            ErrorKind::MemoryLimit => Entry::MEMORY_LIMIT,
+            ErrorKind::OutputLimit => Entry::OUTPUT_LIMIT,
+            ErrorKind::PatternLimit => Entry::PATTERN_LIMIT,
+            ErrorKind::DepthLimit => Entry::DEPTH_LIMIT,
+            ErrorKind::TooLarge => Entry::TOO_LARGE,
+            ErrorKind::BadRequest => Entry::BAD_REQUEST,
+            ErrorKind::SilentClient => Entry::SILENT_CLIENT,
+            ErrorKind::NoState => Entry::NO_STATE,
+            ErrorKind::Busy => Entry::BUSY,
+            ErrorKind::Away => Entry::NO_SESSIONS,
+            ErrorKind::ServerStop => Entry::SERVER_STOP,
+            ErrorKind::Internal => Entry::INTERNAL,
+        }
+    }
+
     /// The words a report opens with.
     #[must_use]
     pub fn title(self) -> &'static str {
-        match self {
-            ErrorKind::Read => "Read error",
-            ErrorKind::Compile => "Compiler error",
-            ErrorKind::Runtime => "Run-time error",
-            ErrorKind::TimeLimit => "Time limit",
-            ErrorKind::MemoryLimit => "Memory limit",
-            ErrorKind::OutputLimit => "Output limit",
-            ErrorKind::PatternLimit => "Pattern limit",
-            ErrorKind::DepthLimit => "Depth limit",
-            ErrorKind::TooLarge => "Request too large",
-            ErrorKind::BadRequest => "Bad request",
-            ErrorKind::SilentClient => "Request timeout",
-            ErrorKind::NoState => "No free state",
-            ErrorKind::Busy => "Busy",
-            ErrorKind::Away => "No sessions",
-            ErrorKind::ServerStop => "Server stop",
-            ErrorKind::Internal => "Internal error",
-        }
+        self.entry().title()
     }
 
     /// The status of the response.

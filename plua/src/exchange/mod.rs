@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use apr_dbd::Connection;
 
+use crate::error::entry::Entry;
 use crate::error::incident::Incident;
 use crate::error::report::Report;
 use crate::kept::address::Address;
@@ -166,17 +167,6 @@ impl Head {
     }
 }
 
-/// How much a log line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// A page failed.
-    Error,
-    /// Something an administrator should change.
-    Warning,
-    /// Work of the engine worth seeing at `pLuaLogLevel 2` and above.
-    Information,
-}
-
 /// How a request ended, told to the server that asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -301,8 +291,8 @@ pub trait Exchange: Send {
     fn is_inside_another(&self) -> bool {
         false
     }
-    /// Writes one entry to the server's error log.
-    fn log(&mut self, level: Level, line: &str);
+    /// Writes one entry to the server's error log, with the entry's code before this line.
+    fn log(&mut self, entry: Entry, line: &str);
     /// A database connection that the server keeps, until the end of this request; what `dbopen("mod_dbd")` opens.
     ///
     /// # Errors
@@ -316,6 +306,6 @@ pub trait Exchange: Send {
     }
     /// Tells whoever looks after the server that a page failed.
     fn report(&mut self, report: Report<'_>) {
-        self.log(Level::Error, &report.entry());
+        self.log(report.0.kind.entry(), &report.entry());
     }
 }

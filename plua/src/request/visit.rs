@@ -12,10 +12,11 @@ use memchr::memmem;
 use parking_lot::Mutex;
 
 use crate::cache::chunk::Language;
+use crate::error::entry::Entry;
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::held_file::{self, HeldFile};
-use crate::exchange::{Exchange, HTML, Head, HeaderChange, Level};
+use crate::exchange::{Exchange, HTML, Head, HeaderChange};
 use crate::limits::bell::Bell;
 use crate::limits::memory_limit::Room;
 use crate::limits::time_limit::End;
@@ -259,7 +260,7 @@ impl Visit {
     pub fn report(&mut self, error: &Error) {
         match self.reports.cmp(&MOST_REPORTS) {
             Ordering::Less => self.exchange.report(Report(error)),
-            Ordering::Equal => self.exchange.log(Level::Error, "further reports of this request are not logged"),
+            Ordering::Equal => self.exchange.log(Entry::MANY_REPORTS, "further reports of this request are not logged"),
             Ordering::Greater => return,
         }
         self.reports += 1;

@@ -30,9 +30,9 @@ use crate::cache::ChunkCache;
 use crate::cache::chunk::{Language, Stamp};
 use crate::cache::compiler::Compiler;
 use crate::cache::loader::{LoadError, Loader};
+use crate::error::entry::Entry;
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::Level;
 use crate::exchange::terminal::Terminal;
 use crate::limits::memory_limit::{self, MemoryLimit};
 use crate::limits::time_limit::{Call, End, Reason, TimeLimit, Watchdog};
@@ -578,7 +578,7 @@ impl State {
                 let message = message.lines().next().unwrap_or_default().trim_start_matches("runtime error: ");
                 if let Some(visit) = self.slot.lock().as_mut() {
                     let page = visit.path.display();
-                    visit.exchange.log(Level::Error, &format!("{page}: plua.atEnd: {message}"));
+                    visit.exchange.log(Entry::AT_END, &format!("{page}: plua.atEnd: {message}"));
                 }
             }
         }
@@ -606,7 +606,7 @@ impl State {
             && let Some(overrun) = overrun(visit)
         {
             let line = format!("{}: {overrun} (pLuaTimeout)", visit.path.display());
-            visit.exchange.log(Level::Warning, &line);
+            visit.exchange.log(Entry::OVERRUN, &line);
         }
     }
 
@@ -618,7 +618,7 @@ impl State {
         let line = format!(
             "{page}: changed {what}, which a sandbox keeps from pages (pLuaSandbox): state {number} is given up"
         );
-        visit.exchange.log(Level::Error, &line);
+        visit.exchange.log(Entry::STATE_CHANGED, &line);
         true
     }
 

@@ -4,9 +4,9 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::error::entry::Entry;
 use crate::error::report::Report;
 use crate::error::{ErrorKind, Frame};
-use crate::exchange::Level;
 use crate::limits::bell::Bell;
 use crate::request::timers::Scheduled;
 use crate::request::visit::Visit;
@@ -54,7 +54,7 @@ impl State {
         let Some(background) = visit.exchange.background() else {
             let line =
                 format!("{}: nothing runs here without a request (plua.after, plua.every)", visit.path.display());
-            visit.exchange.log(Level::Warning, &line);
+            visit.exchange.log(Entry::NO_BACKGROUND, &line);
             new.iter().for_each(|timer| self.timers.lock().remove(timer.number));
             return;
         };

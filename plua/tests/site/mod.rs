@@ -16,8 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use plua::engine::{Engine, Host, PageFile, Served, WaitingPage};
+use plua::error::entry::Entry;
 use plua::error::report::Report;
-use plua::exchange::{Answer, Background, Exchange, Head, HeaderChange, Level, Request};
+use plua::exchange::{Answer, Background, Exchange, Head, HeaderChange, Request};
 use plua::settings::{DIRECTIVES, Settings};
 use tempfile::TempDir;
 
@@ -422,12 +423,12 @@ impl Exchange for Recorded {
         Ok(())
     }
 
-    fn log(&mut self, _: Level, line: &str) {
+    fn log(&mut self, _: Entry, line: &str) {
         let seen = if self.method.is_empty() { &self.background } else { &self.seen };
         seen.lock().log.push(line.to_string());
     }
 
     fn report(&mut self, report: Report<'_>) {
-        self.log(Level::Error, &report.line());
+        self.log(report.0.kind.entry(), &report.line());
     }
 }
