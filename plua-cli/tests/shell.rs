@@ -47,6 +47,7 @@ fn the_values_of_expressions_are_shown() {
         ("setmetatable({}, {__tostring = function() return 'me' end})", "me\n"),
         ("setmetatable({}, {__tostring = function() error('x') end})", "table whose __tostring fails\n"),
         ("setmetatable({}, {__index = function() error('x') end})", "{}\n"),
+        ("{[print] = 1, a = 2}", "{ a = 2, ... 1 more }\n"),
         ("json.decode('[null, {\"a\": 1.5}]')", "{ json.null, { a = 1.5 } }\n"),
     ] {
         let said = piped(&folder, &[], entries);

@@ -30,8 +30,8 @@ use crate::put;
 /// Each entry is run at once, and the values of an expression are shown. An entry that is not finished goes on at a second prompt.
 /// Globals stay; a local ends with its entry. All entries together are one request, in the folder that the shell was started in.
 ///
-/// Ctrl-C ends what runs, or the line that is typed; Ctrl-D or exit() ends the shell. Entries are kept in
-/// $XDG_STATE_HOME/plua/history, or ~/.local/state/plua/history, but for those that begin with a space.
+/// Ctrl-C ends what runs, for which pLuaTimeout does not hold, or the line that is typed; Ctrl-D or exit() ends the shell. Entries
+/// are kept in $XDG_STATE_HOME/plua/history, or ~/.local/state/plua/history, but for those that begin with a space.
 ///
 /// Entries that come from a pipe are run until one fails; then the exit status is 1.
 #[derive(clap::Args)]

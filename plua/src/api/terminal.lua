@@ -50,7 +50,8 @@ local function named_keys(value, count)
   local keys, more = {}, 0
   for key in next, value do
     if not is_index(key, count) then
-      if #keys < MOST_ENTRIES then
+      -- By functions as keys objects hide what is not for others.
+      if #keys < MOST_ENTRIES and type(key) ~= "function" then
         keys[#keys + 1] = key
       else
         more = more + 1
