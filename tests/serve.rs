@@ -30,8 +30,11 @@ fn a_folder_is_served_with_edits_and_reports_until_ctrl_c_and_nothing_stays() {
     let dir = folder.path().canonicalize().unwrap();
     let page = dir.join("index.plua");
     fs::write(&page, "<? for i = 1, 3 do ?><?= i ?> <? end ?>").unwrap();
+    let other = dir.join("index.html");
+    fs::write(&other, "not shown beside index.plua").unwrap();
     let mut served = Served::start(dir.to_str().unwrap(), &[]);
     assert_eq!(served.get("/"), (200, "1 2 3 ".into()));
+    fs::remove_file(other).unwrap();
 
     fs::write(&page, "edited").unwrap();
     assert_eq!(served.get("/"), (200, "edited".into()));

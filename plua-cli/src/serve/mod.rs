@@ -23,8 +23,9 @@ use crate::put;
 /// How often the logs and the signals are looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What makes a folder of pages work, as it is installed; reports are shown, for only the author is looking.
-const PAGES: &str = concat!(include_str!("../../../apache-conf/plua.conf"), "pLuaError 1\n");
+/// What makes a folder of pages work, as it is installed; reports are shown, for only the author is looking. httpd adds names to
+/// those it shows for a folder: the ones that it has are taken away, so that index.plua comes first.
+const PAGES: &str = concat!("DirectoryIndex disabled\n", include_str!("../../plua.conf"), "pLuaError 1\n");
 
 /// Show the pages of a folder in a browser, on this machine only.
 #[derive(clap::Args)]
