@@ -151,7 +151,9 @@ fn packages_depend_only_on_those_below() {
             let is_header = line.starts_with('[');
             let words = || line.split(['[', ']', '.', ' ', '=']);
             if is_header {
-                in_dependencies = words().any(|word| word.ends_with("dependencies"));
+                // What the workspace offers is no dependency of the package beside it.
+                in_dependencies =
+                    words().any(|word| word.ends_with("dependencies")) && line != "[workspace.dependencies]";
             }
             // The name stands first on its line, or anywhere in a header such as `[dependencies.plua]`.
             let mut names = words().take(if is_header { usize::MAX } else { 1 });
