@@ -36,7 +36,7 @@ export PLUA_REQUIRE_HTTPD = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build serve test test-engine test-server test-panics test-lua54 test-lua51 test-restarts test-asan \
-	soak fuzz bench bench-scale bench-state bench-waiting bench-engine check manual install uninstall clean
+	soak fuzz bench bench-scale bench-state bench-waiting bench-engine check manual install uninstall deb clean
 
 help: ## Show these words
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -158,10 +158,14 @@ manual: ## Make HTML of docs/, in target/manual
 
 # Built before, by the user: root often has no cargo.
 install: ## Install the module, its configuration and the plua command (after make build, as root)
-	TARGET="$(TARGET)" PREFIX="$(PREFIX)" APXS="$(APXS)" DESTDIR="$(DESTDIR)" scripts/install
+	TARGET="$(TARGET)" PREFIX="$(PREFIX)" APXS="$(APXS)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" scripts/install
 
 uninstall: ## Take away what make install has put, as root
 	PREFIX="$(PREFIX)" APXS="$(APXS)" DESTDIR="$(DESTDIR)" scripts/install remove
+
+deb: build ## Make Debian packages of the module, the plua command and the manual, in target/packages
+	scripts/deps deb
+	TARGET="$(TARGET)" LUA="$(LUA)" scripts/deb
 
 clean: ## Remove what was built
 	$(CARGO) clean

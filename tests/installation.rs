@@ -150,6 +150,28 @@ fn make_install_without_a_build_says_what_to_do() {
 }
 
 #[test]
+fn who_makes_packages_gets_programs_with_their_lines_and_names() {
+    let Some(place) = Place::new() else {
+        return;
+    };
+    place.build();
+    let answer = place.make("install", &[format!("DESTDIR={}", place.root().display()), "STRIP=no".into()]);
+    assert!(answer.status.success(), "{answer:?}");
+    let built = fs::read(place.folder.path().join("target/release/libmod_plua.so")).unwrap();
+    assert!(fs::read(place.installed(&format!("{}/mod_plua.so", place.modules))).unwrap() == built);
+    assert!(!place.installed("/usr/lib/debug").exists());
+}
+
+#[test]
+fn the_rpm_packages_have_the_version_of_their_source_and_ask_for_the_rust_that_it_needs() {
+    let spec = include_str!("../packaging/rpm/mod_plua.spec");
+    for (tag, value) in [("Version", env!("CARGO_PKG_VERSION")), ("BuildRequires", env!("CARGO_PKG_RUST_VERSION"))] {
+        let values = spec.lines().filter_map(|line| line.strip_prefix(tag)?.strip_prefix(':'));
+        assert!(values.map(str::trim).any(|found| found.trim_start_matches("cargo >= ") == value), "{tag}: {value}");
+    }
+}
+
+#[test]
 fn make_install_puts_files_where_apxs_says_and_httpd_serves_pages_with_them() {
     let Some(place) = Place::new() else {
         return;
