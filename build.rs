@@ -6,8 +6,13 @@ use std::process::ExitCode;
 use c_headers::output;
 
 const HEADER: &str = "c-shim/plua_shim.h";
-const SOURCES: [&str; 4] =
-    ["c-shim/plua_shim.c", "c-shim/plua_parking.c", "c-shim/plua_kept.c", "c-shim/plua_public.c"];
+const SOURCES: [&str; 5] = [
+    "c-shim/plua_shim.c",
+    "c-shim/plua_parking.c",
+    "c-shim/plua_kept.c",
+    "c-shim/plua_public.c",
+    "c-shim/plua_status.c",
+];
 
 fn main() -> ExitCode {
     for path in ["build.rs", HEADER].into_iter().chain(SOURCES) {
@@ -75,9 +80,9 @@ fn bind(folders: &[String], flags: &[String]) -> Result<(), String> {
         .allowlist_var("ap_conftree|AP_REG_(EXTENDED|ICASE)")
         .allowlist_var("MODULE_MAGIC_(COOKIE|NUMBER_MAJOR|NUMBER_MINOR)")
         .allowlist_var(
-            "DECLINED|SUSPENDED|(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|NOT_IN_HTACCESS|M_GET|OK|HTTP_INTERNAL_SERVER_ERROR",
+            "DECLINED|SUSPENDED|(ACCESS|RSRC)_CONF|OR_OPTIONS|GLOBAL_ONLY|NOT_IN_HTACCESS|M_GET|M_POST|OK|HTTP_INTERNAL_SERVER_ERROR",
         )
-        .allowlist_var("HTTP_(NOT_MODIFIED|OK|REQUEST_ENTITY_TOO_LARGE|REQUEST_TIME_OUT)")
+        .allowlist_var("HTTP_(FORBIDDEN|METHOD_NOT_ALLOWED|NOT_FOUND|NOT_MODIFIED|OK|REQUEST_ENTITY_TOO_LARGE|REQUEST_TIME_OUT|SERVICE_UNAVAILABLE)")
         .allowlist_var("APLOG_(CRIT|ERR|INFO|NOTICE|WARNING)|APR_(OS_START_ERROR|SUCCESS)|AP_MODULE_FLAG_ALWAYS_MERGE")
         .allowlist_var("APR_FINFO_(CTIME|DEV|INODE|MTIME|SIZE)")
         // The record is ours to define.

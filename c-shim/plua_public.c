@@ -282,6 +282,11 @@ static int plua_is_where_asked(request_rec *r)
            && !r->content_languages && !apr_table_get(r->headers_out, "Vary") && !apr_table_get(r->err_headers_out, "Vary");
 }
 
+int plua_was_asked(const request_rec *r)
+{
+    return r->user || apr_table_get(r->notes, PLUA_ASKED);
+}
+
 int plua_is_public(request_rec *r)
 {
     return plua_hears_all && !r->main && !r->prev && !r->user && !r->content_encoding

@@ -136,6 +136,7 @@ void plua_register_hooks(apr_pool_t *pool)
     plua_parking_register_hooks();
     plua_kept_register_hooks();
     plua_public_register_hooks();
+    plua_status_register_hooks();
 }
 
 /* What a request needs between calls. A brigade's memory goes only with the request's pool, so a page that writes or

@@ -116,10 +116,14 @@ void plua_kept_register_hooks(void);
  * for the whole server changes the response. Asked by the handler, when httpd has let the request in. */
 int plua_is_public(request_rec *r);
 
+/* Whether r was let in by a Require that asks for more than `all granted`, or has a user. */
+int plua_was_asked(const request_rec *r);
+
 /* Looks what can be told of who lets requests in, when the configuration is read, and logs for `tells`, unless it is NULL, who may
  * do so in ways that are not looked at. */
 void plua_look_at_configuration(apr_pool_t *temporary, const server_rec *tells);
 void plua_public_register_hooks(void);
+void plua_status_register_hooks(void);
 
 /* What the entries begin with that C writes by itself; plua/src/error/entry.rs has all of them. */
 #define PLUA_NOT_PLAIN "PL3006: "
@@ -141,6 +145,12 @@ int plua_rs_serve(request_rec *r, void *server, void *directory);
 /* Answers r with a page that is kept for everybody, before httpd maps it: OK, the status httpd shall answer with, or DECLINED.
  * `server` as above. */
 int plua_rs_quick(request_rec *r, void *server);
+
+/* Answers r with the status of the server, where SetHandler plua-status stands: OK, or the status httpd shall answer with. */
+int plua_rs_status(request_rec *r, void *server);
+
+/* What mod_status is to put on its page, or for is_short into its ?auto: text in r's pool, or NULL. */
+const char *plua_rs_status_part(request_rec *r, void *server, int is_short);
 
 /* Goes on with the page of r, which waits, in this thread: as plua_rs_serve. */
 int plua_rs_go_on(request_rec *r);

@@ -18,7 +18,7 @@ use plua::state::own_code::OwnCode;
 
 use crate::kept_pages::Kept;
 use crate::stores::{self, Wanted};
-use crate::{ffi, log, names, pool};
+use crate::{board, ffi, log, names, notes, pool};
 
 /// What mod_plua keeps for a server: the main one or a `<VirtualHost>`.
 #[derive(Default)]
@@ -31,6 +31,10 @@ pub(crate) struct Server {
     pub(crate) kept: Option<Kept>,
     /// The number of the configuration, which the children of one that comes after it do not have.
     pub(crate) generation: u64,
+    /// Where its host counts, once the configuration is read.
+    pub(crate) counts: Option<scoreboard::Host>,
+    /// Whether a format of the log names what pages have taken.
+    pub(crate) wants_facts: bool,
     /// Its host, from the start of a child to its end.
     pub(crate) host: Option<Host>,
     /// The running httpd's version, known as long as the host: `2.4.71`.
@@ -96,6 +100,8 @@ pub(crate) unsafe fn check(
         warn(Entry::NOT_COMPILED, warning);
     }
     // SAFETY: the caller's promise.
+    unsafe { find_counts(main) }?;
+    // SAFETY: the caller's promise.
     if let Some(warning) = names::warning(&unsafe { names::loose_lines(pool) }) {
         warn(Entry::LOOSE_HANDLER, &warning);
     }
@@ -123,6 +129,27 @@ unsafe fn find_stores(main: *mut ffi::server_rec) -> Result<(), String> {
     });
     // SAFETY: the caller's promise: the process is live, and no other thread uses its pool.
     unsafe { stores::find((*(*main).process).pool, wanted.collect()) }
+}
+
+/// Gives every server its row of the scoreboard.
+///
+/// # Safety
+/// As [`check`] asks.
+unsafe fn find_counts(main: *mut ffi::server_rec) -> Result<(), String> {
+    // SAFETY: the caller's promise: the process is live, and no other thread uses its pool.
+    let board = unsafe { board::find((*(*main).process).pool) }?;
+    board.begin_configuration();
+    // SAFETY: the caller's promise.
+    let wants_facts = unsafe { notes::are_wanted() };
+    // SAFETY: the caller's promise.
+    for Named { name, mut record, .. } in unsafe { servers(main) } {
+        // SAFETY: the record is the configuration's, and nobody else looks at it meanwhile.
+        let record = unsafe { record.as_mut() };
+        let name = if record.settings.multi_domain() { name.to_ascii_lowercase() } else { "all hosts".to_string() };
+        record.counts = Some(board.host(&name));
+        record.wants_facts = wants_facts;
+    }
+    Ok(())
 }
 
 /// Gives every server its host, until `pool` is cleared.
@@ -186,9 +213,10 @@ unsafe fn hosts(engine: &Engine, main: *mut ffi::server_rec) -> Result<Vec<(NonN
     // SAFETY: the caller's promise.
     for Named { name, record, .. } in unsafe { servers(main) } {
         // SAFETY: the record is the configuration's; nobody changes it meanwhile.
-        let Server { settings, stores, .. } = unsafe { record.as_ref() };
-        let host =
-            engine.host_with(&name, settings, stores).map_err(|sentence| format!("server {name}: {sentence}"))?;
+        let Server { settings, stores, counts, .. } = unsafe { record.as_ref() };
+        let host = engine
+            .host_with(&name, settings, stores, *counts)
+            .map_err(|sentence| format!("server {name}: {sentence}"))?;
         hosts.push((record, host));
     }
     Ok(hosts)

@@ -16,7 +16,7 @@ use crate::child::{self, Server, Serving};
 use crate::directives::{Commands, Directory};
 use crate::exchange::{self, ApExchange};
 use crate::panics::caught;
-use crate::{directives, ffi, log, names, parking, pool, quick};
+use crate::{directives, ffi, log, names, notes, parking, pool, quick, status};
 
 // Each has the type that plua_shim.h declares: an array holds one type.
 const _: () = {
@@ -28,6 +28,8 @@ const _: () = {
     let _ = [ffi::plua_rs_check, plua_rs_check];
     let _ = [ffi::plua_rs_start_child, plua_rs_start_child];
     let _ = [ffi::plua_rs_end_pages, plua_rs_end_pages];
+    let _ = [ffi::plua_rs_status, plua_rs_status];
+    let _ = [ffi::plua_rs_status_part, plua_rs_status_part];
 };
 
 /// The module's directives.
@@ -104,13 +106,19 @@ unsafe fn serve(r: *mut ffi::request_rec, server: *mut Server, directory: *mut D
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plua_rs_quick(r: *mut ffi::request_rec, server: *mut c_void) -> c_int {
     // SAFETY: after a child's start nobody changes the record but the end of the child.
-    let kept = unsafe { server.cast::<Server>().as_ref() }.and_then(|server| server.kept.as_ref());
-    let Some(kept) = kept.filter(|kept| kept.has_any()) else { return ffi::DECLINED };
+    let Some(server) = (unsafe { server.cast::<Server>().as_ref() }) else { return ffi::DECLINED };
+    let Some(kept) = server.kept.as_ref().filter(|kept| kept.has_any()) else { return ffi::DECLINED };
+    let wants_facts = server.wants_facts;
     caught(
         || {
             injection::panic_at("quick answer");
             // SAFETY: the caller's promise.
-            unsafe { quick::quick(r, kept) }
+            let answered = unsafe { quick::quick(r, kept) };
+            if answered != ffi::DECLINED && wants_facts {
+                // SAFETY: the caller's promise.
+                unsafe { notes::set_kept(r) };
+            }
+            answered
         },
         |panic| {
             // SAFETY: the caller's promise: the request is as live as before.
@@ -120,6 +128,48 @@ pub unsafe extern "C" fn plua_rs_quick(r: *mut ffi::request_rec, server: *mut c_
             }
         },
     )
+}
+
+/// Answers a request with the server's status; see plua_shim.h.
+///
+/// # Safety
+/// As [`plua_rs_serve`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_status(r: *mut ffi::request_rec, server: *mut c_void) -> c_int {
+    caught(
+        || {
+            let Some(server) = NonNull::new(server.cast::<Server>()) else { return ffi::DECLINED };
+            // SAFETY: the caller's promise; the exchange is used for this call only.
+            unsafe {
+                let mut exchange = ApExchange::new(NonNull::new_unchecked(r), server);
+                status::answer(r, server.as_ref(), &mut exchange)
+            }
+        },
+        |panic| {
+            // SAFETY: the caller's promise: the request is as live as before.
+            unsafe {
+                log::failure(r, Entry::PANIC, panic);
+                broken_off(r)
+            }
+        },
+    )
+}
+
+/// What mod_status shows of this server's; see plua_shim.h.
+///
+/// # Safety
+/// As [`plua_rs_serve`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plua_rs_status_part(
+    r: *mut ffi::request_rec,
+    server: *mut c_void,
+    is_short: c_int,
+) -> *const c_char {
+    // SAFETY: after a child's start nobody changes the record but the end of the child.
+    let server = unsafe { server.cast::<Server>().as_ref() };
+    let part = caught(|| server.and_then(|server| status::part(server, is_short != 0)), |_| None);
+    // SAFETY: the caller's promise: the request and so its pool are live.
+    part.map_or(ptr::null(), |part| unsafe { pool::copy((*r).pool, part.as_bytes()) })
 }
 
 /// Goes on with the page of a request; see plua_shim.h.

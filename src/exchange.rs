@@ -15,6 +15,7 @@ use apr_dbd::Connection;
 use plua::error::entry::Entry;
 use plua::error::incident::Incident;
 use plua::error::injection;
+use plua::exchange::facts::PageFacts;
 use plua::exchange::{Background, Charset, Exchange, HTML, Head, HeaderChange, KeptPlace, Request};
 use plua::kept::Making;
 use plua::kept::answer::PublicMark;
@@ -22,7 +23,7 @@ use plua::kept::answer::PublicMark;
 use crate::background::BackgroundExchange;
 use crate::child::{Server, Serving};
 use crate::request::{each, first};
-use crate::{ffi, kept_pages, log, pool};
+use crate::{ffi, kept_pages, log, notes, pool};
 
 const SENT: ffi::apr_status_t = ffi::APR_SUCCESS as ffi::apr_status_t;
 const APR_OWN: ffi::apr_status_t = ffi::APR_OS_START_ERROR as ffi::apr_status_t;
@@ -287,6 +288,16 @@ impl Exchange for ApExchange {
             let descriptor = ffi::plua_client_descriptor(self.r.as_ptr());
             (descriptor >= 0).then(|| BorrowedFd::borrow_raw(descriptor))
         }
+    }
+
+    fn wants_facts(&self) -> bool {
+        // SAFETY: promised to `new`.
+        unsafe { self.server.as_ref() }.wants_facts
+    }
+
+    fn tell(&mut self, facts: PageFacts) {
+        // SAFETY: promised to `new`.
+        unsafe { notes::set(self.r.as_ptr(), &facts) }
     }
 
     fn is_inside_another(&self) -> bool {

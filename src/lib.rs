@@ -1,6 +1,7 @@
 //! mod_plua, the Apache httpd module: httpd's side of the engine in the crate `plua`.
 
 mod background;
+mod board;
 mod child;
 mod directives;
 mod entry;
@@ -9,11 +10,13 @@ mod ffi;
 mod kept_pages;
 mod log;
 mod names;
+mod notes;
 mod panics;
 mod parking;
 mod pool;
 mod quick;
 mod request;
+mod status;
 mod stores;
 
 use std::ffi::c_int;

@@ -125,14 +125,20 @@ impl Engine {
     /// # Errors
     /// A sentence when the settings ask for what this build cannot keep.
     pub fn host(&self, name: &str, settings: &Settings) -> Result<Host, String> {
-        self.host_with(name, settings, &Stores::in_new_memory(name, settings)?)
+        self.host_with(name, settings, &Stores::in_new_memory(name, settings)?, None)
     }
 
-    /// The same with stores that others have too.
+    /// The same with stores that others have too, and counted on a scoreboard.
     ///
     /// # Errors
     /// As [`host`](Engine::host).
-    pub fn host_with(&self, name: &str, settings: &Settings, stores: &Stores) -> Result<Host, String> {
+    pub fn host_with(
+        &self,
+        name: &str,
+        settings: &Settings,
+        stores: &Stores,
+        counts: Option<scoreboard::Host>,
+    ) -> Result<Host, String> {
         if !settings.limits().timeout.is_zero() {
             time_limit::self_check()?;
         }
@@ -148,7 +154,7 @@ impl Engine {
                 let background = self.background.clone();
                 let make = move |stores| {
                     let (watchdog, reactor, background) = (watchdog.clone(), reactor.clone(), background.clone());
-                    HostPool::new(&settings, watchdog, reactor, background, own_code.clone(), stores)
+                    HostPool::new(&settings, watchdog, reactor, background, own_code.clone(), stores, counts)
                 };
                 let own = make(stores.clone());
                 Pools { own, sites: Arc::new(Sites::new(most, move |root| make(stores.of_site(root)))) }
@@ -307,6 +313,7 @@ impl Host {
     /// The answer where there is no state for a page.
     fn refuse(&self, error: Error, mut pending: Pending<'_>) -> Answer {
         let error = told(&mut *pending.exchange, error, &pending.path);
+        self.pool.count_refused(error.kind);
         let mut headers = Vec::new();
         if error.kind == ErrorKind::NoState {
             let seconds = self.settings.state_wait().as_secs().max(1);
@@ -572,6 +579,9 @@ fn told(exchange: &mut dyn Exchange, mut error: Error, page: &Path) -> Error {
 
 fn failed(visit: &mut Visit, error: Error) -> Answer {
     let error = &told(&mut *visit.exchange, error, &visit.path);
+    if let Some(counts) = visit.counts {
+        counts.count_error(error.kind as usize);
+    }
     let response = &visit.response;
     if response.head_sent && response.failed_condition.is_none() {
         return Answer::Aborted;

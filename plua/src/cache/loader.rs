@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use lru::LruCache;
 use mlua::chunk::{AsChunk, ChunkMode};
@@ -19,6 +20,7 @@ use crate::cache::refused::Refused;
 use crate::cache::{self, ChunkCache};
 use crate::error::injection;
 use crate::error::{Error, ErrorKind};
+use crate::exchange::facts::Origin;
 use crate::language::emit;
 use crate::language::kept_functions::KeptFunctions;
 use crate::limits::memory_limit::OVER_TIME;
@@ -78,6 +80,8 @@ pub struct Loader {
     /// What makes copies of a file's function, for [`Form::Makers`].
     maker_of: Option<Function>,
     next: u32,
+    /// Where the page's code came from.
+    origin: Origin,
     /// What the functions of files find their globals in, whatever the thread has (`setfenv(0, ...)`).
     globals: Table,
     /// Compiled functions by number, as the state's own code sees them.
@@ -124,6 +128,7 @@ impl Loader {
             form,
             maker_of,
             next: 0,
+            origin: Origin::State,
             globals,
             pages,
             texts,
@@ -149,7 +154,14 @@ impl Loader {
             Some(stamp) => stamp,
             None => Stamp::from(&path.metadata().map_err(LoadError::Io)?),
         };
+        self.origin = Origin::State;
         self.loaded_number(lua, path, &stamp, language).map(|(number, _)| number)
+    }
+
+    /// Where the code of the page that was loaded last came from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The same for a file that another includes, whose identity the state's code then finds too.
@@ -158,7 +170,10 @@ impl Loader {
     /// [`LoadError`].
     pub fn load_part(&mut self, lua: &Lua, path: &Path, stamp: &Stamp, language: Language) -> Result<u32, LoadError> {
         injection::panic_at("include");
-        let (number, is_identified) = self.loaded_number(lua, path, stamp, language)?;
+        let of_page = self.origin;
+        let part = self.loaded_number(lua, path, stamp, language);
+        self.origin = of_page;
+        let (number, is_identified) = part?;
         if !is_identified && let Some(loaded) = self.loaded.peek_mut(path.as_os_str().as_bytes()) {
             self.identities
                 .raw_set(number, identity(&loaded.stamp))
@@ -192,14 +207,17 @@ impl Loader {
     fn read(&mut self, lua: &Lua, path: &Path, stamp: &Stamp, language: Language) -> Result<u32, LoadError> {
         let (chunk, function) = match self.cache.get(path, stamp, language) {
             Some(chunk) => {
+                self.origin = Origin::Host;
                 let function =
                     lua.load(Bytecode(&chunk.bytecode)).set_environment(self.globals.clone()).into_function();
                 (chunk, function.map_err(|error| LoadError::Page(engine_error(error)))?)
             }
             None => {
+                let began = Instant::now();
                 let (chunk, function) = compile(&self.compiler, &self.globals, path, language, self.memory, self.form)?;
                 let chunk = Arc::new(chunk);
-                self.cache.put(path, chunk.clone());
+                self.cache.put(path, chunk.clone(), began.elapsed());
+                self.origin = Origin::Compiled;
                 (chunk, function)
             }
         };

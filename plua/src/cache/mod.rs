@@ -1,6 +1,6 @@
 //! Files as Lua: read and compiled once a host, and which of them a state has loaded. The least recently used leave.
 //!
-//! Stands on `error`, `language`, `limits` and `settings`. Knows no request: what is kept is the same for each.
+//! Stands on `error`, `exchange`, `language`, `limits` and `settings`. Knows no request: what is kept is the same for each.
 
 pub mod chunk;
 pub(crate) mod compiler;
@@ -13,6 +13,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -25,6 +26,8 @@ pub const MOST_BYTES: usize = 64 << 20;
 /// Compiled files by path. States ask it only for files they have not loaded yet.
 pub struct ChunkCache {
     chunks: Mutex<Chunks>,
+    /// Where its host counts.
+    counts: Option<scoreboard::Host>,
 }
 
 struct Chunks {
@@ -37,8 +40,15 @@ struct Chunks {
 impl ChunkCache {
     /// An empty cache for that many files of that many bytes.
     #[must_use]
-    pub fn new(files: NonZeroUsize, most_bytes: usize) -> ChunkCache {
-        ChunkCache { chunks: Mutex::new(Chunks { by_path: LruCache::new(files), bytes: 0, most_bytes }) }
+    pub fn new(files: NonZeroUsize, most_bytes: usize, counts: Option<scoreboard::Host>) -> ChunkCache {
+        ChunkCache { chunks: Mutex::new(Chunks { by_path: LruCache::new(files), bytes: 0, most_bytes }), counts }
+    }
+
+    /// Forgets all files.
+    pub fn clear(&self) {
+        let mut chunks = self.chunks.lock();
+        chunks.by_path.clear();
+        chunks.bytes = 0;
     }
 
     /// The chunk of a file, if it was compiled from what the stamp names.
@@ -46,11 +56,18 @@ impl ChunkCache {
     pub fn get(&self, path: &Path, stamp: &Stamp, language: Language) -> Option<Arc<Chunk>> {
         let mut chunks = self.chunks.lock();
         let chunk = chunks.by_path.get(path.as_os_str().as_bytes())?;
-        (chunk.stamp == *stamp && chunk.language == language).then(|| chunk.clone())
+        let chunk = (chunk.stamp == *stamp && chunk.language == language).then(|| chunk.clone())?;
+        if let Some(counts) = self.counts {
+            counts.count_taken();
+        }
+        Some(chunk)
     }
 
-    /// Keeps a chunk as the one of its file. One that would take a quarter of all room is not kept.
-    pub fn put(&self, path: &Path, chunk: Arc<Chunk>) {
+    /// Keeps the chunk of a file that was compiled, for so long, as the one of its file. One that would take a quarter of all room is not kept.
+    pub fn put(&self, path: &Path, chunk: Arc<Chunk>, time: Duration) {
+        if let Some(counts) = self.counts {
+            counts.count_compiled(time);
+        }
         let chunks = &mut *self.chunks.lock();
         let path = OsStr::as_bytes(path.as_os_str());
         let left = if chunk.size() > chunks.most_bytes / 4 {
@@ -86,31 +103,31 @@ mod tests {
 
     #[test]
     fn a_changed_file_is_not_found_and_the_least_recently_used_leaves() {
-        let cache = ChunkCache::new(NonZeroUsize::new(2).unwrap(), MOST_BYTES);
+        let cache = ChunkCache::new(NonZeroUsize::new(2).unwrap(), MOST_BYTES, None);
         let get = |path: &str, size| cache.get(Path::new(path), &chunk(size).stamp, Language::Raw).is_some();
-        cache.put(Path::new("/a"), chunk(1));
-        cache.put(Path::new("/b"), chunk(1));
+        cache.put(Path::new("/a"), chunk(1), Duration::ZERO);
+        cache.put(Path::new("/b"), chunk(1), Duration::ZERO);
         assert!(get("/a", 1) && !get("/a", 2));
-        cache.put(Path::new("/c"), chunk(1));
+        cache.put(Path::new("/c"), chunk(1), Duration::ZERO);
         assert!(get("/a", 1) && get("/c", 1) && !get("/b", 1));
     }
 
     #[test]
     fn files_take_no_more_than_their_bytes_and_the_large_are_not_kept() {
-        let cache = ChunkCache::new(NonZeroUsize::new(100).unwrap(), 1000);
+        let cache = ChunkCache::new(NonZeroUsize::new(100).unwrap(), 1000, None);
         let get = |path: &str, size| cache.get(Path::new(path), &chunk(size).stamp, Language::Raw).is_some();
         for path in ["/a", "/b", "/c", "/d"] {
-            cache.put(Path::new(path), chunk(240));
+            cache.put(Path::new(path), chunk(240), Duration::ZERO);
         }
         assert!(get("/a", 240) && get("/b", 240) && get("/c", 240) && get("/d", 240));
-        cache.put(Path::new("/a"), chunk(250));
+        cache.put(Path::new("/a"), chunk(250), Duration::ZERO);
         assert!(get("/a", 250) && get("/b", 240) && get("/c", 240) && get("/d", 240));
-        cache.put(Path::new("/e"), chunk(40));
+        cache.put(Path::new("/e"), chunk(40), Duration::ZERO);
         assert!(!get("/a", 250) && get("/b", 240) && get("/e", 40), "the least recently used left");
-        cache.put(Path::new("/b"), chunk(251));
+        cache.put(Path::new("/b"), chunk(251), Duration::ZERO);
         assert!(!get("/b", 240) && !get("/b", 251) && get("/c", 240));
-        cache.put(Path::new("/a"), chunk(240));
-        cache.put(Path::new("/b"), chunk(240));
+        cache.put(Path::new("/a"), chunk(240), Duration::ZERO);
+        cache.put(Path::new("/b"), chunk(240), Duration::ZERO);
         assert!(get("/c", 240) && get("/d", 240) && get("/a", 240) && get("/b", 240) && get("/e", 40));
     }
 }

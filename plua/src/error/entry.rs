@@ -55,7 +55,8 @@ macro_rules! entries {
 }
 
 // 10: pages that failed; 11: that a limit stopped; 12: what came with a request; 13: what a page waits for in vain; 14: the server;
-// 20: pages that go on all the same; 21: pools and states; 30: files that are kept back; 31: the configuration; 32: processes.
+// 20: pages that go on all the same; 21: pools and states; 30: files that are kept back; 31: the configuration; 32: processes; 33: the
+// status page.
 entries! {
     READ = 1001, Error, "Read error";
     COMPILE = 1002, Error, "Compiler error";
@@ -78,6 +79,7 @@ entries! {
     OVERRUN = 2003, Warning, "Ended late";
     STATE_CHANGED = 2004, Error, "Changed state";
     NO_BACKGROUND = 2005, Warning, "Nothing runs without a request";
+    SLOW_PAGE = 2006, Warning, "Takes long";
     POOL_MADE = 2101, Information, "Pool made";
     STATE_MADE = 2102, Information, "State made";
     UNREADABLE = 3001, Error, "Page not readable";
@@ -96,6 +98,7 @@ entries! {
     NO_ENGINE = 3202, Error, "No engine";
     NO_SETTINGS = 3203, Error, "No settings";
     PANIC = 3204, Critical, "Panic";
+    STATUS_REFUSED = 3301, Error, "Status refused";
 }
 
 /// The code: `PL1003`. Those of one hundred are about one thing.

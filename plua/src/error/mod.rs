@@ -75,6 +75,49 @@ impl ErrorKind {
         }
     }
 
+    /// All of them, each at the place of its number.
+    pub const ALL: [ErrorKind; 16] = [
+        ErrorKind::Read,
+        ErrorKind::Compile,
+        ErrorKind::Runtime,
+        ErrorKind::TimeLimit,
+        ErrorKind::MemoryLimit,
+        ErrorKind::OutputLimit,
+        ErrorKind::PatternLimit,
+        ErrorKind::DepthLimit,
+        ErrorKind::TooLarge,
+        ErrorKind::BadRequest,
+        ErrorKind::SilentClient,
+        ErrorKind::NoState,
+        ErrorKind::Busy,
+        ErrorKind::Away,
+        ErrorKind::ServerStop,
+        ErrorKind::Internal,
+    ];
+
+    /// One word for it, for programs: `time_limit`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            ErrorKind::Read => "read",
+            ErrorKind::Compile => "compile",
+            ErrorKind::Runtime => "runtime",
+            ErrorKind::TimeLimit => "time_limit",
+            ErrorKind::MemoryLimit => "memory_limit",
+            ErrorKind::OutputLimit => "output_limit",
+            ErrorKind::PatternLimit => "pattern_limit",
+            ErrorKind::DepthLimit => "depth_limit",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::BadRequest => "bad_request",
+            ErrorKind::SilentClient => "silent_client",
+            ErrorKind::NoState => "no_state",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Away => "away",
+            ErrorKind::ServerStop => "server_stop",
+            ErrorKind::Internal => "internal",
+        }
+    }
+
     /// The words a report opens with.
     #[must_use]
     pub fn title(self) -> &'static str {
@@ -217,3 +260,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+const _: () = {
+    let mut number = 0;
+    while number < ErrorKind::ALL.len() {
+        assert!(ErrorKind::ALL[number] as usize == number, "a kind is not at the place of its number");
+        number += 1;
+    }
+    assert!(number <= scoreboard::KINDS, "the scoreboard counts fewer kinds");
+};

@@ -2,6 +2,7 @@
 //!
 //! Stands on `error` and `kept`. Knows no Lua and no httpd: the module and the command each make one.
 
+pub mod facts;
 pub(crate) mod held_file;
 pub mod terminal;
 
@@ -18,6 +19,7 @@ use apr_dbd::Connection;
 use crate::error::entry::Entry;
 use crate::error::incident::Incident;
 use crate::error::report::Report;
+use crate::exchange::facts::PageFacts;
 use crate::kept::address::Address;
 use crate::kept::answer::PublicMark;
 use crate::kept::{KeptPages, Making};
@@ -290,6 +292,14 @@ pub trait Exchange: Send {
     /// Whether this request runs inside the answer of another page on the same thread, which waits for it.
     fn is_inside_another(&self) -> bool {
         false
+    }
+    /// Whether its log wants to know what its page has taken, which takes a moment to measure.
+    fn wants_facts(&self) -> bool {
+        false
+    }
+    /// Tells that, when the page has ended and before it is answered.
+    fn tell(&mut self, facts: PageFacts) {
+        let _ = facts;
     }
     /// Writes one entry to the server's error log, with the entry's code before this line.
     fn log(&mut self, entry: Entry, line: &str);

@@ -18,6 +18,7 @@
 mod clock;
 mod handle;
 mod reason;
+mod slow;
 mod watchdog;
 
 use std::cell::Cell;
@@ -36,6 +37,8 @@ pub use self::clock::End;
 use self::clock::{EXPIRED, LONG_AGO, NEVER, UNLIMITED, instant, now};
 pub use self::handle::{TimeLimitHandle, Waiting};
 pub use self::reason::Reason;
+use self::slow::Slow;
+pub use self::slow::{Tell, ToTell};
 use self::watchdog::Shared;
 pub use self::watchdog::{WaitingThread, Watchdog};
 use crate::error::shortened;
@@ -67,6 +70,8 @@ struct Deadline {
     /// The deadline of the page that this one interrupted in its thread, if any.
     outer: AtomicPtr<Deadline>,
     cutoff: Cutoff,
+    /// When the page is to be told of for its time.
+    slow: Slow,
     ending: Arc<Ending>,
 }
 
@@ -137,6 +142,15 @@ impl Deadline {
             // SAFETY: the thread is alive, for TimeLimit::stop takes the lock as well once it has seen EXPIRED, and
             // listens since a deadline was set there.
             unsafe { interrupt(self.thread.load(Ordering::Relaxed)) };
+        }
+    }
+
+    /// Has the page that is to be told of list its calls, unless it waits in Rust: then it does so when it is back. The caller
+    /// holds the lock of the state, and the page is marked.
+    fn send_slow_signal(&self) {
+        if !self.waits.load(Ordering::SeqCst) && self.ends.load(Ordering::SeqCst) != NEVER {
+            // SAFETY: as above: TimeLimit::stop takes the lock as well once it has seen the mark.
+            unsafe { libc::pthread_kill(self.thread.load(Ordering::Relaxed) as libc::pthread_t, slow::signal()) };
         }
     }
 
@@ -269,6 +283,9 @@ fn listen() {
             let mut action: libc::sigaction = mem::zeroed();
             action.sa_sigaction = on_stop_signal as extern "C" fn(c_int) as usize;
             libc::sigaction(stop_signal(), &action, ptr::null_mut());
+            // A page that is only told of goes on with what it waits for.
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(slow::signal(), &action, ptr::null_mut());
         }
     });
     // SAFETY: an empty set is made before it is used.
@@ -276,6 +293,7 @@ fn listen() {
         let mut signals: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&mut signals);
         libc::sigaddset(&mut signals, stop_signal());
+        libc::sigaddset(&mut signals, slow::signal());
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &signals, ptr::null_mut());
     }
     LISTENS.set(gettid().as_raw());
@@ -310,7 +328,7 @@ fn interrupt_all(threads: &[usize]) {
 extern "C" fn on_stop_signal(_: c_int) {
     // SAFETY: CURRENT is set only while its TimeLimit, and so the state, is alive and runs in this thread.
     let Some(deadline) = (unsafe { CURRENT.get().as_ref() }) else { return };
-    if deadline.ends.load(Ordering::Relaxed) == EXPIRED {
+    if deadline.ends.load(Ordering::Relaxed) == EXPIRED || deadline.slow.is_marked() {
         deadline.set_hook();
     }
 }
@@ -350,6 +368,9 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
                 // Goes on after an interruption.
                 ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL);
             }
+            if deadline.slow.is_marked() {
+                tell_slow(state, deadline);
+            }
             return;
         };
         if reason == Reason::Memory && deadline.collect(state) {
@@ -361,21 +382,41 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
         }
         // What was over its memory limit once stays so, even when its garbage is gone.
         deadline.enough.store(0, Ordering::Relaxed);
-        note_calls(state, deadline);
+        let mut calls = deadline.calls.lock();
+        if calls.is_empty() {
+            *calls = active_calls(state);
+        }
+        drop(calls);
         ffi::lua_pushstring(state, reason.message().as_ptr());
         ffi::lua_error(state);
     }
 }
 
-/// Keeps the active calls the first time.
+/// Tells of a page that takes long, and lets it go on.
+///
+/// # Safety
+/// `state` is live and in a hook of this thread.
+unsafe fn tell_slow(state: *mut ffi::lua_State, deadline: &Deadline) {
+    // SAFETY: the caller's promise; a hook may take itself away.
+    let calls = unsafe {
+        if cfg!(feature = "luajit") {
+            ffi::lua_sethook(state, None, 0, 0);
+        }
+        active_calls(state)
+    };
+    deadline.slow.tell(calls);
+    if deadline.reason().is_some() {
+        // It struck meanwhile, when the hook was there already.
+        deadline.set_hook();
+    }
+}
+
+/// The active calls, innermost first.
 ///
 /// # Safety
 /// `state` is live and runs in this thread.
-unsafe fn note_calls(state: *mut ffi::lua_State, deadline: &Deadline) {
-    let mut calls = deadline.calls.lock();
-    if !calls.is_empty() {
-        return;
-    }
+unsafe fn active_calls(state: *mut ffi::lua_State) -> Vec<Call> {
+    let mut calls = Vec::new();
     for level in 0..DEEPEST_CALL {
         // SAFETY: lua_Debug is plain data that lua_getstack and lua_getinfo fill; strings in it are C strings
         // that live as long as the function they belong to is on the stack.
@@ -401,6 +442,7 @@ unsafe fn note_calls(state: *mut ffi::lua_State, deadline: &Deadline) {
             }
         }
     }
+    calls
 }
 
 /// The time limit of one state. Must be dropped before the state it was made for.
@@ -415,7 +457,7 @@ impl TimeLimit {
         let ends = now().saturating_add(limit.as_nanos().try_into().unwrap_or(NEVER)).min(UNLIMITED - 1);
         self.enter(ends);
         // See `watch`.
-        if ends < self.shared.wakes_at.load(Ordering::SeqCst) {
+        if self.deadline.slow.first(ends) < self.shared.wakes_at.load(Ordering::SeqCst) {
             self.shared.call();
         }
         End(ends)
@@ -424,6 +466,9 @@ impl TimeLimit {
     /// The same for a page without a time limit, which ends with the server all the same.
     pub fn start_unlimited(&self) {
         self.enter(UNLIMITED);
+        if self.deadline.slow.first(UNLIMITED) < self.shared.wakes_at.load(Ordering::SeqCst).min(UNLIMITED) {
+            self.shared.call();
+        }
     }
 
     fn enter(&self, ends: u64) {
@@ -473,6 +518,9 @@ impl TimeLimit {
             // From here on the handler does nothing to this state, so a late signal cannot set the hook again.
             CURRENT.set(deadline.outer.swap(ptr::null_mut(), Ordering::Relaxed));
         }
+        if deadline.slow.is_marked() {
+            self.take_back_slow();
+        }
         let over = deadline.over.swap(0, Ordering::Relaxed);
         let reason = reason_of(expired, over)?;
         // Waits for a watchdog that is just sending a signal.
@@ -482,6 +530,18 @@ impl TimeLimit {
             unsafe { ffi::lua_sethook(state.as_ptr(), None, 0, 0) };
         }
         Some((reason, mem::take(&mut *deadline.calls.lock())))
+    }
+}
+
+impl TimeLimit {
+    /// Waits for a watchdog that is just sending the signal to a page that is told of, and takes the hook away that it may have set.
+    #[cold]
+    fn take_back_slow(&self) {
+        let state = self.deadline.state.lock();
+        if let (true, Some(state)) = (cfg!(feature = "luajit"), *state) {
+            // SAFETY: the state is alive and does not run.
+            unsafe { ffi::lua_sethook(state.as_ptr(), None, 0, 0) };
+        }
     }
 }
 

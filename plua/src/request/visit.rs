@@ -15,11 +15,12 @@ use crate::cache::chunk::Language;
 use crate::error::entry::Entry;
 use crate::error::report::Report;
 use crate::error::{Error, ErrorKind};
+use crate::exchange::facts::ProcessorTime;
 use crate::exchange::held_file::{self, HeldFile};
 use crate::exchange::{Exchange, HTML, Head, HeaderChange};
 use crate::limits::bell::Bell;
 use crate::limits::memory_limit::Room;
-use crate::limits::time_limit::End;
+use crate::limits::time_limit::{End, ToTell};
 use crate::network::opened::Opened;
 use crate::reactor::{Alarm, Reactor};
 use crate::request::body::Body;
@@ -127,6 +128,14 @@ pub struct Visit {
     pub is_personal: bool,
     /// A kept answer that takes the place of the page's.
     pub kept: Option<Vec<u8>>,
+    /// When it began, where that is wanted.
+    pub began: Option<Instant>,
+    /// Where its host counts.
+    pub counts: Option<scoreboard::Host>,
+    /// What is to be told of it when it takes long, while it waits.
+    pub to_tell: Option<Box<ToTell>>,
+    /// What its log wants to know.
+    pub measured: Option<Box<ProcessorTime>>,
     /// Why a page function refused the request last. What few requests have lies elsewhere: each visit is made and moved.
     pub refusal: Option<Box<Error>>,
 }
@@ -170,6 +179,10 @@ impl Visit {
             keeping: None,
             is_personal: false,
             kept: None,
+            began: None,
+            counts: None,
+            to_tell: None,
+            measured: None,
             refusal: None,
         })
     }

@@ -196,6 +196,14 @@ pub const DIRECTIVES: &[Directive] = &[
         set: |settings, value| put(&mut settings.show_errors, switch(value)),
     },
     Directive {
+        name: c"pLuaSlowLog",
+        scope: Scope::Directory,
+        list: false,
+        default: "0",
+        help: c"Seconds after which a page that has not ended is told of in the error log, with its calls, fractions allowed, 0 to 1000000; 0 tells of none",
+        set: |settings, value| put(&mut settings.slow_log, seconds(value)),
+    },
+    Directive {
         name: c"pLuaMultiDomain",
         scope: Scope::Process,
         list: false,

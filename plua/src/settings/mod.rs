@@ -51,6 +51,7 @@ pub struct Settings {
     ignored_libraries: Vec<&'static str>,
     short_hand: Option<bool>,
     show_errors: Option<bool>,
+    slow_log: Option<Duration>,
     multi_domain: Option<bool>,
     log_level: Option<u32>,
     auto_escape: Option<bool>,
@@ -114,6 +115,7 @@ impl Settings {
             ignored_libraries: union(&self.ignored_libraries, &inner.ignored_libraries),
             short_hand: inner.short_hand.or(self.short_hand),
             show_errors: inner.show_errors.or(self.show_errors),
+            slow_log: inner.slow_log.or(self.slow_log),
             multi_domain: inner.multi_domain.or(self.multi_domain),
             log_level: inner.log_level.or(self.log_level),
             auto_escape: inner.auto_escape.or(self.auto_escape),
@@ -209,6 +211,12 @@ impl Settings {
     #[must_use]
     pub fn show_errors(&self) -> bool {
         self.show_errors.unwrap_or(true)
+    }
+
+    /// Time after which a page is told of in the log; none is zero.
+    #[must_use]
+    pub fn slow_log(&self) -> Duration {
+        self.slow_log.unwrap_or_default()
     }
 
     /// Whether each host has its own pool.

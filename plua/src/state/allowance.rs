@@ -12,6 +12,10 @@ impl State {
     /// The time of a page begins.
     #[inline]
     pub(super) fn start_time(&self, visit: &mut Visit) {
+        let slow_log = visit.settings.slow_log();
+        if !slow_log.is_zero() {
+            self.begin_slow_log(visit, slow_log);
+        }
         match visit.limits.timeout {
             Duration::ZERO => self.limit.start_unlimited(),
             timeout => visit.deadline = Some(self.limit.start(timeout)),

@@ -1,11 +1,11 @@
 //! The coroutines that a state's pages run in, and a page that waits there: in its thread, or without one.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use mlua::{FromLuaMulti, Function, IntoLuaMulti, MultiValue, Thread, Value};
+use scoreboard::Gauge;
 
 use crate::limits::bell::Bell;
 use crate::limits::time_limit::{End, Reason};
@@ -21,7 +21,7 @@ const MOST_COROUTINES: usize = 16;
 
 impl State {
     /// Counts its pages that wait without a thread among those of other states.
-    pub fn count_parked_in(&mut self, all_parked: &Arc<AtomicU32>) {
+    pub fn count_parked_in(&mut self, all_parked: &Arc<Gauge>) {
         self.all_parked = all_parked.clone();
     }
 
@@ -137,6 +137,8 @@ impl State {
         }
         waits.time_left = left;
         waits.parked_since = Some(Instant::now());
+        self.pause_counting(visit);
+        visit.to_tell = self.limit.take_slow().map(Box::new);
         drop(slot);
         if let Some((reason, _)) = self.limit.stop() {
             // It struck just now: it will again.
@@ -154,6 +156,9 @@ impl State {
         let Some(visit) = slot.as_mut() else { return };
         let most = visit.limits.wait;
         let Some(waits) = &mut visit.waits else { return };
+        if let Some(to_tell) = visit.to_tell.take() {
+            self.limit.go_on_slow(*to_tell);
+        }
         match waits.time_left {
             Some(left) => visit.deadline = Some(self.limit.start(left)),
             None => self.limit.start_unlimited(),
@@ -165,6 +170,7 @@ impl State {
         if !most.is_zero() && waits.parked >= most {
             self.limit.handle().go_over(Reason::Wait);
         }
+        self.resume_counting(visit);
         working_directory::enter(visit.folder());
     }
 

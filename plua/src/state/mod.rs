@@ -7,6 +7,7 @@ mod allowance;
 pub mod c_modules;
 pub mod compiling;
 mod coroutine;
+mod counting;
 mod guests;
 pub mod own_code;
 pub(crate) mod parked;
@@ -14,16 +15,17 @@ pub(crate) mod pool;
 mod seats;
 mod sharing;
 pub(crate) mod sites;
+mod slow_log;
 mod timed;
 
 use std::env;
 use std::path::Path;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mlua::{Function, Lua, LuaString, Table, Thread, Value};
 use parking_lot::Mutex;
+use scoreboard::{Gauge, Seat};
 
 use crate::api;
 use crate::cache::ChunkCache;
@@ -46,6 +48,7 @@ use crate::sandbox::forks;
 use crate::sandbox::working_directory;
 use crate::settings::{Globals, Settings};
 use crate::shared::Stores;
+use crate::state::counting::TOLD_APART;
 use crate::state::own_code::{OwnCode, PAGE_GLOBALS, PARTS, PRELUDE, REQUEST_GLOBALS, TERMINAL, TIME_ZONE};
 pub use crate::state::pool::processors;
 use crate::state::sharing::Sharing;
@@ -112,7 +115,16 @@ pub struct State {
     has_timers: bool,
     scheduled: Vec<Scheduled>,
     /// How many such pages the states of its pool have.
-    all_parked: Arc<AtomicU32>,
+    all_parked: Arc<Gauge>,
+    /// Where it counts its pages, if that is wanted.
+    seat: Option<Seat>,
+    counts: Option<scoreboard::Host>,
+    /// The longest times of its pages, in microseconds.
+    longest: [u32; TOLD_APART],
+    /// The number of the page that runs.
+    page: u32,
+    /// How often compiled files had been given up when it was made.
+    resets: u32,
     calls: Calls,
     /// The output and pattern limits that it was told last.
     told: (u32, u32),
@@ -273,7 +285,12 @@ impl State {
             timers,
             has_timers: false,
             scheduled: Vec::new(),
-            all_parked: Arc::default(),
+            all_parked: Arc::new(Gauge::new(None)),
+            seat: None,
+            counts: None,
+            longest: [0; TOLD_APART],
+            page: 0,
+            resets: 0,
             calls,
             told,
             settings: None,
@@ -409,15 +426,19 @@ impl State {
         self.spoiled = true;
         self.runs += 1;
         (visit.run, visit.state) = (self.runs, self.number);
+        self.begin_counting(&mut visit);
         let page = match self.prepare(&mut visit, stamp) {
             Ok(page) => page,
             Err(refusal) => {
                 let (outcome, spoiled) = *refusal;
+                self.limit.forget_slow();
+                self.end_counting(&mut visit, 0);
                 let answer = conclude(&mut visit, outcome);
                 self.spoiled = spoiled;
                 return Some(answer);
             }
         };
+        self.page = page;
         let is_alone = !self.reads_anew && visit.settings.prepend().or(visit.settings.append()).is_none();
         *self.slot.lock() = Some(visit);
         let ended = match self.page_call.as_mut().filter(|page_call| is_alone && page_call.is_ready()) {
@@ -442,9 +463,11 @@ impl State {
         }
         let was_stopped = stopped.is_some() || !is_whole;
         let failed = if ran.is_none() && !was_stopped { None } else { self.failed(ran.as_deref(), stopped) };
+        self.limit.forget_slow();
         let Some(mut visit) = self.slot.lock().take() else {
             unreachable!("only State::run empties the slot");
         };
+        self.end_counting(&mut visit, self.page);
         // Before the answer is out: whoever has it may ask for what the page did.
         injection::panic_at("end of page");
         if ran.is_some() || self.runs == 1 {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::sched_getcpu;
 use parking_lot::Mutex;
+use scoreboard::Gauge;
 
 use crate::cache::{ChunkCache, MOST_BYTES};
 use crate::error::{Error, ErrorKind};
@@ -105,7 +106,11 @@ pub struct HostPool {
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
     /// Pages that wait in its states without a thread.
-    parked: Arc<AtomicU32>,
+    parked: Arc<Gauge>,
+    /// Where it counts, if that is wanted.
+    counts: Option<scoreboard::Host>,
+    /// How often compiled files had been given up on demand when it looked last.
+    resets: AtomicU32,
     /// States that take no new page, and end with the last that waits in them.
     #[expect(clippy::vec_box, reason = "a state goes from here to whoever goes on with a page, and back")]
     retired: Mutex<Vec<Box<State>>>,
@@ -228,6 +233,7 @@ impl HostPool {
         background: Arc<Background>,
         own_code: Arc<OwnCode>,
         stores: Stores,
+        counts: Option<scoreboard::Host>,
     ) -> Arc<HostPool> {
         let files = NonZeroUsize::new(settings.files()).unwrap_or(NonZeroUsize::MIN);
         Arc::new_cyclic(|me| HostPool {
@@ -237,7 +243,7 @@ impl HostPool {
             background,
             alive: Arc::default(),
             settings: settings.clone(),
-            cache: Arc::new(ChunkCache::new(files, MOST_BYTES)),
+            cache: Arc::new(ChunkCache::new(files, MOST_BYTES, counts)),
             watchdog,
             network: Arc::new(Network::new(settings.connect().clone(), reactor)),
             stores,
@@ -249,7 +255,9 @@ impl HostPool {
             made: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
             queue: Mutex::default(),
-            parked: Arc::default(),
+            parked: Arc::new(Gauge::new(counts.map(scoreboard::Host::pool))),
+            counts,
+            resets: AtomicU32::new(counts.map_or(0, |counts| counts.board().resets())),
             retired: Mutex::default(),
             seats: Seats::default(),
         })
@@ -321,7 +329,7 @@ impl HostPool {
         // Before a state is made, so that the right to make one comes back whatever happens.
         let mut guard = StateGuard { pool: self, state: None };
         guard.state = Some(match turn {
-            Turn::Take(state) if !state.is_outdated(self.settings.revalidate()) => state,
+            Turn::Take(state) if !self.is_reset(&state) && !state.is_outdated(self.settings.revalidate()) => state,
             // It goes with all it has made of a module that is changed now.
             Turn::Take(outdated) => {
                 self.retire(outdated);
@@ -330,6 +338,17 @@ impl HostPool {
             Turn::Make => self.make()?,
         });
         Ok(guard)
+    }
+
+    /// Whether a state has what was compiled before that was given up on demand.
+    #[inline]
+    fn is_reset(&self, state: &State) -> bool {
+        let Some(counts) = self.counts else { return false };
+        let resets = counts.board().resets();
+        if self.resets.load(Relaxed) != resets && self.resets.swap(resets, Relaxed) != resets {
+            self.cache.clear();
+        }
+        !state.is_as_of(resets)
     }
 
     /// This thread's own. One is made only with those of closed pools gone.
@@ -380,7 +399,7 @@ impl HostPool {
         };
         let waiter = Arc::new(Waiter::default());
         queue.push_back(waiter.clone());
-        self.waiting.store(queue.len(), Relaxed);
+        self.note_waiting(queue.len());
         // A state may have come back since, to a shelf whose user saw nobody wait.
         self.hand_over(&mut queue);
         Joined::Line(waiter, wait)
@@ -391,7 +410,7 @@ impl HostPool {
         // Nobody hands over to a waiter that is no longer in the queue, so this settles the race with a late turn.
         let mut queue = self.queue.lock();
         queue.retain(|other| !Arc::ptr_eq(other, waiter));
-        self.waiting.store(queue.len(), Relaxed);
+        self.note_waiting(queue.len());
         drop(queue);
         waiter.turn.lock().take()
     }
@@ -400,6 +419,21 @@ impl HostPool {
         let most = self.settings.states();
         let message = format!("all {most} states were busy for {} s (pLuaStates, pLuaStateWait)", wait.as_secs_f64());
         Error::new(ErrorKind::NoState, message)
+    }
+
+    fn note_waiting(&self, requests: usize) {
+        self.waiting.store(requests, Relaxed);
+        if let Some(seat) = self.parked.seat() {
+            seat.set_waiting(requests);
+        }
+    }
+
+    /// Counts a request that was given no state, for that reason.
+    pub fn count_refused(&self, kind: ErrorKind) {
+        if let Some(counts) = self.counts {
+            counts.count_refused();
+            counts.count_error(kind as usize);
+        }
     }
 
     /// The shelves, this thread's processor's first.
@@ -441,7 +475,7 @@ impl HostPool {
 
     fn call_next(&self, queue: &mut VecDeque<Arc<Waiter>>, turn: Turn) {
         if let Some(waiter) = queue.pop_front() {
-            self.waiting.store(queue.len(), Relaxed);
+            self.note_waiting(queue.len());
             *waiter.turn.lock() = Some(turn);
             waiter.bell.call();
         }
@@ -464,6 +498,7 @@ impl HostPool {
         )?;
         state.initialise(&self.settings, &self.fresh)?;
         state.count_parked_in(&self.parked);
+        state.count_in(self.counts, self.resets.load(Relaxed));
         Ok(Box::new(state))
     }
 

@@ -12,10 +12,11 @@ pub const PACKAGES: &[(&str, &str, &[&str])] = &[
     ("apr-dbd", "apr-dbd", &["c-headers"]),
     ("shared-store", "shared-store", &[]),
     ("redis-store", "redis-store", &["shared-store"]),
-    ("plua", "plua", &["apr-dbd", "redis-store", "shared-store"]),
+    ("scoreboard", "scoreboard", &["shared-store"]),
+    ("plua", "plua", &["apr-dbd", "redis-store", "scoreboard", "shared-store"]),
     ("private-httpd", "private-httpd", &[]),
     ("plua-cli", "plua-cli", &["c-headers", "plua", "private-httpd"]),
-    ("mod_plua", "", &["apr-dbd", "c-headers", "plua", "private-httpd", "shared-store"]),
+    ("mod_plua", "", &["apr-dbd", "c-headers", "plua", "private-httpd", "scoreboard", "shared-store"]),
     ("bench", "benches", &["apr-dbd", "private-httpd"]),
 ];
 

@@ -24,7 +24,7 @@ impl Drop for Waiting<'_> {
         let deadline = &*self.limit.0;
         deadline.waits.store(self.before, Ordering::SeqCst);
         // No signal came meanwhile, and the next call may begin before one does.
-        if !self.before && deadline.ends.load(Ordering::SeqCst) == EXPIRED {
+        if !self.before && (deadline.ends.load(Ordering::SeqCst) == EXPIRED || deadline.slow.is_marked()) {
             deadline.set_hook();
         }
     }

@@ -152,8 +152,16 @@ fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
         deadline.end();
     }
     let ends = deadline.ends.load(Ordering::SeqCst);
-    if ends == NEVER || now < ends {
+    if ends == NEVER {
         return ends;
+    }
+    let (slow, is_marked) = deadline.slow.look(now);
+    if is_marked {
+        let _running = deadline.state.lock();
+        deadline.send_slow_signal();
+    }
+    if now < ends {
+        return ends.min(slow);
     }
     // TimeLimit::stop takes the same lock once it has seen EXPIRED, so the thread is still there.
     let _running = deadline.state.lock();
