@@ -414,7 +414,7 @@ fn assert_facts(report: &str, title: &str, expected: &[(&str, &str)]) {
 }
 
 const WITH_LOCALS: &str = "<?
-local outside = 1
+local outside, count, unused = 1, 'hidden by the one inside', 3
 local function item(name, count, password)
   local user = { name = 'Ada', token = 'abc', [1] = true }
   local shown = setmetatable({}, {
@@ -427,7 +427,7 @@ local function item(name, count, password)
   local nothing
   do local gone = 1 end
   for i = 1, 2 do
-    error('stop')
+    error('stop' .. outside)
   end
   return user, shown, query, nothing
 end
@@ -446,6 +446,7 @@ fn a_report_shows_the_local_variables_of_the_function_that_failed_and_no_secrets
             ("query", &format!("{HIDDEN}, 14 bytes")),
             ("nothing", "nil"),
             ("i", "1"),
+            ("outside", "1"),
         ];
         assert_facts(&report, "Local variables", &expected);
         let found = facts(&report, "Local variables");
@@ -504,12 +505,10 @@ fn variables_of_any_number_and_size_leave_a_report_short_and_soon_there() {
     let page = format!(
         "<? local big = {{}} for i = 1, 1000 do big[i] = {{ ('x'):rep(1000), big, i }} end {many} error('x') ?>"
     );
-    let site =
-        Site::new("", &[("page.plua", &page), ("deep.plua", "<? local function f(a) return 1 + f({a}) end f() ?>")]);
+    let site = Site::new("", &[("page.plua", &page)]);
     let started = std::time::Instant::now();
     let report = site.get("page.plua").text();
     assert!(facts(&report, "Local variables").len() == 60 && report.len() < 100_000, "{}", report.len());
-    assert!(site.get("deep.plua").text().contains("stack overflow"));
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
 }
 

@@ -24,7 +24,8 @@ pub const PRELUDE: Part = Part { name: "prelude", source: include_str!("prelude.
 pub const C_MODULES: Part = Part { name: "c_modules", source: include_str!("c_modules.lua") };
 
 /// The parts of each state.
-pub const PARTS: [Part; 22] = [
+pub const PARTS: [Part; 23] = [
+    Part { name: "calls", source: include_str!("calls.lua") },
     Part { name: "buffer", source: include_str!("../output/buffer.lua") },
     Part { name: "output", source: include_str!("../output/output.lua") },
     Part { name: "at_end", source: include_str!("../api/at_end.lua") },

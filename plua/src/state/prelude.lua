@@ -9,10 +9,9 @@ local native, ignored, stops = ...
 local error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall =
   error, next, pcall, rawget, rawset, select, setmetatable, tostring, type, xpcall
 local unpack = unpack or table.unpack
-local lower, match, sub = string.lower, string.match, string.sub
+local lower, match = string.lower, string.match
 local loaded = package.loaded
-local getinfo, getlocal, metatable_of, sethook, set_metatable =
-  debug.getinfo, debug.getlocal, debug.getmetatable, debug.sethook, debug.setmetatable
+local metatable_of, sethook, set_metatable = debug.getmetatable, debug.sethook, debug.setmetatable
 local huge = math.huge
 
 -- Why the running page must end although nothing is wrong: nil, "exit" or "client gone". While it is set no protected call
@@ -36,6 +35,9 @@ if jit then jit.opt.start("maxtrace=8000", "maxmcode=8192") end
 
 -- Whether code is written in C or the engine's own, by what getinfo says of its source.
 local function is_engine(info) return info.what == "C" or info.source == "=plua" end
+
+-- Before `pcall` is replaced below.
+local frames, message_of = native.calls(native, is_engine)
 
 local function check_ending()
   if ending then error(ENDING, 0) end
@@ -138,73 +140,6 @@ local page_functions = {
     end
   end,
 }
-
--- The calls that are active from a level on, innermost first: { source, line, name, what } each. The engine's own functions
--- and those written in C are left out. `what` is "main" for the code of a file, which begins with a variable of the engine's.
--- Where the visitor sees reports, the list has in `locals` what the innermost one's local variables are.
-local DEEPEST_FRAME = 60
-local MOST_LOCALS = 60
-local shows_reports, shown_locals = native.shows_reports, native.shown_locals
-
--- Names and values in turn, as texts, of the call at a level.
-local function locals_at(level)
-  local names, values, count, places = {}, {}, 0, {}
-  for i = 1, huge do
-    local name, value = getlocal(level, i)
-    if not name then break end
-    -- Lua's own have names in brackets.
-    if not match(name, "^%(") and name ~= "__plua" and name ~= "__texts" then
-      -- Of those with one name the last is the one that the code sees.
-      local place = places[name]
-      if not place then
-        if count == MOST_LOCALS then break end
-        count = count + 1
-        place = count
-      end
-      names[place], values[place], places[name] = name, value, place
-    end
-  end
-  return shown_locals(names, values, count)
-end
-
-local function frames(level)
-  local list = {}
-  while #list < DEEPEST_FRAME do
-    local info = getinfo(level, "Sln")
-    if not info then break end
-    if not is_engine(info) and info.currentline > 0 then
-      if #list == 0 and shows_reports() then
-        -- Two levels more: its own and that of `pcall`. What is too much for it costs the report no more than this.
-        local fine, texts = pcall(locals_at, level + 2)
-        if fine then list.locals = texts end
-      end
-      local what = getlocal(level, 1) == "__plua" and "main" or info.what
-      list[#list + 1] = { info.source, info.currentline, info.name or "", what }
-    end
-    level = level + 1
-  end
-  return list
-end
-
-local function whole_message_of(problem)
-  local kind = type(problem)
-  if kind == "string" or kind == "number" then return tostring(problem) end
-  if problem == nil then return "error without a message (nil)" end
-  local metatable = metatable_of(problem)
-  if type(metatable) == "table" and rawget(metatable, "__tostring") ~= nil then
-    local ok, shown = pcall(tostring, problem)
-    if ok and type(shown) == "string" then return shown end
-    return "error object whose __tostring fails"
-  end
-  return "error object is a " .. kind .. " without __tostring"
-end
-
--- Longer than any message for people. What a report makes of it is beyond all limits.
-local LONGEST_MESSAGE = 16384
-local function message_of(problem)
-  local message = whole_message_of(problem)
-  return #message > LONGEST_MESSAGE and sub(message, 1, LONGEST_MESSAGE) .. "..." or message
-end
 
 -- Pages as compiled functions, by number, with the texts of those too long to hold them, and what tells their files apart.
 local pages, page_texts, identities = {}, {}, {}
