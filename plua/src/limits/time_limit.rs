@@ -364,8 +364,8 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
         ffi::lua_pop(state, 1);
         let Some(deadline) = deadline.as_ref() else { return };
         let Some(reason) = deadline.reason() else {
-            if cfg!(not(feature = "luajit")) {
-                // Goes on after an interruption.
+            if cfg!(not(feature = "luajit")) && ffi::lua_gethookcount(state) != HOOK_INTERVAL {
+                // Goes on after an interruption. Setting one looks at all active calls.
                 ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, HOOK_INTERVAL);
             }
             if deadline.slow.is_marked() {
