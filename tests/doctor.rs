@@ -34,13 +34,13 @@ fn said(lines: &str) -> Option<(Option<i32>, Vec<String>, String)> {
     let modules = ["mpm_event", "authz_core", "mime", "dir"]
         .into_iter()
         .filter(|name| !installation.is_compiled_in(name))
-        .map(|name| format!("LoadModule {name}_module {}/mod_{name}.so\n", installation.modules().display()));
+        .map(|name| format!("LoadModule {name}_module \"{}/mod_{name}.so\"\n", installation.modules().display()));
     let text = format!(
         "ServerRoot \"{root}\"\nServerName localhost\nListen 127.0.0.1:1\nErrorLog error.log\nTypesConfig /dev/null\n{}\
          DocumentRoot \"{}\"\n{}\n",
         modules.collect::<String>(),
         docroot.display(),
-        lines.replace("DOCROOT", docroot.to_str().unwrap()).replace("MODULE", module().to_str().unwrap()),
+        lines.replace("DOCROOT", docroot.to_str().unwrap()).replace("MODULE", &format!("\"{}\"", module().display())),
         root = root.display(),
     );
     fs::write(root.join("httpd.conf"), text).unwrap();

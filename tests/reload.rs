@@ -53,8 +53,8 @@ fn replace(file: &Path, version: usize) -> Duration {
 
 /// Empties the file and writes the next version into it, half by half. Returns how long it was empty or half.
 fn overwrite(file: &Path, version: usize) -> Duration {
-    let mut file = File::create(file).unwrap();
     let emptied = Instant::now();
+    let mut file = File::create(file).unwrap();
     let [first, second] = halves(version);
     file.write_all(first.as_bytes()).unwrap();
     // Readers are to find the half.

@@ -181,6 +181,10 @@ fn each_host_has_its_numbers_and_a_sandboxed_one_sees_no_other() {
         assert_eq!((counted(&all, "one.test"), counted(&all, "two.test")), (Some(3.0), Some(1.0)));
         let own = of("two.test");
         assert_eq!((counted(&own, "one.test"), counted(&own, "two.test")), (None, Some(1.0)));
+        let reset = |host: &str| server.request("POST", "/plua-status/reset-cache", &[("Host", host)], b"").status;
+        assert_eq!(reset("one.test"), 200);
+        server.expect("PL3301: plua-status/reset-cache is not for a host with pLuaSandbox On");
+        assert_eq!(reset("two.test"), 403);
     });
 }
 

@@ -65,7 +65,13 @@ pub(crate) unsafe fn answer(r: *mut ffi::request_rec, server: &Server, exchange:
         _ => return ffi::HTTP_NOT_FOUND as c_int,
     };
     // SAFETY: the caller's promise.
-    if let Err(why) = unsafe { is_allowed(r, is_post) } {
+    let allowed = unsafe { is_allowed(r, is_post) };
+    // Its authors would have all hosts work, as often as they like.
+    let allowed = allowed.and(match is_post && server.settings.sandbox() {
+        true => Err("plua-status/reset-cache is not for a host with pLuaSandbox On"),
+        false => Ok(()),
+    });
+    if let Err(why) = allowed {
         // SAFETY: as above.
         unsafe { log::request(r, Entry::STATUS_REFUSED, why) };
         return ffi::HTTP_FORBIDDEN as c_int;
