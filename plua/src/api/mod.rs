@@ -141,6 +141,9 @@ pub fn sessions(
     session::opener(lua, Plain { slot: slot.clone(), limit }, settings, stores)
 }
 
+/// What a function of the request does: its results, or its message.
+type Body = dyn Fn(&Lua, &mut Visit, Arguments) -> Result<mlua::Result<MultiValue>, String> + Send;
+
 struct Native<'a> {
     lua: &'a Lua,
     slot: &'a Slot,
@@ -159,6 +162,17 @@ impl Native<'_> {
         name: &'static str,
         body: impl Fn(&Lua, &mut Visit, Arguments) -> Result<R, String> + Send + 'static,
     ) -> mlua::Result<()> {
+        self.add_body(
+            name,
+            Box::new(move |lua, visit, arguments| {
+                body(lua, visit, arguments).map(|results| results.into_lua_multi(lua))
+            }),
+        )
+    }
+
+    /// The same for all functions, whatever their results are: made for each of them, what mlua puts around a function was a tenth
+    /// of the module.
+    fn add_body(&self, name: &'static str, body: Box<Body>) -> mlua::Result<()> {
         let (slot, limit) = (self.slot.clone(), self.limit.clone());
         self.add_plain(name, move |lua, arguments: MultiValue| {
             let Some(mut visit) = slot.try_lock() else { return refuse(lua, IN_FINALIZER) };
@@ -172,7 +186,7 @@ impl Native<'_> {
                 return refuse(lua, &refusal.to_string_lossy());
             }
             match done {
-                Ok(result) => answer(lua, result),
+                Ok(result) => told(lua, result),
                 Err(panic) => {
                     let message = format!("internal error in {name}: {}", panic_text(&*panic));
                     let refused = refuse(lua, &message);
@@ -234,9 +248,14 @@ impl Plain {
 
 /// What the state's own code is told of a function: true and its results, or false and its message.
 fn answer<R: IntoLuaMulti>(lua: &Lua, result: Result<R, String>) -> mlua::Result<MultiValue> {
+    told(lua, result.map(|results| results.into_lua_multi(lua)))
+}
+
+/// The same of results that are Lua's already.
+fn told(lua: &Lua, result: Result<mlua::Result<MultiValue>, String>) -> mlua::Result<MultiValue> {
     match result {
         Ok(results) => {
-            let mut results = results.into_lua_multi(lua)?;
+            let mut results = results?;
             results.push_front(Value::Boolean(true));
             Ok(results)
         }

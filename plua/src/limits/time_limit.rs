@@ -33,8 +33,8 @@ use mlua::{Lua, ffi};
 use nix::unistd::gettid;
 use parking_lot::Mutex;
 
-pub use self::clock::End;
-use self::clock::{EXPIRED, LONG_AGO, NEVER, UNLIMITED, instant, now};
+use self::clock::{EXPIRED, LONG_AGO, NEVER, UNLIMITED, instant};
+pub use self::clock::{End, now};
 pub use self::handle::{TimeLimitHandle, Waiting};
 pub use self::reason::Reason;
 use self::slow::Slow;

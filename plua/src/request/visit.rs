@@ -128,8 +128,8 @@ pub struct Visit {
     pub is_personal: bool,
     /// A kept answer that takes the place of the page's.
     pub kept: Option<Vec<u8>>,
-    /// When it began, where that is wanted.
-    pub began: Option<Instant>,
+    /// When it began, by [`now`](crate::limits::time_limit::now), where that is wanted.
+    pub began: Option<u64>,
     /// Where its host counts.
     pub counts: Option<scoreboard::Host>,
     /// What is to be told of it when it takes long, while it waits.

@@ -1,9 +1,10 @@
 //! What a state counts of its pages, for the server's scoreboard and for its log.
 
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::exchange::facts::{PageFacts, ProcessorTime};
+use crate::limits::time_limit::now;
 use crate::request::visit::Visit;
 use crate::state::State;
 
@@ -31,11 +32,11 @@ impl State {
     pub(super) fn begin_counting(&self, visit: &mut Visit) {
         if let Some(seat) = &self.seat {
             seat.begin();
-            visit.began = Some(Instant::now());
+            visit.began = Some(now());
             visit.counts = self.counts;
         }
         if visit.exchange.wants_facts() {
-            visit.began.get_or_insert_with(Instant::now);
+            visit.began.get_or_insert_with(now);
             visit.measured = Some(Box::new(ProcessorTime::begin()));
         }
     }
@@ -68,10 +69,10 @@ impl State {
             self.seat.iter().for_each(|seat| seat.pause());
             return;
         };
-        let time = began.elapsed();
+        let time = now().saturating_sub(began);
         if let Some(seat) = &self.seat {
-            seat.end(nanoseconds(time));
-            let microseconds = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+            seat.end(time);
+            let microseconds = u32::try_from(time / 1000).unwrap_or(u32::MAX);
             let longest = &mut self.longest[page as usize % TOLD_APART];
             // Each page has few longer times than all before, and one that is hardly longer is none.
             if microseconds > *longest + *longest / 8 || self.runs % BETWEEN_LOOKS == 1 {
@@ -85,26 +86,22 @@ impl State {
     }
 
     #[inline(never)]
-    fn note(&self, visit: &Visit, time: Duration) {
+    fn note(&self, visit: &Visit, time: u64) {
         let (Some(seat), Some(counts)) = (&self.seat, self.counts) else { return };
         let bytes = self.lua.used_memory() as u64;
         seat.set_bytes(bytes);
-        counts.note_slow(visit.path.as_os_str().as_bytes(), nanoseconds(time), bytes);
+        counts.note_slow(visit.path.as_os_str().as_bytes(), time, bytes);
     }
 
     #[inline(never)]
-    fn tell(&self, visit: &mut Visit, time: Duration) {
+    fn tell(&self, visit: &mut Visit, time: u64) {
         let Some(mut measured) = visit.measured.take() else { return };
         visit.exchange.tell(PageFacts {
-            time,
+            time: Duration::from_nanos(time),
             processor: measured.pause(),
             bytes: self.lua.used_memory(),
             state: self.number,
             origin: self.loader.lock().as_ref().map_or_else(Default::default, |loader| loader.origin()),
         });
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ pub(super) const EXPIRED: u64 = 0;
 pub(super) const LONG_AGO: u64 = 1;
 
 /// What the system's monotonic clock says, in nanoseconds.
-pub(super) fn now() -> u64 {
+pub fn now() -> u64 {
     // It is there on every system that httpd runs on.
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or_else(|_| TimeSpec::new(0, 1));
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
