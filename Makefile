@@ -22,7 +22,7 @@ BUILD_MODULE = $(CARGO) rustc --release -p mod_plua --lib --crate-type cdylib --
 
 # It waits for its user: the engine that is in it is compiled for size, which saves half a megabyte. Only the module's has to be fast.
 BUILD_COMMAND = $(CARGO) build --release -p plua-cli --no-default-features --features "$(LUA)" \
-	--config 'profile.release.package.plua.opt-level="s"'
+	--config 'profile.release.package.plua-engine.opt-level="s"'
 
 # Each test program holds what it links: without lines and names for debuggers and what the next compilation could take
 # over, all of them, with every Lua, take a third. A panic tells its line all the same.
@@ -71,14 +71,14 @@ test-panics: ## Test the module with panics where there should be none
 
 test-lua54: ## Test engine and module with Lua 5.4
 	scripts/deps test
-	$(CARGO_TEST) -p plua --no-default-features --features lua54
+	$(CARGO_TEST) -p plua-engine --no-default-features --features lua54
 	$(SWEEP)
 	$(CARGO_TEST) -p mod_plua --no-default-features --features lua54
 	$(SWEEP)
 
 test-lua51: ## Test the engine with Lua 5.1
 	scripts/deps test
-	$(CARGO_TEST) -p plua --no-default-features --features lua51
+	$(CARGO_TEST) -p plua-engine --no-default-features --features lua51
 	$(SWEEP)
 
 test-restarts: ## Restart httpd every second for a minute under load
@@ -137,7 +137,7 @@ bench-waiting: ## Measure thousands of pages that wait (SECONDS=2; ulimit -Hn 12
 
 bench-engine: ## Measure the parts of the engine
 	scripts/deps build
-	$(CARGO) bench -p plua --bench engine
+	$(CARGO) bench -p plua-engine --bench engine
 
 # Nothing is linked, so libFuzzer need not be there.
 check: ## Check formatting and lints, and that the fuzz targets compile

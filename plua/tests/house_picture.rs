@@ -1,7 +1,7 @@
 //! The picture of the engine's rooms, drawn from what they import: docs/design/house.svg. What a room imports through another
 //! one as well is not drawn.
 //!
-//! `PLUA_DRAW=1 cargo test -p plua --test house_picture` draws it anew.
+//! `PLUA_DRAW=1 cargo test -p plua-engine --test house_picture` draws it anew.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
 
@@ -94,6 +94,6 @@ fn the_picture_of_the_house_is_what_its_imports_draw() {
     }
     assert!(
         fs::read_to_string(&file).unwrap_or_default() == picture,
-        "docs/design/house.svg is old: PLUA_DRAW=1 cargo test -p plua --test house_picture"
+        "docs/design/house.svg is old: PLUA_DRAW=1 cargo test -p plua-engine --test house_picture"
     );
 }
