@@ -35,10 +35,14 @@ SubstituteMaxLineLength 16m
 Substitute \"s|</body>|<script src=\\\"/.plua/reload.js\\\"></script></body>|in\"
 ";
 
-/// A change of before the page was asked for is in it. One that came while it was on its way is told when the script begins to listen.
+/// Each change loads a tab's page again once at most, and one that came while the page was on its way is told when the script begins
+/// to listen. The clock of a browser that runs for days may differ from ours, so it counts only for a tab that knows of no change.
 const SCRIPT: &str = "\
 new EventSource('/.plua/reload.plua').addEventListener('change', event => {
-  if (Number(event.data) > performance.timeOrigin) location.reload()
+  const last = sessionStorage.getItem('plua change')
+  if (event.data === last) return
+  sessionStorage.setItem('plua change', event.data)
+  if (last || Number(event.data) > performance.timeOrigin) location.reload()
 })
 ";
 
