@@ -192,6 +192,7 @@ fn each_host_has_its_numbers_and_a_sandboxed_one_sees_no_other() {
 fn only_this_machine_and_those_whom_a_require_lets_in_see_the_status() {
     let places = "<Location /open>\nSetHandler plua-status\nRequire all granted\n</Location>\n\
                   <Location /named>\nSetHandler plua-status\nRequire ip 192.0.2.0/24\n</Location>\n\
+                  <Location /local>\nSetHandler plua-status\nRequire local\n</Location>\n\
                   RemoteIPHeader X-Client\nRemoteIPInternalProxy 127.0.0.1\n";
     httpd().module("remoteip").module("authz_host").lines(places).run(|server| {
         let from = |path: &str, headers: &[(&str, &str)]| server.request("GET", path, headers, b"").status;
@@ -199,6 +200,8 @@ fn only_this_machine_and_those_whom_a_require_lets_in_see_the_status() {
         server.expect("plua-status is for clients on this machine");
         assert_eq!(from("/open", &[("X-Client", "192.0.2.1")]), 403);
         assert_eq!(from("/open", &[("X-Forwarded-For", "192.0.2.1")]), 403, "a proxy of this machine passes it on");
+        assert_eq!(from("/local", &[]), 200);
+        assert_eq!(from("/local", &[("Forwarded", "for=192.0.2.1")]), 403, "not even by Require local");
         assert_eq!(from("/named", &[("X-Client", "192.0.2.1")]), 200);
         server.tolerate("client denied by server configuration");
         assert_eq!(from("/named", &[("X-Client", "198.51.100.1")]), 403);

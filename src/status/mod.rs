@@ -159,9 +159,10 @@ unsafe fn is_allowed(r: *mut ffi::request_rec, changes: bool) -> Result<(), &'st
     let says = |name: &CStr| unsafe { header(request, name) };
     // SAFETY: as above.
     let was_asked = unsafe { ffi::plua_was_asked(r) } != 0;
-    // What a proxy of this machine passes on comes from elsewhere.
+    // What a proxy of this machine passes on comes from elsewhere, whatever `Require local` makes of it.
     let is_passed_on = [c"X-Forwarded-For", c"Forwarded", c"X-Real-IP"].iter().any(|name| says(name).is_some());
-    if !was_asked && (!is_here(address) || is_passed_on) {
+    let is_proxied = is_here(address) && is_passed_on && request.user.is_null();
+    if is_proxied || !was_asked && !is_here(address) {
         return Err("plua-status is for clients on this machine, and for those whom a Require lets in, such as \
                     'Require ip 192.0.2.0/24'; 'Require all granted' alone does not");
     }
