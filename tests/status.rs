@@ -370,7 +370,12 @@ fn a_page_that_takes_long_is_told_of_once_with_its_calls_while_it_runs() {
             let server = &*server;
             assert_eq!(server.get("/quick.plua").text(), "quick");
             server.expect("loop.plua: takes longer than 0.3 s (pLuaSlowLog): ");
-            server.expect("waits.plua: takes longer than 0.3 s (pLuaSlowLog): ");
+            // Lua 5.4 looks once in a thousand instructions: a page that ends before is told of when it has.
+            server.expect(if cfg!(feature = "luajit") {
+                "waits.plua: takes longer than 0.3 s"
+            } else {
+                "waits.plua: took longer"
+            });
             server.expect("catches.plua: takes longer than 0.3 s (pLuaSlowLog): ");
             thread::scope(|scope| {
                 let page = scope.spawn(|| server.get("/loop.plua").text());
@@ -382,8 +387,10 @@ fn a_page_that_takes_long_is_told_of_once_with_its_calls_while_it_runs() {
                 assert_eq!(page.join().unwrap(), "done");
             });
             assert_eq!(server.get("/waits.plua").text(), "waited");
-            let line = server.wait_for_log("waits.plua: takes longer");
-            assert!(line.contains("waits.plua:2"), "{line}");
+            if cfg!(feature = "luajit") {
+                let line = server.wait_for_log("waits.plua: takes longer");
+                assert!(line.contains("waits.plua:2"), "{line}");
+            }
             assert_eq!(server.get("/catches.plua").text(), "caught");
             assert_eq!(server.get("/quick.plua").text(), "quick");
             let told = server.error_log().matches("pLuaSlowLog").count();
@@ -399,7 +406,7 @@ fn what_a_slow_page_reads_is_not_broken_off() {
         ("sums.plua", "<? local ends = os.time() + 2 local n = 0 while os.time() < ends do n = n + 1 end ?>summed"),
     ];
     with_httpd("pLuaSlowLog 0.2", &pages, |server| {
-        server.expect("reads.plua: takes longer than 0.2 s (pLuaSlowLog)");
+        server.expect(if cfg!(feature = "luajit") { "reads.plua: takes longer" } else { "reads.plua: took longer" });
         assert_eq!(server.get("/reads.plua").text(), "whole\n");
         server.expect("sums.plua: takes longer than 0.2 s (pLuaSlowLog)");
         assert_eq!(server.get("/sums.plua").text(), "summed");
