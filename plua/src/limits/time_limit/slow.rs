@@ -52,16 +52,14 @@ impl Slow {
         ends.min(self.at.load(Ordering::SeqCst))
     }
 
-    /// When to look again at a page that runs, and whether it was marked now.
-    pub(super) fn look(&self, now: u64) -> (u64, bool) {
-        let at = self.at.load(Ordering::SeqCst);
-        if at == NEVER || at == MARKED {
-            return (NEVER, false);
-        }
-        if now < at {
-            return (at, false);
-        }
-        (NEVER, self.at.compare_exchange(at, MARKED, Ordering::SeqCst, Ordering::SeqCst).is_ok())
+    /// When the page is to be marked; none for one that is, or that nobody is to be told of.
+    pub(super) fn due(&self) -> Option<u64> {
+        Some(self.at.load(Ordering::SeqCst)).filter(|at| ![NEVER, MARKED].contains(at))
+    }
+
+    /// Marks the page that was due then, if it has not ended. The caller holds the lock of the state.
+    pub(super) fn mark(&self, due: u64) -> bool {
+        self.at.compare_exchange(due, MARKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Tells of the page that was marked; in its thread, in a hook.
@@ -109,6 +107,10 @@ impl TimeLimit {
             return None;
         }
         let at = self.deadline.slow.at.swap(NEVER, Ordering::SeqCst);
+        if at == MARKED {
+            // Waits for a watchdog that is just sending the signal, before another page is where this one was.
+            drop(self.deadline.state.lock());
+        }
         Some(ToTell { at, tell: self.deadline.slow.tell.lock().take()? })
     }
 

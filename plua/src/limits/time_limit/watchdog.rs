@@ -155,13 +155,19 @@ fn stop_if_expired(deadline: &Deadline, now: u64) -> u64 {
     if ends == NEVER {
         return ends;
     }
-    let (slow, is_marked) = deadline.slow.look(now);
-    if is_marked {
-        let _running = deadline.state.lock();
-        deadline.send_slow_signal();
+    let mut next = ends;
+    match deadline.slow.due() {
+        Some(due) if due <= now => {
+            let _running = deadline.state.lock();
+            if deadline.slow.mark(due) {
+                deadline.send_slow_signal();
+            }
+        }
+        Some(due) => next = ends.min(due),
+        None => {}
     }
     if now < ends {
-        return ends.min(slow);
+        return next;
     }
     // TimeLimit::stop takes the same lock once it has seen EXPIRED, so the thread is still there.
     let _running = deadline.state.lock();
