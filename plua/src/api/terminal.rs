@@ -50,12 +50,7 @@ pub fn functions(
         match (limit.go_on(), results) {
             (true, _) => Ok(MultiValue::new()),
             (false, Ok(results)) => (true, results).into_lua_multi(lua),
-            (false, Err(error)) => {
-                // Without the calls of the engine's own that mlua lists.
-                let message = error.to_string();
-                let message = message.lines().next().unwrap_or_default().trim_start_matches("runtime error: ");
-                (false, message).into_lua_multi(lua)
-            }
+            (false, Err(error)) => (false, fault::first_line(&error)).into_lua_multi(lua),
         }
     };
     table.raw_set("call", plain.function(lua, "call", call)?)?;

@@ -26,6 +26,13 @@ pub fn locals(list: &Value) -> Vec<Fact> {
     texts.chunks_exact(2).map(|pair| Fact { name: pair[0].clone(), value: pair[1].clone() }).collect()
 }
 
+/// What Lua raised, without the calls of the engine's own that mlua lists behind it.
+#[must_use]
+pub fn first_line(error: &mlua::Error) -> String {
+    let message = error.to_string();
+    message.lines().next().unwrap_or_default().trim_start_matches("runtime error: ").to_owned()
+}
+
 /// Recursion is one frame that says how often.
 fn folded(frames: impl Iterator<Item = Frame>) -> Vec<Frame> {
     let mut folded: Vec<(Frame, usize)> = Vec::new();

@@ -597,8 +597,7 @@ impl State {
             Err(error) if !has_failed => *ran = Err(error),
             Err(error) => {
                 // The page itself is reported next. Its time goes on until its files are closed.
-                let message = error.to_string();
-                let message = message.lines().next().unwrap_or_default().trim_start_matches("runtime error: ");
+                let message = fault::first_line(&error);
                 if let Some(visit) = self.slot.lock().as_mut() {
                     let page = visit.path.display();
                     visit.exchange.log(Entry::AT_END, &format!("{page}: plua.atEnd: {message}"));
