@@ -4,11 +4,9 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE};
 
 use crate::table::{MOST_HOSTS, Place, Table};
 
@@ -35,17 +33,9 @@ impl Board {
     /// # Errors
     /// The system's.
     pub fn new() -> io::Result<Board> {
-        let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
-        // SAFETY: memory that nobody has, for which no file is needed.
-        let start = unsafe { libc::mmap(ptr::null_mut(), size_of::<Table>(), protection, flags, -1, 0) };
-        match NonNull::new(start.cast::<Table>()) {
-            Some(table) if start != MAP_FAILED => {
-                let board = Board(table);
-                board.table().since.store(now(), Relaxed);
-                Ok(board)
-            }
-            _ => Err(io::Error::last_os_error()),
-        }
+        let board = Board(shared_store::new_memory(size_of::<Table>())?.cast());
+        board.table().since.store(now(), Relaxed);
+        Ok(board)
     }
 
     /// Memory that [`new`](Board::new) made in this process or in one it was forked from.

@@ -23,5 +23,6 @@ mod value;
 
 pub use geometry::{LARGEST, SMALLEST};
 pub use process::is_gone;
+pub use segment::new_memory;
 pub use store::{Batch, Condition, Information, LONGEST_KEY, Store};
 pub use value::{Found, Number, Refusal, Value};

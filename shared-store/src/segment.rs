@@ -29,6 +29,20 @@ const SECRET: usize = 0;
 /// The word behind those: not 0 once the store was marked.
 const MARK: usize = 16;
 
+/// So many bytes of zeros that processes forked from this one share with it, and that stay until they are given back.
+///
+/// # Errors
+/// The system's.
+pub fn new_memory(size: usize) -> io::Result<NonNull<u8>> {
+    let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
+    // SAFETY: memory that nobody has, for which no file is needed.
+    let start = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
+    match NonNull::new(start.cast::<u8>()) {
+        Some(memory) if start != MAP_FAILED => Ok(memory),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Shared memory, from its first byte to its last.
 pub(crate) struct Segment {
     start: NonNull<u8>,
@@ -50,13 +64,7 @@ impl Segment {
         if !(SMALLEST..=LARGEST).contains(&size) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such size"));
         }
-        let (protection, flags) = (PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
-        // SAFETY: memory that nobody has, for which no file is needed.
-        let start = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
-        let start = match NonNull::new(start.cast::<u8>()) {
-            Some(start) if start.as_ptr().cast() != MAP_FAILED => start,
-            _ => return Err(io::Error::last_os_error()),
-        };
+        let start = new_memory(size)?;
         let segment = Segment { start, size, geometry: Geometry::of(size), is_owned: true };
         for place in [SECRET, SECRET + 8] {
             segment.own_word(place).store(getrandom::u64().map_err(io::Error::other)?, Ordering::Relaxed);
