@@ -29,14 +29,6 @@ pub(crate) struct About {
     now: u64,
 }
 
-/// What a request wants.
-enum Wanted {
-    Page { refresh: Option<u32> },
-    Json,
-    Metrics,
-    Reset,
-}
-
 /// Answers a request with the status: OK, or the status httpd shall answer with.
 ///
 /// # Safety
@@ -47,23 +39,12 @@ pub(crate) unsafe fn answer(r: *mut ffi::request_rec, server: &Server, exchange:
     // SAFETY: as above; texts of a request are C strings or null.
     let (query, rest) = unsafe { (pool::bytes(request.args), pool::bytes(request.path_info)) };
     let is_post = request.method_number == ffi::M_POST as c_int;
-    let wanted = match (is_post, rest) {
-        (true, b"/reset-cache") => Wanted::Reset,
-        (true, _) | (false, b"/reset-cache") => {
-            // SAFETY: as above; both texts are constants.
-            unsafe {
-                let allow = if is_post { c"GET, HEAD" } else { c"POST" };
-                ffi::apr_table_setn(request.err_headers_out, c"Allow".as_ptr(), allow.as_ptr());
-            }
-            return ffi::HTTP_METHOD_NOT_ALLOWED as c_int;
-        }
-        (false, b"" | b"/") if request.method_number == ffi::M_GET as c_int => match query {
-            b"json" => Wanted::Json,
-            b"metrics" => Wanted::Metrics,
-            _ => Wanted::Page { refresh: refresh(query) },
-        },
+    match (is_post, rest) {
+        (true, b"/reset-cache") => {}
+        (true, _) | (false, b"/reset-cache") => return ffi::HTTP_METHOD_NOT_ALLOWED as c_int,
+        (false, b"" | b"/") if request.method_number == ffi::M_GET as c_int => {}
         _ => return ffi::HTTP_NOT_FOUND as c_int,
-    };
+    }
     // SAFETY: the caller's promise.
     let allowed = unsafe { is_allowed(r, is_post) };
     // Its authors would have all hosts work, as often as they like.
@@ -76,34 +57,35 @@ pub(crate) unsafe fn answer(r: *mut ffi::request_rec, server: &Server, exchange:
         unsafe { log::request(r, Entry::STATUS_REFUSED, why) };
         return ffi::HTTP_FORBIDDEN as c_int;
     }
-    // SAFETY: as above.
-    let Some(snapshot) = snapshot(server) else { return ffi::HTTP_SERVICE_UNAVAILABLE as c_int };
     // SAFETY: as above; the path of the handler itself, without what follows it.
     let uri = unsafe { pool::bytes(request.uri) };
     let path = String::from_utf8_lossy(uri.strip_suffix(rest).unwrap_or(uri)).trim_end_matches('/').to_string();
+    if is_post {
+        // SAFETY: the caller's promise.
+        let accept = unsafe { header(request, c"Accept") };
+        return reset(server, exchange, &path, accept.unwrap_or_default());
+    }
+    let Some(snapshot) = snapshot(server) else { return ffi::HTTP_SERVICE_UNAVAILABLE as c_int };
     let about = About { path, ..about(server, exchange) };
-    let (content_type, body) = match wanted {
-        Wanted::Page { refresh } => ("text/html; charset=utf-8", page::page(&about, &snapshot, refresh)),
-        Wanted::Json => ("application/json", machine::json(&about, &snapshot)),
-        Wanted::Metrics => (machine::METRICS_TYPE, machine::metrics(&about, &snapshot)),
-        Wanted::Reset => {
-            if let Some(counts) = server.counts {
-                counts.board().reset();
-            }
-            // A browser goes back to the page it came from.
-            // SAFETY: the caller's promise.
-            let from_browser = unsafe { header(request, c"Accept") }
-                .is_some_and(|accept| accept.windows(9).any(|part| part == b"text/html"));
-            if from_browser {
-                return respond(exchange, 303, "text/plain; charset=utf-8", Some(&about.path), "");
-            }
-            (
-                "text/plain; charset=utf-8",
-                "All files are compiled anew: each Lua state is made anew before its next page.\n".to_string(),
-            )
-        }
+    let (content_type, body) = match query {
+        b"json" => ("application/json", machine::json(&about, &snapshot)),
+        b"metrics" => (machine::METRICS_TYPE, machine::metrics(&about, &snapshot)),
+        _ => ("text/html; charset=utf-8", page::page(&about, &snapshot, refresh(query))),
     };
     respond(exchange, 200, content_type, None, &body)
+}
+
+/// Has all processes compile anew; a browser goes back to the page it came from.
+fn reset(server: &Server, exchange: &mut ApExchange, path: &str, accept: &[u8]) -> c_int {
+    const PLAIN: &str = "text/plain; charset=utf-8";
+    if let Some(counts) = server.counts {
+        counts.board().reset();
+    }
+    if accept.windows(9).any(|part| part == b"text/html") {
+        return respond(exchange, 303, PLAIN, Some(path), "");
+    }
+    let done = "All files are compiled anew: each Lua state is made anew before its next page.\n";
+    respond(exchange, 200, PLAIN, None, done)
 }
 
 fn respond(exchange: &mut ApExchange, status: u16, content_type: &str, place: Option<&str>, body: &str) -> c_int {
